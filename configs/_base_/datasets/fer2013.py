@@ -1,0 +1,14 @@
+"""FER2013 with 100 labels per class; unlabeled: the rest of its training part and LFW. Tested on PublicTest.
+
+For the rest alone: --cfg-options unlabeled_dataloader.dataset=None
+"""
+
+_root = "{{$FERBENCH_DATA:data}}"
+classes = ("Angry", "Disgust", "Fear", "Happy", "Sad", "Surprise", "Neutral")
+train_dataloader = dict(batch_size=64, dataset=dict(type="FER2013", root=_root + "/fer2013.csv", usage="Training"))
+split = dict(type="BudgetSplit", per_class=100, val=0.1, seed=0)
+unlabeled_dataloader = dict(mu=7, rest=True, dataset=dict(type="ImageFolder", root=_root + "/lfw"))
+val_dataloader = dict(batch_size=256)
+test_dataloader = dict(
+    batch_size=256, dataset=dict(type="FER2013", root=_root + "/fer2013.csv", usage="PublicTest")
+)

@@ -1,0 +1,10 @@
+"""FER+ (FER2013's images, ten votes each) with 100 labels per class; unlabeled: the rest and LFW. Tested on PublicTest."""
+
+_root = "{{$FERBENCH_DATA:data}}"
+_source = dict(type="FERPlus", root=_root + "/fer2013.csv", votes=_root + "/fer2013new.csv")
+classes = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")
+train_dataloader = dict(batch_size=64, dataset=dict(**_source, usage="Training"))
+split = dict(type="BudgetSplit", per_class=100, val=0.1, seed=0)
+unlabeled_dataloader = dict(mu=7, rest=True, dataset=dict(type="ImageFolder", root=_root + "/lfw"))
+val_dataloader = dict(batch_size=256)
+test_dataloader = dict(batch_size=256, dataset=dict(**_source, usage="PublicTest"))

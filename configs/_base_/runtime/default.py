@@ -1,0 +1,18 @@
+"""What every run has: evaluation, records, checkpoints, pictures."""
+
+default_hooks = dict(
+    runtime_info=None,  # mmengine's reads every loss back at every step; ours replace these five
+    timer=None,
+    logger=None,
+    sampler_seed=None,
+    checkpoint=dict(type="CheckpointKeeper"),
+    param_scheduler=dict(type="ParamSchedulerHook"),
+    monitor=dict(type="PseudoLabelMonitor", interval=100),
+    report=dict(type="FinalReport"),
+)
+visualizer = dict(type="Visualizer", vis_backends=[dict(type="TensorboardVisBackend")])
+val_cfg = dict(type="EvaluationLoop", part="val")
+test_cfg = dict(type="EvaluationLoop", part="test")
+val_evaluator = dict(type="ExpressionMetrics")
+test_evaluator = dict(type="ExpressionMetrics")
+env_cfg = dict(cudnn_benchmark=True)

@@ -1,0 +1,9 @@
+"""DTM, full recipe on FER+."""
+
+_base_ = [
+    "../_base_/datasets/ferplus.py",
+    "../_base_/models/r18_48px.py",
+    "../_base_/schedules/ssl.py",
+    "../_base_/runtime/default.py",
+]
+model = dict(algorithm=dict(type="DTM", beta=0.97, floor=0.8))

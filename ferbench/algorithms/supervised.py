@@ -1,0 +1,34 @@
+"""The two ends of the scale: the labels of the budget alone, and all labels."""
+
+from __future__ import annotations
+
+from ferbench.algorithms.base import Algorithm, Batch, Network, StepResult, Views
+from ferbench.registry import ALGORITHMS, LOSSES
+
+
+@ALGORITHMS.register_module()
+class Supervised(Algorithm):
+    """Labeled only: cross-entropy on the labeled budget; the unlabeled stream is not read.
+
+    Args:
+        supervised_loss: config of the loss on labeled items.
+    """
+
+    views = Views(labeled=("weak",))
+
+    def __init__(self, supervised_loss: dict | None = None):
+        super().__init__()
+        self.supervised_loss = LOSSES.build(supervised_loss or dict(type="SupervisedCrossEntropy"))
+
+    def step(self, network: Network, batch: Batch) -> StepResult:
+        """See `Algorithm.step`."""
+        output = network({"labeled": batch.labeled["weak"]}, needs_gradient=("labeled",))["labeled"]
+        loss = self.supervised_loss(output.logits, batch.target)
+        return StepResult(loss, {"supervised": loss.detach()})
+
+
+@ALGORITHMS.register_module()
+class SupervisedOracle(Supervised):
+    """All labels: the same training on the labeled and the unlabeled part with its hidden labels (upper reference)."""
+
+    all_labels = True

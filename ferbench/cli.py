@@ -1,0 +1,223 @@
+"""The command line. Nothing heavy is imported before a command needs it: ``--help`` answers at once."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import os
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ferbench.config import find_config, load_config, parse_options
+from ferbench.errors import UserError
+from ferbench.process import tune_process
+from ferbench.version import __version__
+
+if TYPE_CHECKING:
+    from mmengine import Config
+
+LAUNCHERS = ("none", "pytorch", "slurm")
+USER_ERROR, INTERRUPTED = 2, 130
+
+# Every process of a run meets the same mistake. The others give the first one this long to say it and be
+# stopped with it by the launcher; a process that is still alive then has a mistake of its own.
+SECONDS_FOR_FIRST_RANK = 5.0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns 0, 1 (defects found), 2 (the user's mistake) or 130 (interrupted)."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    args = _parser(words).parse_args(words)
+    try:
+        return args.run(args)
+    except UserError as error:
+        return _fail(args, str(error))
+    except KeyboardInterrupt:
+        _fail(args, f"interrupted{_how_to_resume(args)}")
+        return INTERRUPTED
+    except Exception as error:
+        full = _disk_full(error)
+        if full is None:
+            raise
+        fix = f"free some{_how_to_resume(args)}"
+        return _fail(args, str(UserError("no space is left on the disk", where=full.filename, fix=fix)))
+
+
+def default_work_dir(config: Path, seed: int) -> Path:
+    """``work_dirs/<folder of the config>/<config>/seed<N>``."""
+    return Path("work_dirs") / config.parent.name / config.stem / f"seed{seed}"
+
+
+def _train(args: argparse.Namespace) -> int:
+    tune_process()
+    cfg = _load(args)
+    seed = _set_seed(cfg, args.seed)
+    args.work_dir = args.work_dir or cfg.get("work_dir") or default_work_dir(find_config(args.config), seed)
+    from ferbench.engine import api
+
+    api.train(cfg, work_dir=str(args.work_dir), resume=args.resume, overwrite=args.overwrite)
+    return 0
+
+
+def _test(args: argparse.Namespace) -> int:
+    tune_process()
+    checkpoint = Path(args.checkpoint).expanduser()
+    if not checkpoint.is_file():
+        raise UserError("the checkpoint does not exist", where=checkpoint, expected="a .pth file of a run")
+    cfg = _load(args)
+    from ferbench.engine import api
+
+    api.test(cfg, str(checkpoint))
+    return 0
+
+
+def _list(args: argparse.Namespace) -> int:
+    from ferbench import listing, plugins
+
+    for spec in args.plugin:
+        plugins.load(spec)
+    listing.show(args.kind, args.json)
+    return 0
+
+
+def _check_data(args: argparse.Namespace) -> int:
+    cfg = _load(args)
+    from ferbench.data.check import print_report, run_check
+    from ferbench.engine.build import build_data
+
+    report = run_check(build_data(cfg).datasets)
+    print_report(report)
+    return 0 if report.ok else 1
+
+
+def _make_synthetic(args: argparse.Namespace) -> int:
+    from ferbench.synthetic import layouts
+
+    return layouts.run(args)
+
+
+def _load(args: argparse.Namespace) -> Config:
+    cfg = load_config(args.config, parse_options(args.cfg_options), args.plugin, args.data)
+    cfg.launcher = getattr(args, "launcher", "none")
+    return cfg
+
+
+def _set_seed(cfg: Config, seed: int | None) -> int:
+    randomness = dict(cfg.get("randomness") or {})
+    randomness["seed"] = seed if seed is not None else randomness.get("seed") or 0
+    cfg.randomness = randomness
+    return randomness["seed"]
+
+
+def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="ferbench", description="Semi-supervised facial expression recognition, compared fairly."
+    )
+    parser.add_argument("--version", action="version", version=f"ferbench {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    train = commands.add_parser("train", help="train, validate, and test a config")
+    _add_config_options(train)
+    _add_launcher(train)
+    train.add_argument("--work-dir", metavar="DIR", help="default: work_dirs/<algorithm>/<config>/seed<N>")
+    train.add_argument(
+        "--resume",
+        nargs="?",
+        const=True,
+        default=False,
+        metavar="PATH",
+        help="go on from the newest checkpoint of the work dir, or from PATH",
+    )
+    train.add_argument("--overwrite", action="store_true", help="replace an earlier run in the work dir")
+    train.add_argument("--seed", type=int, metavar="N", help="default: the config's, else 0")
+    train.set_defaults(run=_train)
+
+    test = commands.add_parser("test", help="evaluate a checkpoint on the config's test data")
+    _add_config_options(test)
+    test.add_argument("checkpoint", metavar="CHECKPOINT")
+    _add_launcher(test)
+    test.set_defaults(run=_test)
+
+    listing = commands.add_parser("list", help="show every registered part and where it comes from")
+    listing.add_argument("--kind", help="only one kind, e.g. threshold")
+    listing.add_argument("--json", action="store_true", help="machine-readable")
+    _add_plugin(listing)
+    listing.set_defaults(run=_list)
+
+    check = commands.add_parser("check-data", help="look at every file a config needs; exit 1 on a defect")
+    _add_config_options(check)
+    check.set_defaults(run=_check_data)
+
+    synthetic = commands.add_parser("make-synthetic", help="draw synthetic faces in the layouts of real data")
+    if words[:1] == ["make-synthetic"]:  # its defaults live in a module that imports NumPy
+        from ferbench.synthetic import layouts
+
+        layouts.add_arguments(synthetic)
+    synthetic.set_defaults(run=_make_synthetic)
+    return parser
+
+
+def _add_config_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "config", metavar="CONFIG", help="a file, or a shipped config such as dtm/r18_fer2013.py"
+    )
+    parser.add_argument(
+        "--cfg-options", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="change the config"
+    )
+    parser.add_argument(
+        "--data", metavar="DIR", help="folder of the data sets (default: $FERBENCH_DATA or data)"
+    )
+    _add_plugin(parser)
+
+
+def _add_plugin(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--plugin",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="FILE|PACKAGE",
+        help="import parts of your own",
+    )
+
+
+def _add_launcher(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--launcher", choices=LAUNCHERS, default="none", help="who started the processes")
+
+
+def _rank(args: argparse.Namespace) -> int:
+    variable = {"pytorch": "RANK", "slurm": "SLURM_PROCID"}.get(getattr(args, "launcher", "none"))
+    return int(os.environ.get(variable, "0")) if variable else 0
+
+
+def _fail(args: argparse.Namespace, message: str) -> int:
+    rank = _rank(args)
+    if rank:
+        time.sleep(SECONDS_FOR_FIRST_RANK)
+    who = f" (process {rank})" if rank else ""
+    print(f"error{who}: {message}", file=sys.stderr, flush=True)
+    return USER_ERROR
+
+
+def _how_to_resume(args: argparse.Namespace) -> str:
+    if args.command != "train" or not args.work_dir:
+        return ""
+    words = ["ferbench", "train", args.config, "--work-dir", str(args.work_dir), "--resume"]
+    return "; go on with: " + shlex.join(words)
+
+
+def _disk_full(error: BaseException | None) -> OSError | None:
+    """The "no space left" error that caused ``error``, if one did."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return error
+        error = error.__cause__ or error.__context__
+    return None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,268 @@
+"""From the name of a config to a checked mmengine `Config`.
+
+What a config may say at top level stands in one place (`TOP_LEVEL`); anything else is a mistake and an error.
+Parameters of parts are checked when the part is built (`build`), against the part's own signature.
+"""
+
+from __future__ import annotations
+
+import ast
+import logging
+import os
+import re
+import traceback
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ferbench.errors import UserError, nearest
+from ferbench.parts import build
+from ferbench.plugins import load as load_plugin
+
+if TYPE_CHECKING:  # mmengine takes a second to import
+    from mmengine import Config
+
+TOP_LEVEL = frozenset((
+    "classes", "split", "views", "train_dataloader", "unlabeled_dataloader", "val_dataloader",
+    "test_dataloader", "model", "train_cfg", "val_cfg", "test_cfg", "optim_wrapper", "param_scheduler",
+    "val_evaluator", "test_evaluator", "default_hooks", "custom_hooks", "custom_imports", "env_cfg",
+    "visualizer", "log_level", "randomness",
+    "default_scope", "work_dir", "launcher", "resume", "load_from", "log_interval", "checkpoint", "monitor",
+    "experiment_name", "model_wrapper_cfg",
+))  # fmt: skip
+
+# Sections that are read key by key, so that no signature can check them.
+_EVALUATION = frozenset({"dataset", "batch_size", "num_workers", "max_unreadable"})
+SECTION_KEYS: Mapping[str, frozenset[str]] = {
+    "views": frozenset({"size", "weak", "strong"}),
+    "train_dataloader": frozenset({"dataset", "batch_size", "num_workers"}),
+    "unlabeled_dataloader": frozenset({"dataset", "rest", "mu", "num_workers"}),
+    "val_dataloader": _EVALUATION,
+    "test_dataloader": _EVALUATION,
+    "randomness": frozenset({"seed", "deterministic", "diff_rank_seed"}),
+    "env_cfg": frozenset({"cudnn_benchmark", "mp_cfg", "dist_cfg", "resource_limit"}),
+    "custom_imports": frozenset({"imports", "allow_failed_imports"}),
+}
+
+# Sections whose `type` has a default: their keys are checked when they are built.
+IMPLIED_TYPE = frozenset({"model", "train_cfg", "val_cfg", "test_cfg", "optim_wrapper"})
+
+DATA_VARIABLE = "FERBENCH_DATA"
+CONFIGS_VARIABLE = "FERBENCH_CONFIGS"
+
+__all__ = ["TOP_LEVEL", "build", "config_root", "find_config", "load_config", "parse_options"]
+
+
+def load_config(
+    path_or_name: str | Path,
+    options: Mapping[str, Any] | None = None,
+    plugins: Sequence[str] = (),
+    data: str | Path | None = None,
+) -> Config:
+    """Read, complete and check a config; import the plug-ins it needs.
+
+    Configs write their data root as ``'{{$FERBENCH_DATA:data}}/fer2013'``. A config outside this project
+    names one of its configs as base by ``'{{$FERBENCH_CONFIGS:}}/dtm/r18_fer2013.py'``.
+
+    Args:
+        path_or_name: a file, or one of this project's by its path inside ``configs/`` (``dtm/x.py``).
+        options: dotted key -> value, as from ``--cfg-options``; see `parse_options`.
+        plugins: what followed ``--plugin``; see `ferbench.plugins.load`.
+        data: folder that holds the data sets; sets the environment variable FERBENCH_DATA of this process.
+
+    Raises:
+        UserError: no such config, a mistake in it, an unknown key, or a plug-in that cannot be imported.
+    """
+    path = find_config(path_or_name)
+    os.environ[CONFIGS_VARIABLE] = str(config_root())
+    if data is not None:
+        os.environ[DATA_VARIABLE] = str(_data_folder(data))
+    cfg = _read(path)
+    for key in [k for k in cfg if k.startswith("_")]:  # private helper variables of the config file
+        cfg.pop(key)
+    _check_keys(cfg)
+    for key in options or {}:
+        _check_option(cfg, key)
+    cfg.merge_from_dict(dict(options or {}))
+    for spec in plugins:
+        load_plugin(spec)
+    imports = cfg.get("custom_imports") or {}
+    for spec in _as_list(imports.get("imports")):
+        load_plugin(spec, required=not imports.get("allow_failed_imports", False))
+    return cfg
+
+
+def config_root() -> Path:
+    """The folder of this project's configs: inside the installed package, or at the top of a checkout."""
+    package = Path(__file__).resolve().parent
+    installed = package / "configs"
+    return installed if installed.is_dir() else package.parent / "configs"
+
+
+def find_config(path_or_name: str | Path) -> Path:
+    """The config file: an existing path, else one of this project's by its path inside ``configs/``.
+
+    Raises:
+        UserError: there is none; names the nearest ones.
+    """
+    asked = Path(path_or_name).expanduser()
+    inside = Path(*asked.parts[1:]) if asked.parts[:1] == ("configs",) else asked
+    for candidate in (asked, config_root() / inside):
+        for path in (candidate, candidate.with_name(candidate.name + ".py")):
+            if path.is_file():
+                return path.resolve()
+    shipped = [p.relative_to(config_root()).as_posix() for p in sorted(config_root().rglob("*.py"))]
+    raise UserError(
+        f"there is no config {str(path_or_name)!r}",
+        where=f"{Path.cwd()} and {config_root()}",
+        expected=nearest(inside.as_posix(), (name for name in shipped if not name.startswith("_base_"))),
+    )
+
+
+def parse_options(pairs: Sequence[str]) -> dict[str, Any]:
+    """``['a.b=1', 'c=[x,y]']`` as ``{'a.b': 1, 'c': ['x', 'y']}``, by the rules of mmengine's ``DictAction``.
+
+    Raises:
+        UserError: a pair has no ``=`` or unbalanced brackets.
+    """
+    from argparse import ArgumentParser, Namespace
+
+    from mmengine.config import DictAction
+
+    action = DictAction(["--cfg-options"], "options")
+    found = Namespace(options=None)
+    for pair in pairs:
+        key, equals, _ = pair.partition("=")
+        if not equals or not key.strip():
+            raise UserError(
+                f"--cfg-options got {pair!r}", expected="KEY=VALUE, e.g. model.algorithm.floor=0.9"
+            )
+        try:
+            action(ArgumentParser(), found, [pair])
+        except AssertionError as error:
+            raise UserError(f"--cfg-options got {pair!r}", expected="balanced brackets") from error
+    return found.options or {}
+
+
+def _as_list(value: Any) -> list[str]:
+    return [] if value is None else [value] if isinstance(value, str) else list(value)
+
+
+def _data_folder(data: str | Path) -> Path:
+    folder = Path(data).expanduser().resolve()
+    if not folder.is_dir():
+        raise UserError(
+            "the data folder does not exist",
+            where=folder,
+            fix="correct --data, or draw synthetic faces: python tools/make_synthetic.py OUT",
+        )
+    if set(str(folder)) & set("'\"\\"):
+        raise UserError(
+            "the data folder's path has a quote or a backslash", where=folder, fix="rename or link the folder"
+        )
+    return folder
+
+
+def _read(path: Path) -> Config:
+    from mmengine import Config
+
+    try:
+        with _no_info_messages():
+            return Config.fromfile(path, import_custom_modules=False)
+    except Exception as error:  # a config is a program: it can fail in any way
+        raise _mistake_in_config(path, error) from error
+
+
+@contextmanager
+def _no_info_messages() -> Iterator[None]:
+    """mmengine announces each substituted environment variable, once per file and use."""
+    previous = logging.root.manager.disable
+    logging.disable(logging.INFO)
+    try:
+        yield
+    finally:
+        logging.disable(previous)
+
+
+def _mistake_in_config(path: Path, error: Exception) -> UserError:
+    file, line, what = str(path), None, f"{type(error).__name__}: {error}"
+    for frame, number in traceback.walk_tb(error.__traceback__):
+        if (
+            frame.f_code.co_name == "_file2dict"
+        ):  # mmengine reads bases by recursion: the deepest is the culprit
+            file = frame.f_locals.get("filename", file)
+        if frame.f_code.co_filename == file:
+            line = number
+    if isinstance(error, SyntaxError):  # mmengine parses a temporary copy
+        try:
+            ast.parse(Path(file).read_text(encoding="utf-8"))
+        except SyntaxError as original:
+            line, what = original.lineno, f"SyntaxError: {original.msg}"
+    return UserError(f"the config cannot be read: {what}", where=f"{file}:{line}" if line else file)
+
+
+def _check_keys(cfg: Config) -> None:
+    names = [key for key in cfg if key not in cfg._imported_names]  # names that a pure-Python config imported
+    for key in names:
+        if key not in TOP_LEVEL:
+            raise UserError(
+                f"the config has an unknown key {key!r}",
+                where=_assignment(cfg, key),
+                expected=nearest(key, TOP_LEVEL),
+                fix="correct it; a helper variable of your own begins with _",
+            )
+    for section, known in SECTION_KEYS.items():
+        for key in cfg.get(section) or {}:
+            if key not in known and key != "_scope_":
+                raise UserError(
+                    f"{section} has an unknown key {key!r}",
+                    where=_assignment(cfg, section),
+                    expected=nearest(key, known),
+                )
+
+
+def _assignment(cfg: Config, key: str) -> str:
+    """``file:line`` of the last top-level assignment to ``key`` in the config or its bases."""
+    file, first, place = cfg.filename, 0, str(cfg.filename)
+    for number, line in enumerate(cfg.text.splitlines()):  # every file is its own path, then its text
+        if os.path.isabs(line) and os.path.isfile(line):
+            file, first = line, number
+        elif re.match(rf"{re.escape(key)}\s*=", line):
+            place = f"{file}:{number - first}"
+    return place
+
+
+def _check_option(cfg: Config, dotted: str) -> None:
+    """Refuse a key path that does not exist, unless it adds a parameter that is checked when built."""
+    parts = dotted.split(".")
+    node: Any = cfg
+    for depth, part in enumerate(parts):
+        if depth == 0 and part not in TOP_LEVEL:
+            raise _unknown_option(dotted, part, TOP_LEVEL)
+        if isinstance(node, list):
+            known = [str(i) for i in range(len(node))]
+        elif isinstance(node, Mapping) or node is cfg:
+            known = list(node)
+            addable = SECTION_KEYS.get(parts[0], frozenset()) if depth == 1 else frozenset()
+            checked_later = "type" in node or (depth == 1 and parts[0] in IMPLIED_TYPE)
+            if part not in known and (depth == 0 or checked_later or part in addable):
+                return
+            known += addable
+        else:
+            known = []
+        at = ".".join(parts[:depth])
+        if not known or (
+            isinstance(node, list) and depth == len(parts) - 1
+        ):  # mmengine replaces no list item
+            raise UserError(
+                f"--cfg-options {dotted}: {at} is {node!r}, {part!r} of it cannot be set",
+                fix=f"set {at} itself",
+            )
+        if part not in known:
+            raise _unknown_option(dotted, part, known)
+        node = node[int(part) if isinstance(node, list) else part]
+
+
+def _unknown_option(dotted: str, part: str, known: Iterable[str]) -> UserError:
+    return UserError(f"--cfg-options {dotted}: there is no key {part!r}", expected=nearest(part, known))

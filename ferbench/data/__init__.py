@@ -1,0 +1,1 @@
+"""Data: datasets, splits, samplers, views and the loader."""

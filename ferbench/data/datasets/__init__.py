@@ -1,0 +1,29 @@
+"""Sources of faces, labeled or not; importing this package registers them all."""
+
+from ferbench.data.datasets.affectnet import AffectNet
+from ferbench.data.datasets.affwild2 import AffWild2Expr
+from ferbench.data.datasets.base import ClassMap, Concat, EncodedDataset, FaceDataset, Subset
+from ferbench.data.datasets.csv_list import CsvList
+from ferbench.data.datasets.expw import ExpW
+from ferbench.data.datasets.fer2013 import FER2013
+from ferbench.data.datasets.ferplus import FERPlus
+from ferbench.data.datasets.folder import ImageFolder
+from ferbench.data.datasets.rafdb import RAFDB
+from ferbench.data.datasets.recordio import RecordIO
+
+__all__ = [
+    "FER2013",
+    "RAFDB",
+    "AffWild2Expr",
+    "AffectNet",
+    "ClassMap",
+    "Concat",
+    "CsvList",
+    "EncodedDataset",
+    "ExpW",
+    "FERPlus",
+    "FaceDataset",
+    "ImageFolder",
+    "RecordIO",
+    "Subset",
+]

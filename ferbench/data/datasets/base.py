@@ -1,0 +1,247 @@
+"""What every source of faces has in common: an ordered list of images, held as compact arrays."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ferbench.data.io import UnreadableImage, decode
+from ferbench.errors import UserError
+
+UNLABELED = -1
+
+
+class FaceDataset(ABC):
+    """An immutable, ordered list of face images, some, all or none of them labeled.
+
+    It knows nothing of views, splits or algorithms. Everything it holds per item is one NumPy array (no Python object
+    per item), so that forked workers share it instead of copying it.
+
+    Attributes:
+        labels: int16 [N], index into `classes`; `UNLABELED` (-1) where the label is unknown.
+        classes: the names that `labels` index, in the order of the *target* set (see `ClassMap`); () if unlabeled.
+        targets: float32 [N, C] label distributions (e.g. FER+ votes), or None.
+        groups: int32 [N], e.g. the video of each frame, or None where items are independent.
+        group_names: name of each group.
+        groups_are_copies: whether the items of a group are copies of one image (FER2013), not frames of one video. A
+            split then never parts them.
+        name: short name for logs, records and manifests.
+    """
+
+    name: str = "dataset"
+    labels: np.ndarray
+    classes: tuple[str, ...] = ()
+    targets: np.ndarray | None = None
+    groups: np.ndarray | None = None
+    group_names: Sequence[str] = ()
+    groups_are_copies: bool = False
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @abstractmethod
+    def item_id(self, index: int) -> str:
+        """Stable name of an item: the same on every machine (a path relative to the root, a row, a record key)."""
+
+    @abstractmethod
+    def read(self, index: int) -> np.ndarray:
+        """Decode item ``index`` to uint8 RGB [H, W, 3].
+
+        Raises:
+            UnreadableImage: the item's bytes are missing, cut short or no image.
+        """
+
+    def item_ids(self, indices: np.ndarray) -> list[str]:
+        """`item_id` of many items (override where a vectorised way is faster)."""
+        return [self.item_id(int(i)) for i in indices]
+
+    def where(self, index: int) -> str:
+        """Where a human finds item ``index`` (file, file and line, record)."""
+        return self.item_id(index)
+
+    def class_counts(self) -> np.ndarray:
+        """int64 [C]: labeled items per class."""
+        return np.bincount(self.labels[self.labels >= 0], minlength=len(self.classes)).astype(np.int64)
+
+
+class EncodedDataset(FaceDataset):
+    """A dataset whose items are encoded images (JPEG, PNG, ...) somewhere."""
+
+    @abstractmethod
+    def read_bytes(self, index: int) -> bytes:
+        """The encoded image.
+
+        Raises:
+            UnreadableImage: the bytes cannot be had.
+        """
+
+    def read(self, index: int) -> np.ndarray:
+        """See `FaceDataset.read`."""
+        return decode(self.read_bytes(index), self.where, index)
+
+
+class ClassMap:
+    """Maps a source's class names to the target set's, by name, never by position.
+
+    Args:
+        source: class names of the data as it lies on disk, in its own label order.
+        target: class names of the experiment, in the order of the network's outputs; None takes the source's names,
+            renamed, in their order.
+        rename: source name -> target name, for sets that spell a class differently (``{'happy': 'Happiness'}``).
+            Comparison ignores case. ``None`` as the target name drops the class.
+        where: config key or file that an error names.
+
+    Raises:
+        UserError: a source class has no target class and is not dropped explicitly.
+    """
+
+    def __init__(
+        self,
+        source: Sequence[str],
+        target: Sequence[str] | None,
+        rename: Mapping[str, str | None] | None = None,
+        where: object = None,
+    ):
+        renamed = {k.lower(): v for k, v in (rename or {}).items()}
+        if target is None:
+            own = (renamed.get(name.lower(), name) for name in source)
+            target = list(dict.fromkeys(name for name in own if name is not None))
+        self.source, self.target = tuple(source), tuple(target)
+        by_name = {t.lower(): i for i, t in enumerate(self.target)}
+        self.table = np.full(len(self.source) + 1, UNLABELED, np.int16)  # last row: unlabeled stays unlabeled
+        for i, name in enumerate(self.source):
+            to = renamed.get(name.lower(), name)
+            if to is None:
+                continue
+            if to.lower() not in by_name:
+                raise UserError(
+                    f"class {name!r} has no counterpart in the target classes",
+                    where=where,
+                    expected="one of " + ", ".join(self.target),
+                    fix=f"add rename={{{name!r}: '<target class>'}} (or None to leave its images out) to the dataset's config",
+                )
+            self.table[i] = by_name[to.lower()]
+
+    def __call__(self, labels: np.ndarray) -> np.ndarray:
+        """int16 [N]: source labels (or -1) as target labels; -1 where the class is dropped."""
+        return self.table[labels]
+
+    def as_dict(self) -> dict[str, str | None]:
+        """Source name -> target name (None: dropped), as written into the run record."""
+        return {n: (self.target[t] if t >= 0 else None) for n, t in zip(self.source, self.table[:-1].tolist())}
+
+
+class Subset(FaceDataset):
+    """The items ``indices`` of another dataset, in that order."""
+
+    def __init__(self, parent: FaceDataset, indices: np.ndarray, name: str | None = None):
+        self.parent, self.indices = parent, np.asarray(indices, np.int64)
+        self.name = name or parent.name
+        self.labels = parent.labels[self.indices]
+        self.classes = parent.classes
+        self.targets = None if parent.targets is None else parent.targets[self.indices]
+        self.groups = None if parent.groups is None else parent.groups[self.indices]
+        self.group_names = parent.group_names
+        self.groups_are_copies = parent.groups_are_copies
+
+    def item_id(self, index: int) -> str:
+        """See `FaceDataset.item_id`."""
+        return self.parent.item_id(int(self.indices[index]))
+
+    def item_ids(self, indices: np.ndarray) -> list[str]:
+        """See `FaceDataset.item_ids`."""
+        return self.parent.item_ids(self.indices[indices])
+
+    def where(self, index: int) -> str:
+        """See `FaceDataset.where`."""
+        return self.parent.where(int(self.indices[index]))
+
+    def read(self, index: int) -> np.ndarray:
+        """See `FaceDataset.read`."""
+        return self.parent.read(int(self.indices[index]))
+
+
+class Concat(FaceDataset):
+    """Several datasets, one after the other. Labeled ones must have the same target classes, in the same order."""
+
+    def __init__(self, parts: Sequence[FaceDataset], name: str | None = None):
+        if not parts:
+            raise UserError("a list of datasets is empty", expected="at least one dataset")
+        self.parts = tuple(parts)
+        self.name = name or "+".join(p.name for p in parts)
+        self.starts = np.cumsum([0] + [len(p) for p in parts])
+        self.labels = np.concatenate([p.labels for p in parts])
+        labeled = [p for p in parts if p.classes]
+        self.classes = labeled[0].classes if labeled else ()
+        for part in labeled:
+            if part.classes != self.classes:
+                raise UserError(
+                    f"data sets {labeled[0].name!r} and {part.name!r} are to be mixed but have different classes",
+                    expected=f"{self.classes} in both", where=f"{part.name}: {part.classes}",
+                    fix="give both the same `classes` and map names with `rename`",
+                )  # fmt: skip
+        if any(p.targets is not None for p in parts):
+            self.targets = np.concatenate([_targets(p, len(self.classes)) for p in parts])
+        if any(p.groups is not None for p in parts):
+            self._merge_groups()
+            self.groups_are_copies = all(p.groups_are_copies for p in parts if p.groups is not None)
+
+    def _merge_groups(self) -> None:
+        names: list[str] = []
+        groups = []
+        for part in self.parts:  # items without a group become groups of their own part, one each
+            own = part.groups if part.groups is not None else np.arange(len(part), dtype=np.int32)
+            own_names = part.group_names if part.groups is not None else part.item_ids(np.arange(len(part)))
+            groups.append(own.astype(np.int32) + len(names))
+            names.extend(f"{part.name}/{n}" for n in own_names)
+        self.groups, self.group_names = np.concatenate(groups), names
+
+    def _locate(self, index: int) -> tuple[FaceDataset, int]:
+        part = int(np.searchsorted(self.starts, index, side="right")) - 1
+        return self.parts[part], int(index - self.starts[part])
+
+    def item_id(self, index: int) -> str:
+        """See `FaceDataset.item_id`; prefixed with the part's name."""
+        part, i = self._locate(index)
+        return f"{part.name}/{part.item_id(i)}"
+
+    def where(self, index: int) -> str:
+        """See `FaceDataset.where`."""
+        part, i = self._locate(index)
+        return part.where(i)
+
+    def read(self, index: int) -> np.ndarray:
+        """See `FaceDataset.read`."""
+        part, i = self._locate(index)
+        return part.read(i)
+
+
+def _targets(part: FaceDataset, num_classes: int) -> np.ndarray:
+    if part.targets is not None:
+        return part.targets
+    eye = np.vstack([np.eye(num_classes, dtype=np.float32), np.zeros((1, num_classes), np.float32)])
+    return eye[part.labels]  # label -1 picks the last, all-zero row
+
+
+def require_folder(path: str | Path, what: str, synthetic: bool = True, get: str | None = None) -> Path:
+    """The folder, or an error that says how to get the data.
+
+    Args:
+        path: folder to look for.
+        what: what lies in it, e.g. ``the Aff-Wild2 annotations``.
+        synthetic: whether `ferbench make-synthetic` can stand in for the data.
+        get: where the real data comes from.
+    """
+    folder = Path(path).expanduser()
+    if folder.is_dir():
+        return folder
+    fixes = [get] if get else []
+    if synthetic:
+        fixes.append("or draw synthetic faces in the same layout: python tools/make_synthetic.py OUT")
+    raise UserError(f"the folder with {what} does not exist", where=folder, expected="a folder", fix="; ".join(fixes) or None)
+
+
+__all__ = ["UNLABELED", "ClassMap", "Concat", "EncodedDataset", "FaceDataset", "Subset", "UnreadableImage", "require_folder"]

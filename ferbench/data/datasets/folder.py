@@ -1,0 +1,257 @@
+"""Any tree of image files: unlabeled, or labeled by one folder per class."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ferbench.data.datasets.base import UNLABELED, ClassMap, EncodedDataset, require_folder
+from ferbench.data.io import read_file
+from ferbench.data.paths import IndexCache, PathArray, PathBuilder
+from ferbench.errors import UserError
+from ferbench.registry import DATASETS
+
+IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff")
+
+_log = logging.getLogger(__name__)
+
+
+class Tree(NamedTuple):
+    """The image files below a root, folder by folder.
+
+    Attributes:
+        folders: D folders relative to the root ('' is the root itself), every folder before its subfolders.
+        mtimes: int64 [D], nanoseconds; they change when an entry is added, removed or renamed.
+        starts: int64 [D + 1]; folder d holds the files ``starts[d]`` to ``starts[d + 1]``.
+        names: N file names without their folder.
+    """
+
+    folders: PathArray
+    mtimes: np.ndarray
+    starts: np.ndarray
+    names: PathArray
+
+    def path(self, index: int) -> str:
+        """Path of file ``index`` relative to the root, with ``/``."""
+        return self.paths(np.array([index]))[0]
+
+    def paths(self, indices: np.ndarray) -> list[str]:
+        """`path` of many files."""
+        rows = (np.searchsorted(self.starts, indices, side="right") - 1).tolist()
+        pairs = ((self.folders[row], self.names[i]) for row, i in zip(rows, indices.tolist(), strict=True))
+        return [f"{folder}/{name}" if folder else name for folder, name in pairs]
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """As an index file holds it."""
+        return {
+            "folders": self.folders.blob, "folder_offsets": self.folders.offsets, "mtimes": self.mtimes,
+            "starts": self.starts, "names": self.names.blob, "name_offsets": self.names.offsets,
+        }  # fmt: skip
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, Any]) -> Tree:
+        """Inverse of `arrays`."""
+        folders = PathArray(arrays["folders"], arrays["folder_offsets"])
+        return cls(
+            folders, arrays["mtimes"], arrays["starts"], PathArray(arrays["names"], arrays["name_offsets"])
+        )
+
+    def is_unchanged(self, root: Path) -> bool:
+        """Whether no folder gained, lost or renamed an entry since the scan (one stat per folder)."""
+        base = str(root)
+        try:
+            return all(
+                _mtime(os.path.join(base, folder)) == t
+                for folder, t in zip(self.folders, self.mtimes.tolist(), strict=True)
+            )
+        except OSError:
+            return False
+
+
+def scan_tree(root: Path, extensions: Iterable[str] = IMAGE_EXTENSIONS) -> Tree:
+    """List the image files below ``root``.
+
+    The order is the same on every machine: files of a folder first, then its subfolders, each sorted by the
+    UTF-8 bytes of their names. Names that begin with a dot are left out; links to folders are followed.
+
+    Raises:
+        UserError: a folder that cannot be listed, a file name that is not UTF-8, a circular link.
+    """
+    suffixes = tuple(e.lower() for e in extensions)
+    folders, names = PathBuilder(), PathBuilder()
+    mtimes: list[int] = []
+    counts: list[int] = []
+    pending: list[tuple[str, tuple[tuple[int, int], ...]]] = [("", (_identity(root),))]
+    while pending:  # depth first; beside each folder the identities of its ancestors and itself
+        folder, ancestors = pending.pop()
+        here = os.path.join(root, folder)
+        mtimes.append(_mtime(here))  # before listing: what changes meanwhile is seen as a change next time
+        files, subfolders = _list_folder(here, suffixes)
+        counts.append(len(files))
+        try:
+            folders.extend([folder])
+            names.extend(files)
+        except UnicodeEncodeError as error:
+            raise UserError(
+                f"a file name is not valid UTF-8: {error.object!r}", where=here,
+                expected="names that mean the same on every machine",
+                fix="rename the file, e.g. with `convmv`",
+            ) from error  # fmt: skip
+        for name in reversed(subfolders):
+            identity = _identity(Path(here, name))
+            if identity in ancestors:
+                raise UserError(
+                    "a link leads back into its own folder", where=Path(here, name), fix="remove the link"
+                )
+            pending.append((f"{folder}/{name}" if folder else name, (*ancestors, identity)))
+    starts = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
+    return Tree(folders.build(), np.array(mtimes, np.int64), starts, names.build())
+
+
+def _list_folder(folder: str, suffixes: tuple[str, ...]) -> tuple[list[str], list[str]]:
+    files: list[str] = []
+    subfolders: list[str] = []
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                if entry.is_dir():
+                    subfolders.append(entry.name)
+                elif entry.name.lower().endswith(suffixes):
+                    files.append(entry.name)
+    except OSError as error:
+        raise UserError(
+            f"a folder cannot be listed ({error.strerror})",
+            where=folder,
+            fix="check its permissions and the disk",
+        ) from error
+    return sorted(files, key=os.fsencode), sorted(subfolders, key=os.fsencode)
+
+
+def _mtime(folder: str | Path) -> int:
+    return os.stat(folder).st_mtime_ns
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    status = os.stat(folder)
+    return status.st_dev, status.st_ino
+
+
+@DATASETS.register_module()
+class ImageFolder(EncodedDataset):
+    """Image files below a folder, at any depth.
+
+    Args:
+        root: the folder. Items are named by their path relative to it.
+        labeled: whether the first folder level names the class (``root/<class>/.../face.jpg``).
+        classes: target classes; None takes the class folders in sorted order (after ``rename``).
+        rename: class folder -> target class, or None to leave the folder out (see `ClassMap`).
+        extensions: file name endings of images, case ignored.
+        cache: where the index of a large tree is kept (see `IndexCache`): 'auto', a folder, or None. A kept
+            index is used again while the modification time of every folder in the tree is what it was, that
+            is while no file or folder was added, removed or renamed. A file may change its content.
+        refresh: scan anew although a kept index seems valid (deleting the index folder does the same).
+        name: short name for logs and records; the root's name if None.
+
+    Raises:
+        UserError: no such folder, no images in it, images outside the class folders, an unknown class.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        labeled: bool = False,
+        classes: Sequence[str] | None = None,
+        rename: Mapping[str, str | None] | None = None,
+        extensions: Sequence[str] = IMAGE_EXTENSIONS,
+        cache: str | os.PathLike[str] | None = "auto",
+        refresh: bool = False,
+        name: str | None = None,
+    ):
+        self.root = require_folder(root, "images")
+        self.name = name or self.root.resolve().name
+        if not labeled and (classes or rename):
+            raise UserError(
+                "classes or rename are given for an image folder that is not labeled", where=self.root,
+                expected="labeled=True (a folder per class), or neither classes nor rename",
+            )  # fmt: skip
+        self._tree = _indexed_tree(self.root, extensions, cache, refresh)
+        self._kept: np.ndarray | None = None  # positions in the tree, or None for all
+        count = len(self._tree.names)
+        if not count:
+            raise UserError(
+                "the folder holds no images", where=self.root,
+                expected="files that end in " + ", ".join(extensions),
+                fix="check the path, or set `extensions`",
+            )  # fmt: skip
+        if labeled:
+            self._label(classes, rename)
+        else:
+            self.labels = np.full(count, UNLABELED, np.int16)
+
+    def _label(self, classes: Sequence[str] | None, rename: Mapping[str, str | None] | None) -> None:
+        tops = [folder.split("/", 1)[0] for folder in self._tree.folders]
+        beside = int(self._tree.starts[1])  # files of folder 0, the root itself
+        if beside:
+            raise UserError(
+                f"{beside} images lie beside the class folders", where=self.root / self._tree.path(0),
+                expected="<root>/<class>/<image>", fix="move them into a class folder or out of the root",
+            )  # fmt: skip
+        source = sorted(set(tops) - {""})
+        self.class_map = ClassMap(source, classes, rename, where=self.root)
+        self.classes = self.class_map.target
+        row = {top: i for i, top in enumerate(source)}
+        per_folder = np.array([row.get(top, UNLABELED) for top in tops], np.int64)
+        labels = self.class_map(np.repeat(per_folder, np.diff(self._tree.starts)))
+        if (labels == UNLABELED).any():  # classes that the map drops
+            self._kept = np.flatnonzero(labels != UNLABELED)
+            labels = labels[self._kept]
+        self.labels = labels
+
+    def item_id(self, index: int) -> str:
+        """Path relative to the root, with ``/`` on every system."""
+        return self._tree.path(int(index if self._kept is None else self._kept[index]))
+
+    def item_ids(self, indices: np.ndarray) -> list[str]:
+        """See `FaceDataset.item_ids`."""
+        chosen = np.asarray(indices)
+        return self._tree.paths(chosen if self._kept is None else self._kept[chosen])
+
+    def where(self, index: int) -> str:
+        """The file."""
+        return os.path.join(self.root, self.item_id(index))
+
+    def read_bytes(self, index: int) -> bytes:
+        """See `EncodedDataset.read_bytes`."""
+        return read_file(self.where(index), self.where, index)
+
+
+def _indexed_tree(
+    root: Path, extensions: Sequence[str], cache: str | os.PathLike[str] | None, refresh: bool
+) -> Tree:
+    signature = {"format": "tree-1", "extensions": sorted(e.lower() for e in extensions)}
+    index = IndexCache(root, str(signature), cache)
+    saved = None if refresh else index.load(signature)
+    if saved is not None:
+        tree = Tree.from_arrays(saved)
+        if tree.is_unchanged(root):
+            return tree
+        _log.info("%s has changed since it was indexed and is scanned anew", root)
+    started = time.perf_counter()
+    tree = scan_tree(root, extensions)
+    count = len(tree.names)
+    if time.perf_counter() - started > 5:
+        _log.info("found %d images below %s in %.0f s", count, root, time.perf_counter() - started)
+    if (
+        _mtime(root) == tree.mtimes[0]
+    ):  # the index folder itself may be a new entry of the root, and must not count
+        index.prepare(count)
+        tree.mtimes[0] = _mtime(root)
+    return Tree.from_arrays(index.save(signature, tree.arrays(), count))

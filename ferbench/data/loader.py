@@ -1,0 +1,172 @@
+"""From datasets to batches: workers decode once, make all views, and hand over uint8."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from ferbench.data.datasets.base import FaceDataset
+from ferbench.data.io import UnreadableImage
+from ferbench.data.preprocess import Preprocess
+from ferbench.data.randomness import derive_seed
+from ferbench.data.samplers import EndlessSampler
+from ferbench.data.views import Views
+from ferbench.distributed import rank, world_size
+from ferbench.errors import UserError
+from ferbench.process import available_cores
+
+REPLACEMENTS = 16
+
+
+class TrainBatches(Dataset):
+    """Makes one rank's share of a training batch from the sampler's keys.
+
+    An unreadable image is replaced by another item of the set, chosen by a hash of its index (so the same on every
+    machine and at every resume), and reported in the batch; rules get the index that was actually used.
+
+    Args:
+        dataset: the images.
+        views: makes the views.
+        names: views to make.
+        seed: of the run.
+        reveal: key under which labels are handed over: ``labels`` for the labeled stream; ``hidden_labels`` for the
+            unlabeled one (for diagnostics only).
+    """
+
+    def __init__(self, dataset: FaceDataset, views: Views, names: Sequence[str], seed: int, reveal: str):
+        self.dataset, self.views, self.names, self.seed, self.reveal = dataset, views, tuple(names), seed, reveal
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, keys: np.ndarray) -> dict[str, Any]:
+        try:
+            return self._make(keys)
+        except UserError as error:  # raised in a worker it would reach the user inside a traceback
+            return {"error": error}
+
+    def _make(self, keys: np.ndarray) -> dict[str, Any]:
+        epochs, indices = keys[:, 0], keys[:, 1].copy()
+        images, unreadable = [], []
+        for row, index in enumerate(indices.tolist()):
+            image, used, reasons = self._read(index)
+            images.append(image)
+            unreadable += reasons
+            indices[row] = used
+        rendered = self.views.render(images, self.names, self.seed, epochs, indices)
+        batch: dict[str, Any] = {
+            "images": {name: torch.from_numpy(array) for name, array in rendered.items()},
+            "index": torch.from_numpy(indices),
+            self.reveal: torch.from_numpy(self.dataset.labels[indices].astype(np.int64)),
+            "unreadable": unreadable,
+        }
+        if self.dataset.targets is not None:
+            batch["targets"] = torch.from_numpy(self.dataset.targets[indices])
+        return batch
+
+    def _read(self, index: int) -> tuple[np.ndarray, int, list[tuple[int, str]]]:
+        failed: list[tuple[int, str]] = []
+        candidate = index
+        for attempt in range(REPLACEMENTS):
+            try:
+                return self.dataset.read(candidate), candidate, failed
+            except UnreadableImage as error:
+                failed.append((candidate, str(error)))
+                candidate = derive_seed("replacement", index, attempt) % len(self.dataset)
+        raise UserError(
+            f"{REPLACEMENTS} images of {self.dataset.name!r} in a row could not be read",
+            where=failed[-1][1],
+            fix="python tools/check_data.py CONFIG lists all unreadable files",
+        )
+
+
+class EvalBatches(Dataset):
+    """Prepares evaluation images; unreadable ones are left out and reported."""
+
+    def __init__(self, dataset: FaceDataset, preprocess: Preprocess):
+        self.dataset, self.size, self.prepare = dataset, preprocess.size, preprocess.prepare
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, indices: np.ndarray) -> dict[str, Any]:
+        images, used, unreadable = np.empty((len(indices), self.size, self.size, 3), np.uint8), [], []
+        for index in indices.tolist():
+            try:
+                images[len(used)] = self.prepare(self.dataset.read(index))
+                used.append(index)
+            except UnreadableImage as error:
+                unreadable.append((index, str(error)))
+        return {
+            "images": torch.from_numpy(images[: len(used)]),
+            "labels": torch.from_numpy(self.dataset.labels[used].astype(np.int64)),
+            "index": torch.tensor(used, dtype=torch.int64),
+            "unreadable": unreadable,
+        }
+
+
+def train_loader(
+    batches: TrainBatches, batch_size: int, stream: str, start: int, workers: int | None
+) -> Iterator[dict[str, Any]]:
+    """Endless batches of one stream, from step ``start`` on.
+
+    Args:
+        batches: dataset and views.
+        batch_size: global; must be divisible by the number of processes.
+        stream: ``labeled`` or ``unlabeled``.
+        start: first step.
+        workers: processes per rank; None: from the number of CPUs.
+    """
+    if len(batches) == 0:
+        raise UserError(f"the {stream} stream has no images", where=batches.dataset.name)
+    if batch_size % world_size():
+        raise UserError(
+            f"the global batch of {batch_size} {stream} images cannot be split over {world_size()} processes",
+            where="train_dataloader.batch_size (times unlabeled_dataloader.mu)",
+            expected=f"a multiple of {world_size()}",
+        )
+    sampler = EndlessSampler(len(batches), batch_size, batches.seed, stream, rank(), world_size(), start)
+    return iter(_loader(batches, sampler, default_workers() if workers is None else workers))
+
+
+def eval_loader(batches: EvalBatches, batch_size: int, workers: int | None) -> DataLoader:
+    """This rank's share of an evaluation set: every image exactly once over all ranks, none repeated as padding."""
+    mine = np.arange(rank(), len(batches), world_size())
+    shares = [mine[i : i + batch_size] for i in range(0, len(mine), batch_size)]
+    return _loader(batches, shares, default_workers() if workers is None else workers)
+
+
+def _loader(dataset: Dataset, sampler: Any, workers: int) -> DataLoader:
+    return DataLoader(
+        dataset,
+        batch_size=None,  # the dataset makes whole batches
+        sampler=sampler,
+        num_workers=workers,
+        prefetch_factor=4 if workers else None,
+        pin_memory=torch.cuda.is_available(),
+        worker_init_fn=_single_threaded,
+    )
+
+
+def _single_threaded(worker: int) -> None:
+    torch.set_num_threads(1)
+
+
+def default_workers() -> int:
+    """Loader processes per rank and stream: the cores of this process but one, shared by the local ranks, at most 16."""
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return max(1, min(16, available_cores() // local - 1))
+
+
+def to_device(batch: Any, device: torch.device) -> Any:
+    """Move every tensor of a nested batch, asynchronously where the source is pinned."""
+    if isinstance(batch, torch.Tensor):
+        return batch.to(device, non_blocking=True)
+    if isinstance(batch, dict):
+        return {key: to_device(value, device) for key, value in batch.items()}
+    return batch

@@ -1,0 +1,73 @@
+"""The few collective operations that the rules, losses and metrics need; plain identities in a single process.
+
+Batch rows are laid out so that rank r holds rows [r*b, (r+1)*b) of the global batch: concatenating over ranks restores
+the order of a single process, which is what makes results independent of the number of processes.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+def world_size() -> int:
+    """Number of training processes (1 when not distributed)."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def rank() -> int:
+    """This process' place among them (0 when not distributed)."""
+    return dist.get_rank() if world_size() > 1 else 0
+
+
+@torch.no_grad()
+def gather_rows(local: Tensor) -> Tensor:
+    """Concatenate equally sized local batches over ranks: [b, ...] -> [world * b, ...], without gradient."""
+    if world_size() == 1:
+        return local.detach()
+    parts = [torch.empty_like(local) for _ in range(world_size())]
+    dist.all_gather(parts, local.detach().contiguous())
+    return torch.cat(parts)
+
+
+class _GatherRows(torch.autograd.Function):
+    """`gather_rows` whose backward sums over ranks the gradient that reaches each row."""
+
+    @staticmethod
+    def forward(ctx: torch.autograd.function.FunctionCtx, local: Tensor) -> Tensor:
+        return gather_rows(local)
+
+    @staticmethod
+    def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> Tensor:
+        grad = grad.contiguous()
+        dist.all_reduce(grad)
+        return local_rows(grad)
+
+
+def gather_rows_with_grad(local: Tensor) -> Tensor:
+    """As `gather_rows`, with gradient.
+
+    Every rank computes the same global loss from the gathered rows; DDP then averages parameter gradients over ranks,
+    which cancels the factor ``world`` that the summed backward brings in.
+    """
+    return local if world_size() == 1 else _GatherRows.apply(local)
+
+
+def local_rows(gathered: Tensor) -> Tensor:
+    """This rank's rows of a gathered batch: [world * b, ...] -> [b, ...]."""
+    size = gathered.shape[0] // world_size()
+    return gathered[rank() * size : (rank() + 1) * size]
+
+
+def sum_over_ranks(tensor: Tensor) -> Tensor:
+    """Sum in place over ranks and return it."""
+    if world_size() > 1:
+        dist.all_reduce(tensor)
+    return tensor
+
+
+def barrier() -> None:
+    """Wait for the other processes."""
+    if world_size() > 1:
+        dist.barrier()

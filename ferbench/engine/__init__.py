@@ -1,0 +1,1 @@
+"""Two-stream training on mmengine's Runner: loops, hooks, checkpoints, exact resume."""

@@ -1,0 +1,138 @@
+"""From a config to datasets, split and streams."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mmengine.config import Config
+
+from ferbench.data.datasets.base import Concat, FaceDataset, Subset
+from ferbench.data.splits import Split
+from ferbench.errors import UserError
+from ferbench.parts import build
+from ferbench.registry import DATASETS, SPLITS
+
+
+@dataclass
+class Data:
+    """Every dataset of a run.
+
+    Attributes:
+        classes: the target classes, in the order of the network's outputs.
+        datasets: ``labeled``, ``unlabeled`` (if any), ``val``, ``test`` -> dataset.
+        split: of the training dataset, or None where all of it is labeled.
+        oracle: labeled and unlabeled part of the training dataset together, all labels known.
+    """
+
+    classes: tuple[str, ...]
+    datasets: dict[str, FaceDataset]
+    split: Split | None
+    oracle: FaceDataset
+    sources: dict[str, FaceDataset] = field(default_factory=dict)
+
+    def labeled(self, all_labels: bool) -> FaceDataset:
+        """The labeled stream's dataset: the budget, or all labels for the oracle."""
+        return self.oracle if all_labels else self.datasets["labeled"]
+
+
+def build_data(cfg: Config) -> Data:
+    """Build the datasets of a config and draw, or verify, its split.
+
+    ``train_dataloader.dataset`` (one config or a list) is the training dataset; ``split`` cuts it into labeled, unlabeled
+    and val. The unlabeled stream is ``unlabeled_dataloader``: the split's rest (``rest=True``) and/or other datasets
+    (``dataset``). ``val_dataloader.dataset`` replaces the split's val.
+
+    Raises:
+        UserError: something is missing or does not fit.
+    """
+    classes = tuple(cfg.get("classes") or ())
+    if not classes:
+        raise UserError("the config has no classes", where="classes", expected="the target classes, e.g. ('Neutral', ...)")
+    train = _labeled(cfg.train_dataloader.get("dataset"), classes, "train_dataloader.dataset")
+    parts: dict[str, FaceDataset] = {}
+    split = None
+    oracle = train
+    if cfg.get("split"):
+        rule = build(SPLITS, cfg.split, "split")
+        split = rule(train)
+        parts.update(split.subsets(train))
+        rest = split.parts["unlabeled"]
+        labeled_rest = rest[train.labels[rest] >= 0]
+        oracle = Subset(train, np.union1d(split.parts["labeled"], labeled_rest), f"{train.name}/all labels")
+    else:
+        parts["labeled"] = train
+    data = Data(classes, {"labeled": parts["labeled"]}, split, oracle, {"train": train})
+
+    unlabeled = _unlabeled(cfg.get("unlabeled_dataloader"), parts, classes)
+    if unlabeled is not None:
+        data.datasets["unlabeled"] = unlabeled
+    data.datasets["val"] = _evaluation(cfg, "val_dataloader", parts, classes)
+    data.datasets["test"] = _evaluation(cfg, "test_dataloader", parts, classes)
+    return data
+
+
+def _unlabeled(
+    loader: Mapping[str, Any] | None, parts: Mapping[str, FaceDataset], classes: tuple[str, ...]
+) -> FaceDataset | None:
+    if not loader:
+        return None
+    sources: list[FaceDataset] = []
+    if loader.get("rest", False):
+        if "unlabeled" not in parts:
+            raise UserError(
+                "the unlabeled stream is to be the rest of the training dataset, but there is no split",
+                where="unlabeled_dataloader.rest",
+                fix="add a split, or name other images in unlabeled_dataloader.dataset",
+            )
+        sources.append(parts["unlabeled"])
+    extra = loader.get("dataset") or []
+    for i, config in enumerate([extra] if isinstance(extra, Mapping) else extra):
+        sources.append(build(DATASETS, config, f"unlabeled_dataloader.dataset[{i}]"))
+    if not sources:
+        raise UserError(
+            "the unlabeled stream has no source", where="unlabeled_dataloader", expected="rest=True and/or dataset=..."
+        )
+    return sources[0] if len(sources) == 1 else Concat(sources)
+
+
+def _labeled(config: Any, classes: tuple[str, ...], where: str) -> FaceDataset:
+    if not config:
+        raise UserError("there is no dataset", where=where, expected="dict(type=..., ...)")
+    configs = [config] if isinstance(config, Mapping) else list(config)
+    built = [_with_classes(c, classes, where if len(configs) == 1 else f"{where}[{i}]") for i, c in enumerate(configs)]
+    return built[0] if len(built) == 1 else Concat(built)
+
+
+def _with_classes(config: Mapping[str, Any], classes: tuple[str, ...], where: str) -> FaceDataset:
+    """Give the target classes to every dataset that maps names (all of ours do)."""
+    kind = DATASETS.get(config["type"]) if isinstance(config.get("type"), str) else config.get("type")
+    accepts = kind is not None and "classes" in inspect.signature(kind).parameters
+    return build(DATASETS, config, where, **({"classes": classes} if accepts and "classes" not in config else {}))
+
+
+def _evaluation(cfg: Config, key: str, parts: Mapping[str, FaceDataset], classes: tuple[str, ...]) -> FaceDataset:
+    config = (cfg.get(key) or {}).get("dataset")
+    if config:
+        dataset = _labeled(config, classes, f"{key}.dataset")
+    elif key == "val_dataloader" and "val" in parts:
+        dataset = parts["val"]
+    else:
+        raise UserError(
+            f"there is no {key.split('_')[0]} dataset", where=key,
+            expected="dataset=dict(...)" + (", or a split with val > 0" if key == "val_dataloader" else ""),
+        )  # fmt: skip
+    keep = np.flatnonzero(dataset.labels >= 0)  # an unlabeled frame cannot be scored
+    if len(keep) == 0:
+        raise UserError("none of the evaluation images has a label", where=f"{key}: {dataset.name}")
+    return dataset if len(keep) == len(dataset) else Subset(dataset, keep)
+
+
+def split_file(cfg: Config, work_dir: str | Path) -> None:
+    """Put the manifest where all runs of an experiment find it, unless the config names a file: beside the run folder."""
+    if cfg.get("split") and not cfg.split.get("file"):
+        cfg.split.file = str(Path(work_dir) / "split.json")

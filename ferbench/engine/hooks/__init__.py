@@ -1,0 +1,7 @@
+"""What watches, saves and reports a run."""
+
+from ferbench.engine.hooks.keeper import CheckpointKeeper
+from ferbench.engine.hooks.monitor import PseudoLabelMonitor
+from ferbench.engine.hooks.report import FinalReport
+
+__all__ = ["CheckpointKeeper", "FinalReport", "PseudoLabelMonitor"]

@@ -1,0 +1,57 @@
+"""Keeps the last and the best checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from mmengine.hooks import Hook
+
+from ferbench.registry import HOOKS
+
+LAST = "last.pth"
+
+
+def best(weights: str) -> str:
+    """File name of the checkpoint that is best on validation with ``raw`` or ``ema`` weights."""
+    return f"best_{weights}.pth"
+
+
+@HOOKS.register_module()
+class CheckpointKeeper(Hook):
+    """``last.pth`` to resume from; ``best_raw.pth`` and ``best_ema.pth``, each chosen on validation by its own weights.
+
+    Args:
+        interval: iterations between two saves of ``last.pth``; None: at each validation.
+        metric: score that chooses the best; larger is better.
+    """
+
+    priority = "LOW"
+
+    def __init__(self, interval: int | None = None, metric: str = "macro_f1"):
+        self.interval, self.metric = interval, metric
+        self.best: dict[str, dict[str, float]] = {}
+
+    def after_val_epoch(self, runner: Any, metrics: dict[str, dict[str, Any]] | None = None) -> None:
+        """Save a best model. The first of equally good ones is kept."""
+        assert metrics is not None
+        for weights, scores in metrics.items():
+            score = scores[self.metric]
+            if weights not in self.best or score > self.best[weights]["score"]:
+                self.best[weights] = {"score": score, "iter": runner.iter}
+                runner.save_to(Path(runner.work_dir) / best(weights), full=False)
+
+    def after_iteration(self, runner: Any) -> None:
+        """Save the state to resume from, after everything else of the iteration."""
+        interval = self.interval or runner.train_loop.val_interval
+        if runner.iter % interval == 0 or runner.iter == runner.max_iters:
+            runner.train_loop.check_finite()
+            runner.save_to(Path(runner.work_dir) / LAST)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Best scores so far."""
+        return {"best": self.best}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """See `state_dict`."""
+        self.best = state["best"]

@@ -1,0 +1,282 @@
+"""The training loop over two streams, and the evaluation loop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from mmengine.runner import BaseLoop
+
+from ferbench.data.loader import EvalBatches, TrainBatches, default_workers, eval_loader, to_device, train_loader
+from ferbench.data.randomness import derive_seed
+from ferbench.data.views import Views
+from ferbench.distributed import rank, world_size
+from ferbench.engine.seeding import seed_step
+from ferbench.engine.unreadable import UnreadableLog
+from ferbench.errors import UserError
+from ferbench.registry import LOOPS, METRICS
+from ferbench.algorithms.base import StepResult
+from ferbench.thresholds.base import LabeledPass, RunContext
+
+SMALL_PASS = 2048  # images below which starting workers costs more than it saves
+
+
+@LOOPS.register_module()
+class SemiTrainLoop(BaseLoop):
+    """Iterations over a labeled and an unlabeled stream; validation at intervals; final test.
+
+    Args:
+        runner: the runner.
+        dataloader: ``train_dataloader``: ``batch_size`` (labeled images per step, over all processes), ``num_workers``.
+        max_iters: iterations, each one update of the weights.
+        val_interval: iterations between validations.
+        micro_batches: parts into which a process cuts its share of a step to save memory; gradients are averaged over
+            them before the one update. Each part passes batch-norm and the threshold rule on its own.
+        max_unreadable: share of unreadable images, of the images seen in a stream, above which the run stops.
+    """
+
+    def __init__(
+        self,
+        runner: Any,
+        dataloader: Mapping[str, Any],
+        max_iters: int,
+        val_interval: int = 1000,
+        micro_batches: int = 1,
+        max_unreadable: float = 0.01,
+    ):
+        self._runner, self.dataloader = runner, dataloader
+        self.max_iters, self.val_interval, self.micro_batches = max_iters, val_interval, micro_batches
+        self._iter = 0
+        self.device = next(runner.model.parameters()).device
+        self.nonfinite = torch.zeros((), device=self.device)
+        self.data_wait = 0.0  # seconds spent waiting for the loaders, read and reset by the monitor
+        self.unreadable = UnreadableLog(runner.work_dir, runner.logger, max_unreadable)
+
+        model, cfg = runner.bare_model, runner.cfg
+        self.wanted = model.algorithm.views
+        self.views = Views(**cfg.get("views", {}))
+        if self.views.size != model.preprocess.size:
+            raise UserError(
+                f"views of {self.views.size} px are made for a network that is given {model.preprocess.size} px",
+                where="views.size and model.preprocess.size", expected="the same number",
+            )  # fmt: skip
+        asked_by = f"algorithm {type(model.algorithm).__name__!r}"
+        self.views.check((*self.wanted.labeled, *self.wanted.unlabeled), asked_by)
+        self.labeled = runner.data.labeled(model.algorithm.all_labels)
+        self.unlabeled = runner.data.datasets.get("unlabeled") if self.wanted.unlabeled else None
+        if self.wanted.unlabeled and self.unlabeled is None:
+            raise UserError(
+                f"{asked_by} needs unlabeled images, but the config names none",
+                where="unlabeled_dataloader",
+                expected="rest=True and/or dataset=...",
+            )
+        self.mu = int(cfg.get("unlabeled_dataloader", {}).get("mu", 7))
+        model.bind(
+            RunContext(
+                num_classes=len(runner.data.classes),
+                num_labeled=len(self.labeled),
+                num_unlabeled=len(self.unlabeled) if self.unlabeled is not None else 0,
+                max_iters=max_iters,
+                class_counts=tuple(self.labeled.class_counts().tolist()),
+            )
+        )
+
+    @property
+    def iter(self) -> int:
+        """Iterations done."""
+        return self._iter
+
+    @property
+    def epoch(self) -> int:
+        """Always 0: the run is counted in iterations."""
+        return 0
+
+    @property
+    def max_epochs(self) -> int:
+        """Always 1: the run is counted in iterations."""
+        return 1
+
+    @property
+    def images_per_step(self) -> int:
+        """Source images of one step over all processes."""
+        return self.dataloader["batch_size"] * (1 + (self.mu if self.unlabeled is not None else 0))
+
+    def start_from(self, iteration: int) -> None:
+        """Go on after ``iteration`` iterations; the streams start there, nothing is replayed."""
+        self._iter = iteration
+
+    def run(self) -> None:
+        """Train, then test the last and the best checkpoint."""
+        runner = self.runner
+        streams = self._streams() if self._iter < self.max_iters else {}
+        runner.call_hook("before_train")
+        runner.model.train()
+        while self._iter < self.max_iters:
+            seed_step(runner.seed, self._iter, rank())
+            batch = self._next(streams)
+            runner.call_hook("before_train_iter", batch_idx=self._iter, data_batch=batch)
+            result = self._step(batch)
+            runner.call_hook("after_train_iter", batch_idx=self._iter, data_batch=batch, outputs=result)
+            self._iter += 1
+            wish = runner.bare_model.algorithm.labeled_pass
+            if wish is not None and self._iter % wish.interval == 0:
+                self.labeled_pass(wish)
+            if self._iter % self.val_interval == 0 or self._iter == self.max_iters:
+                runner.val_loop.run()
+                runner.model.train()
+            runner.call_hook("after_iteration")
+        runner.call_hook("after_train")
+
+    def check_finite(self) -> None:
+        """Stop if a loss has been NaN or infinite (reads the device; called where one waits for it anyway).
+
+        Raises:
+            UserError: with the iteration up to which it happened; no checkpoint is written after it.
+        """
+        if self.nonfinite.item():
+            raise UserError(
+                f"the loss became NaN or infinite before iteration {self._iter + 1}",
+                where=self.runner.work_dir,
+                expected="finite losses",
+                fix="lower the learning rate, clip gradients (optim_wrapper.clip_grad), or use model.precision='bf16' or "
+                "'fp32' instead of 'fp16'; last.pth is from before and healthy",
+            )
+
+    def _streams(self) -> dict[str, Iterator[dict[str, Any]]]:
+        seed, cfg, batch = self.runner.seed, self.runner.cfg, self.dataloader["batch_size"]
+        labeled = TrainBatches(self.labeled, self.views, self.wanted.labeled, seed, "labels")
+        # The labeled stream is 1/mu of the unlabeled one: one worker feeds it.
+        workers = self.dataloader.get("num_workers")
+        workers = workers if workers is not None or self.unlabeled is None else 1
+        streams = {"labeled": train_loader(labeled, batch, "labeled", self._iter, workers)}
+        if self.unlabeled is not None:
+            unlabeled = TrainBatches(self.unlabeled, self.views, self.wanted.unlabeled, seed, "hidden_labels")
+            workers = cfg.unlabeled_dataloader.get("num_workers")
+            streams["unlabeled"] = train_loader(unlabeled, batch * self.mu, "unlabeled", self._iter, workers)
+        return streams
+
+    def _next(self, streams: Mapping[str, Iterator[dict[str, Any]]]) -> dict[str, Any]:
+        started = time.perf_counter()
+        batch = {}
+        for name, stream in streams.items():
+            part = next(stream)
+            if "error" in part:
+                raise part["error"]
+            self.unreadable.count(name, len(part["index"]), part.pop("unreadable"))
+            batch[name] = to_device(part, self.device)
+        self.data_wait += time.perf_counter() - started
+        return batch
+
+    def _step(self, batch: dict[str, Any]) -> list[StepResult]:
+        runner, optim = self.runner, self.runner.optim_wrapper
+        parts = _cut(batch, self.micro_batches) if self.micro_batches > 1 else [batch]
+        results = []
+        for i, part in enumerate(parts):
+            # Gradients meet over the processes once, with the last part.
+            no_sync = getattr(runner.model, "no_sync", nullcontext) if i + 1 < len(parts) else nullcontext
+            with no_sync():
+                result = runner.model(part, self._iter)
+                optim.backward(result.loss / len(parts))
+            result.loss = result.loss.detach()
+            self.nonfinite += ~result.loss.isfinite()
+            results.append(result)
+        optim.step()
+        runner.bare_model.update_ema(self._iter + 1)
+        return results
+
+    @torch.no_grad()
+    def labeled_pass(self, wish: LabeledPass) -> None:
+        """Show the labeled training set, in evaluation mode, to the rule that asked for it."""
+        model, dataset = self.runner.bare_model, self.labeled
+        number = self._iter // wish.interval
+        total = len(dataset) if wish.max_items is None else min(len(dataset), wish.max_items)
+        batch_size = self.runner.cfg.val_dataloader.get("batch_size", 256)
+        items = torch.arange(total) * len(dataset) // total
+        mine = items[rank() :: world_size()]
+        workers = 0 if len(mine) < SMALL_PASS else default_workers()
+        for images, labels in self._pass_batches(mine, wish.view, number, batch_size, workers):
+            probs = model.predict(images.to(self.device, non_blocking=True), wish.weights)
+            model.algorithm.see_labeled(probs, labels.to(self.device, non_blocking=True))
+        model.algorithm.finish_labeled_pass()
+
+    def _pass_batches(
+        self, items: torch.Tensor, view: str, number: int, batch_size: int, workers: int
+    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        shares = [s.numpy() for s in items.split(batch_size)]
+        if view == "eval":
+            batches: Any = EvalBatches(self.labeled, self.runner.bare_model.preprocess)
+        else:
+            seed = derive_seed(self.runner.seed, "labeled pass")
+            batches = TrainBatches(self.labeled, self.views, (view,), seed, "labels")
+            epoch = torch.full_like(items, number)
+            shares = [s.numpy() for s in torch.stack([epoch, items], dim=1).split(batch_size)]
+        loader = torch.utils.data.DataLoader(batches, batch_size=None, sampler=shares, num_workers=workers)  # type: ignore[arg-type]
+        for batch in loader:
+            if "error" in batch:
+                raise batch["error"]
+            images = batch["images"]
+            yield (images if view == "eval" else images[view]), batch["labels"]
+
+
+@LOOPS.register_module()
+class EvaluationLoop(BaseLoop):
+    """Evaluates student and EMA on one dataset, each image exactly once over all processes.
+
+    Args:
+        runner: the runner.
+        dataloader: ``batch_size`` per process, ``num_workers``.
+        evaluator: config of the metric, or a list of them; their results are merged.
+        part: ``val`` or ``test``.
+    """
+
+    def __init__(self, runner: Any, dataloader: Mapping[str, Any], evaluator: Any, part: str = "val"):
+        self._runner, self.dataloader, self.part = runner, dataloader, part
+        configs = [evaluator] if isinstance(evaluator, Mapping) else evaluator
+        make = [dict(c, classes=runner.data.classes) for c in configs]
+        self.metrics = {w: [METRICS.build(c) for c in make] for w in ("raw", "ema")}
+        self.unreadable = UnreadableLog(runner.work_dir, runner.logger, dataloader.get("max_unreadable", 0.0))
+
+    def run(self) -> dict[str, dict[str, Any]]:
+        """Scores of the ``raw`` and the ``ema`` weights; told to the hooks as ``after_val_epoch`` for ``val``."""
+        scores = self.evaluate()
+        if self.part == "val":
+            self.runner.call_hook("after_val_epoch", metrics=scores)
+        return scores
+
+    @torch.no_grad()
+    def evaluate(self) -> dict[str, dict[str, Any]]:
+        """As `run`, without telling the hooks."""
+        model, dataset = self.runner.bare_model, self.runner.data.datasets[self.part]
+        device = next(model.parameters()).device
+        for metric in (*self.metrics["raw"], *self.metrics["ema"]):
+            metric.reset()
+        batches = EvalBatches(dataset, model.preprocess)
+        for batch in eval_loader(batches, self.dataloader["batch_size"], self.dataloader.get("num_workers")):
+            self.unreadable.count(self.part, len(batch["index"]), batch.pop("unreadable"))
+            images, labels = to_device(batch["images"], device), to_device(batch["labels"], device)
+            for weights, metrics in self.metrics.items():
+                probs = model.predict(images, "student" if weights == "raw" else "ema")
+                for metric in metrics:
+                    metric.update(probs, labels)
+        return {w: {k: v for m in metrics for k, v in m.compute().items()} for w, metrics in self.metrics.items()}
+
+
+def _cut(batch: dict[str, Any], parts: int) -> list[dict[str, Any]]:
+    """Cut every tensor of a nested batch into equal parts along its rows."""
+
+    def cut(value: Any, i: int) -> Any:
+        if isinstance(value, dict):
+            return {k: cut(v, i) for k, v in value.items()}
+        if len(value) % parts:
+            raise UserError(
+                f"a process' share of {len(value)} images cannot be cut into {parts} equal parts",
+                where="train_cfg.micro_batches",
+                expected=f"a batch size per process that is a multiple of {parts}",
+            )
+        size = len(value) // parts
+        return value[i * size : (i + 1) * size]
+
+    return [cut(batch, i) for i in range(parts)]

@@ -1,0 +1,48 @@
+"""``metrics.jsonl``: what happened in a run, one JSON object a line; the source of every picture and report."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+from ferbench.distributed import rank
+from ferbench.viz.runlog import read_metrics
+
+NAME = "metrics.jsonl"
+
+
+class RunLog:
+    """Appends records; after a resume, drops those of iterations that will be done again.
+
+    Args:
+        folder: of the run.
+    """
+
+    def __init__(self, folder: str | Path):
+        self.path = Path(folder) / NAME
+
+    def append(self, record: dict[str, Any]) -> None:
+        """Write one record (rank 0 only); NaN becomes null, so that every JSON reader can read it."""
+        if rank() == 0:
+            with open(self.path, "a", encoding="utf-8") as stream:
+                stream.write(json.dumps(_finite(record), allow_nan=False) + "\n")
+
+    def rewind(self, iteration: int) -> None:
+        """Keep the records of iterations up to ``iteration``, except a final test, which will be done again."""
+        if rank() != 0 or not self.path.is_file():
+            return
+        kept = [r for r in read_metrics(self.path.parent) if r["iter"] <= iteration and r["kind"] != "test"]
+        temporary = self.path.with_suffix(".tmp")
+        temporary.write_text("".join(json.dumps(r) + "\n" for r in kept), encoding="utf-8")
+        os.replace(temporary, self.path)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _finite(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

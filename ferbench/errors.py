@@ -1,0 +1,50 @@
+"""The error a user is meant to read: what was found, where, what was expected, what to do."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import Iterable
+
+
+class UserError(Exception):
+    """A mistake in a config, a file or a command that its user can mend.
+
+    The command line prints it without a traceback and exits with code 2. Each part is one plain sentence.
+
+    Args:
+        what: what was found, e.g. ``label 9 is out of range``.
+        where: file and line, config key, or folder.
+        expected: what would have been right.
+        fix: what to do now, ideally a command.
+    """
+
+    def __init__(self, what: str, *, where: object = None, expected: str | None = None, fix: str | None = None):
+        self.what, self.where, self.expected, self.fix = what, where, expected, fix
+        parts = [what]
+        if where is not None:
+            parts.append(f"  where:    {where}")
+        if expected is not None:
+            parts.append(f"  expected: {expected}")
+        if fix is not None:
+            parts.append(f"  to do:    {fix}")
+        super().__init__("\n".join(parts))
+
+    def __reduce__(self) -> tuple:
+        """Keep the parts when a data-loading worker sends the error to the main process."""
+        return _rebuild, (self.what, self.where, self.expected, self.fix)
+
+
+def _rebuild(what: str, where: object, expected: str | None, fix: str | None) -> UserError:
+    return UserError(what, where=where, expected=expected, fix=fix)
+
+
+def nearest(name: str, known: Iterable[str], count: int = 3) -> str:
+    """Sentence that names the closest of the known names, e.g. ``did you mean 'DTM'?``."""
+    names = sorted(set(known))
+    close = get_close_matches(name, names, n=count, cutoff=0.5)
+    if not close:
+        lowered = {n.lower(): n for n in names}
+        close = [lowered[c] for c in get_close_matches(name.lower(), lowered, n=count, cutoff=0.5)]
+    if close:
+        return "did you mean " + " or ".join(repr(c) for c in close) + "?"
+    return "known: " + ", ".join(names[:40]) + (", ..." if len(names) > 40 else "")

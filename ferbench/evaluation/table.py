@@ -1,0 +1,68 @@
+"""The table at the end of a run: one column per checkpoint and kind of weights, one line per score."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.table import Table
+
+_SCORES = (("macro-F1", "macro_f1"), ("accuracy", "accuracy"), ("balanced acc.", "balanced_accuracy"))
+#: How the kinds of weights are written for readers.
+WEIGHT_NAMES = {"raw": "raw", "ema": "EMA"}
+
+
+def results_table(rows: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> Table:
+    """The summary for the terminal.
+
+    Args:
+        rows: of a ``test`` line of ``metrics.jsonl``: ``checkpoint``, ``weights``, ``iter`` and the scores.
+        classes: names, in the order of the scores.
+    """
+    head, *lines = _cells(rows, classes)
+    table = Table(title=_title(rows), caption=_CAPTION, title_style="bold", caption_style="dim")
+    table.add_column(head[0])
+    for cell in head[1:]:
+        table.add_column(cell, justify="right")
+    for i, line in enumerate(lines):
+        table.add_row(*line, style="bold" if i == 0 else None, end_section=i == len(_SCORES) - 1)
+    return table
+
+
+def results_markdown(rows: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> str:
+    """The same as plain Markdown, columns aligned.
+
+    Args:
+        rows: see `results_table`.
+        classes: names, in the order of the scores.
+    """
+    cells = [[c.replace("\n", ", ").replace("|", r"\|") for c in line] for line in _cells(rows, classes)]
+    widths = [max(3, *(len(line[i]) for line in cells)) for i in range(len(cells[0]))]
+
+    def row(line: Sequence[str]) -> str:
+        padded = [c.rjust(w) if i else c.ljust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True))]
+        return "| " + " | ".join(padded) + " |"
+
+    rule = "|" + "|".join("-" * (w + 1) + (":" if i else "-") for i, w in enumerate(widths)) + "|"
+    return "\n".join(
+        [f"{_title(rows)}. {_CAPTION}", "", row(cells[0]), rule, *(row(line) for line in cells[1:]), ""]
+    )
+
+
+_CAPTION = "Percent. 'best' was chosen on validation data."
+
+
+def _title(rows: Sequence[Mapping[str, Any]]) -> str:
+    return f"Test scores on {rows[0]['count']:,} images"
+
+
+def _cells(rows: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> list[list[str]]:
+    """Header and lines; the first column names the score."""
+    head = ["", *(f"{r['checkpoint']}, {WEIGHT_NAMES[r['weights']]}\niter {r['iter']:,}" for r in rows)]
+    overall = [[name, *(_percent(r[key]) for r in rows)] for name, key in _SCORES]
+    per_class = [[f"F1 {name}", *(_percent(r["f1"][i]) for r in rows)] for i, name in enumerate(classes)]
+    return [head, *overall, *per_class]
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2f}"

@@ -1,0 +1,61 @@
+"""Loss formulas. Every mean is over the whole batch: the divisor is the batch size, never the number of selected items."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def cross_entropy(logits: Tensor, target: Tensor, class_weight: Tensor | None = None) -> Tensor:
+    """Cross-entropy per item.
+
+    Args:
+        logits: [B, C].
+        target: [B] class indices, or [B, C] probabilities.
+        class_weight: [C] factors on the classes, or None.
+
+    Returns:
+        [B] float32 (computed in float32 also under autocast).
+    """
+    if target.is_floating_point():
+        target = target.float()
+    return F.cross_entropy(logits.float(), target, weight=class_weight, reduction="none")
+
+
+def weighted_mean(per_item: Tensor, weight: Tensor) -> Tensor:
+    """``mean_i(weight_i * loss_i)`` over the whole batch; [B], [B] -> []."""
+    return (per_item * weight).mean()
+
+
+def rampup(iteration: int, max_iters: int, fraction: float) -> float:
+    """Linear ramp ``clip(it / (fraction * max_iters), 0, 1)``; 0 at the first step, 1 if ``fraction`` is 0."""
+    return 1.0 if fraction == 0 else min(max(iteration / (fraction * max_iters), 0.0), 1.0)
+
+
+def masked_contrast(first: Tensor, second: Tensor, weight: Tensor, temperature: float) -> Tensor:
+    """SimCLR loss between two views of the items of weight 1 (SupCon without labels; arXiv 2004.11362, eq. 1).
+
+    Items of weight 0 are neither anchors nor negatives. Written with masks instead of boolean indexing, so that no
+    shape depends on data (no device sync, compilable).
+
+    Args:
+        first, second: [B, D] L2-normalised features of the two views.
+        weight: [B] 0 or 1.
+        temperature: > 0.
+
+    Returns:
+        Mean over the anchors (two per kept item); 0 when no item or a single one is kept.
+    """
+    features = torch.cat([first, second]).float()
+    keep = torch.cat([weight, weight]).to(features.dtype)
+    similarity = features @ features.t() / temperature
+    itself = torch.eye(len(features), dtype=torch.bool, device=features.device)
+    excluded = itself | (keep == 0)[None, :]
+    # A finite stand-in for -inf keeps rows without any partner free of NaN; such rows have weight 0.
+    log_prob = similarity - torch.logsumexp(similarity.masked_fill(excluded, -1e9), dim=1, keepdim=True)
+    batch = len(first)
+    partner = torch.arange(2 * batch, device=features.device).roll(batch)
+    per_anchor = -log_prob.gather(1, partner[:, None]).squeeze(1)
+    per_anchor = torch.where(keep > 0, per_anchor, torch.zeros_like(per_anchor))
+    return per_anchor.sum() / keep.sum().clamp(min=1)

@@ -1,0 +1,105 @@
+"""Threshold formulas."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def pass_mask(probs: Tensor, thresholds: Tensor | float) -> Tensor:
+    """1 where the confidence reaches the threshold of the predicted class, else 0.
+
+    Args:
+        probs: [B, C] class probabilities.
+        thresholds: one number, or [C] one per class.
+
+    Returns:
+        [B] of probs' dtype; comparison is ``>=``.
+    """
+    confidence, label = probs.max(dim=1)
+    limit = thresholds[label] if isinstance(thresholds, Tensor) else thresholds
+    return (confidence >= limit).to(probs.dtype)
+
+
+def flex_thresholds(learning_status: Tensor, threshold: float) -> Tensor:
+    """FlexMatch's convex map: ``T_c = P * a_c / (2 - a_c)`` (Zhang et al. 2021, arXiv 2110.08263, eq. 7 and 11).
+
+    Args:
+        learning_status: [C] in [0, 1]; how often class c has been learnt, relative to the best class.
+        threshold: P, the fixed threshold that a class of status 1 gets.
+
+    Returns:
+        [C].
+    """
+    return threshold * learning_status / (2.0 - learning_status)
+
+
+def flex_learning_status(counts: Tensor, previous: Tensor, warmup: bool) -> Tensor:
+    """FlexMatch's learning status from the number of recorded pseudo-labels.
+
+    Args:
+        counts: [1 + C] integers; ``counts[0]`` items without a record, ``counts[1 + c]`` items recorded as class c.
+        previous: [C] status before; kept while one bucket still holds every item.
+        warmup: divide by the largest bucket including the unrecorded items, not by the largest class (eq. 11).
+
+    Returns:
+        [C] of ``previous``'s dtype, in [0, 1].
+    """
+    per_class = counts[1:].to(previous.dtype)
+    largest = counts.max() if warmup else counts[1:].max()
+    status = per_class / largest.clamp(min=1).to(previous.dtype)
+    return torch.where(counts.max() < counts.sum(), status, previous)
+
+
+def class_confidence(probs: Tensor, labels: Tensor, source: str = "correct_only") -> tuple[Tensor, Tensor]:
+    """Sum and number, per class, of the confidences that feed a class-wise margin.
+
+    Args:
+        probs: [N, C] class probabilities of labeled items.
+        labels: [N] true classes.
+        source: which items count for class c, and the confidence taken from them:
+            ``correct_only`` those of class c that are predicted as c (Ada-CM);
+            ``all_of_true_class`` all of class c; ``all_of_predicted_class`` all that are predicted as c.
+            The confidence is always the largest probability of the item.
+
+    Returns:
+        (sum [C] float64, count [C] float64); sums of batches, and of ranks, may simply be added.
+    """
+    confidence, predicted = probs.max(dim=1)
+    if source == "correct_only":
+        group, weight = labels, (predicted == labels)
+    elif source == "all_of_true_class":
+        group, weight = labels, torch.ones_like(labels, dtype=torch.bool)
+    elif source == "all_of_predicted_class":
+        group, weight = predicted, torch.ones_like(labels, dtype=torch.bool)
+    else:
+        raise ValueError(f"unknown source {source!r}")
+    weights = weight.double()
+    zeros = torch.zeros(probs.shape[1], dtype=torch.float64, device=probs.device)
+    return zeros.index_add(0, group, confidence.double() * weights), zeros.index_add(0, group, weights)
+
+
+def dynamic_thresholds(
+    margin: Tensor,
+    epoch: Tensor | int,
+    *,
+    beta: float,
+    gamma: float,
+    floor: float,
+    cap: float | None = None,
+) -> Tensor:
+    """``T_c(e) = max(floor, beta * mu_c / (1 + gamma^-e))``: the form of DTM and Ada-CM (arXiv 2203.12341, eq. 3).
+
+    Args:
+        margin: [C] mu_c, mean confidence of class c.
+        epoch: e, counted from 1.
+        beta: share of the margin that is asked for.
+        gamma: base of the ramp; e in Ada-CM.
+        floor: lower bound (0: none).
+        cap: upper bound, or None.
+
+    Returns:
+        [C].
+    """
+    ramp = 1.0 / (1.0 + gamma ** -torch.as_tensor(epoch, dtype=margin.dtype, device=margin.device))
+    return (beta * margin * ramp).clamp(min=floor, max=cap)

@@ -1,0 +1,68 @@
+"""What DTM's relatives do with the items whose pseudo-label is not trusted. Extra terms: ``term(step) -> loss``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ferbench.distributed import gather_rows, gather_rows_with_grad
+from ferbench.functional.losses import masked_contrast
+from ferbench.registry import LOSSES
+
+if TYPE_CHECKING:
+    from ferbench.algorithms.matching import MatchingStep
+
+
+@LOSSES.register_module()
+class LowConfidenceContrast(nn.Module):
+    """Pulls the two weak views of each unselected item together (Ada-CM, arXiv 2203.12341, eq. 7).
+
+    SimCLR loss over the L2-normalised features of the items of weight 0, of the global batch: all processes' items are
+    each other's negatives, so the result does not depend on the number of processes.
+
+    Args:
+        weight: factor in the total loss.
+        temperature: of the similarity.
+    """
+
+    name = "low_confidence"
+    views = ("weak", "weak2")
+    needs_gradient = ("weak", "weak2")
+
+    def __init__(self, weight: float = 0.1, temperature: float = 0.07):
+        super().__init__()
+        self.weight, self.temperature = weight, temperature
+
+    def forward(self, step: MatchingStep) -> Tensor:
+        """Unweighted term, []."""
+        first, second = (gather_rows_with_grad(F.normalize(step.outputs[v].features, dim=1)) for v in self.views)
+        return masked_contrast(first, second, gather_rows(1.0 - step.weight), self.temperature)
+
+
+@LOSSES.register_module()
+class LowConfidenceKL(nn.Module):
+    """Symmetric KL, in bits, between weak and strong probabilities of the unselected items (SS-MFAR, ABAW 2022).
+
+    Mean over the whole batch of ``(1 - w) * (KL(p_weak || p_strong) + KL(p_strong || p_weak)) / 2``.
+
+    Args:
+        weight: factor in the total loss.
+    """
+
+    name = "low_confidence"
+    views = ("weak", "strong")
+    needs_gradient = ("weak", "strong")
+
+    def __init__(self, weight: float = 0.5):
+        super().__init__()
+        self.weight = weight
+
+    def forward(self, step: MatchingStep) -> Tensor:
+        """Unweighted term, []."""
+        log_weak, log_strong = (step.outputs[v].logits.float().log_softmax(dim=1) for v in self.views)
+        # sum p (log p - log q) + q (log q - log p) = sum (p - q) (log p - log q)
+        both = ((log_weak.exp() - log_strong.exp()) * (log_weak - log_strong)).sum(dim=1)
+        return (both * (1.0 - step.weight)).mean() / (2 * torch.log(torch.tensor(2.0)).item())

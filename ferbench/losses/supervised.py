@@ -1,0 +1,31 @@
+"""Loss on the labeled items."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ferbench.functional.losses import cross_entropy
+from ferbench.registry import LOSSES
+
+
+@LOSSES.register_module()
+class SupervisedCrossEntropy(nn.Module):
+    """Mean cross-entropy against the label, or against a label distribution where the data has one (FER+ votes).
+
+    Args:
+        class_weight: one factor per class on its items' loss (the mean still divides by the batch size), or None.
+    """
+
+    class_weight: Tensor | None
+
+    def __init__(self, class_weight: Sequence[float] | None = None):
+        super().__init__()
+        weight = None if class_weight is None else torch.tensor(class_weight, dtype=torch.float32)
+        self.register_buffer("class_weight", weight, persistent=False)
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """[B, C] logits and [B] labels or [B, C] probabilities -> []."""
+        return cross_entropy(logits, target, self.class_weight).mean()

@@ -1,0 +1,19 @@
+"""Networks: the classifier (backbone + head), the backbones, and the loading of local weight files."""
+
+from ferbench.models.classifier import Classifier, Output
+from ferbench.models.heads import LinearHead
+from ferbench.models.iresnet import IResNet
+from ferbench.models.mmpretrain_backbone import MMPretrainBackbone
+from ferbench.models.timm_backbone import TimmBackbone
+from ferbench.models.weights import LoadedWeights, load_weights
+
+__all__ = [
+    "Classifier",
+    "IResNet",
+    "LinearHead",
+    "LoadedWeights",
+    "MMPretrainBackbone",
+    "Output",
+    "TimmBackbone",
+    "load_weights",
+]

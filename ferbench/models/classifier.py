@@ -1,0 +1,89 @@
+"""The network that is trained: a backbone that makes features, and a head that makes logits of them.
+
+A backbone is any module with an attribute ``num_features`` (D) and ``forward(images [B, 3, S, S]) -> features
+[B, D]``. A head is any module that is built with ``in_features`` and ``num_classes`` and has
+``forward(features [B, D]) -> Output``. Either may come from a plug-in; nothing else is asked of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+
+from ferbench.errors import UserError
+from ferbench.registry import MODELS
+
+
+class Output(NamedTuple):
+    """What the classifier says of a batch.
+
+    Attributes:
+        logits: [B, C].
+        features: [B, D], the vectors that the logits are a linear map of.
+    """
+
+    logits: Tensor
+    features: Tensor
+
+
+@MODELS.register_module()
+class Classifier(nn.Module):
+    """Backbone and head.
+
+    Args:
+        backbone: a backbone, or the config of one (registry MODELS).
+        head: a head, or the config of one; ``in_features`` and ``num_classes`` are filled in.
+        num_classes: C; may be left out when ``head`` is a module.
+
+    Raises:
+        UserError: a backbone without ``num_features``, or a head for another number of classes.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module | Mapping[str, Any],
+        head: nn.Module | Mapping[str, Any],
+        num_classes: int | None = None,
+    ):
+        super().__init__()
+        self.backbone: nn.Module = (
+            backbone if isinstance(backbone, nn.Module) else MODELS.build(dict(backbone))
+        )
+        num_features = getattr(self.backbone, "num_features", None)
+        if not isinstance(num_features, int):
+            raise UserError(
+                f"the backbone {type(self.backbone).__name__} does not say how many features it makes",
+                where="model.backbone",
+                expected="an attribute num_features: int",
+            )
+        self.num_features = num_features
+        self.head = head if isinstance(head, nn.Module) else self._build_head(dict(head), num_classes)
+
+    def _build_head(self, config: dict[str, Any], num_classes: int | None) -> nn.Module:
+        asked = config.get("num_classes", num_classes)
+        if asked is None or (num_classes is not None and asked != num_classes):
+            raise UserError(
+                f"the head is to have {asked} classes, the classifier {num_classes}",
+                where="model.head.num_classes",
+                expected="the same number (name it once, as num_classes of the model)",
+            )
+        return MODELS.build(config, default_args=dict(in_features=self.num_features, num_classes=asked))
+
+    @property
+    def initial_weights(self) -> dict[str, Any] | None:
+        """Which file the backbone started from, for the run record; None: random weights."""
+        loaded = getattr(self.backbone, "loaded", None)
+        return None if loaded is None else loaded.as_dict()
+
+    def forward(self, images: Tensor) -> Output:
+        """Logits and features of normalised images [B, 3, S, S]."""
+        features = self.backbone(images)
+        if features.ndim != 2 or features.shape[1] != self.num_features:
+            raise UserError(
+                f"the backbone {type(self.backbone).__name__} made features of shape {tuple(features.shape)}",
+                where="model.backbone",
+                expected=f"[B, {self.num_features}]: one pooled vector per image",
+            )
+        return self.head(features)

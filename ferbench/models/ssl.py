@@ -1,0 +1,184 @@
+"""The trained object: classifier, its EMA copy, the algorithm and the preprocessing, in one module."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from copy import deepcopy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ferbench.algorithms.base import Batch, StepResult
+from ferbench.data.preprocess import Preprocess
+from ferbench.distributed import world_size
+from ferbench.errors import UserError
+from ferbench.models.classifier import Classifier, Output
+from ferbench.parts import build
+from ferbench.registry import ALGORITHMS, MODELS
+from ferbench.thresholds.base import RunContext
+
+PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@MODELS.register_module()
+class SSLModel(nn.Module):
+    """A classifier trained by a semi-supervised algorithm.
+
+    Args:
+        backbone, head: configs of the classifier's parts.
+        algorithm: config of the algorithm.
+        preprocess: arguments of `Preprocess` (size, mean, std).
+        num_classes: C.
+        ema_decay: of the averaged classifier; 0 turns averaging off (EMA = student).
+        forward_mode: ``split``: views that need no gradient pass first, without a graph; the others in one pass after them;
+            batch-norm normalises each pass by its own statistics. ``joint``: all views in one pass, with a graph
+            (more memory and time; batch-norm sees the mixture). Part of the protocol. Default by measurement
+            (docs/benchmarks.md).
+        batch_norm: ``per_process`` statistics (so results depend on the number of processes), or ``synchronized``
+            over all of them (GPU only).
+        precision: ``fp32``, ``bf16`` or ``fp16`` (autocast; fp16 with loss scaling).
+        channels_last: memory format of weights and activations.
+        compile: compile the classifier (rules and losses stay eager).
+    """
+
+    def __init__(
+        self,
+        backbone: dict,
+        algorithm: dict,
+        preprocess: dict,
+        num_classes: int,
+        head: dict | None = None,
+        ema_decay: float = 0.999,
+        forward_mode: str = "split",
+        batch_norm: str = "per_process",
+        precision: str = "fp32",
+        channels_last: bool = True,
+        compile: bool = False,
+    ):
+        super().__init__()
+        for name, value, allowed in (
+            ("forward_mode", forward_mode, ("split", "joint")),
+            ("batch_norm", batch_norm, ("per_process", "synchronized")),
+            ("precision", precision, tuple(PRECISIONS)),
+        ):
+            if value not in allowed:
+                raise UserError(f"model.{name} is {value!r}", expected=" or ".join(allowed))
+        self.preprocess = Preprocess(**preprocess)
+        self.network = Classifier(backbone, head or dict(type="LinearHead"), num_classes)
+        self.algorithm = build(ALGORITHMS, algorithm, "model.algorithm")
+        self.ema_decay, self.forward_mode, self.batch_norm = ema_decay, forward_mode, batch_norm
+        self.precision = precision
+        if batch_norm == "synchronized" and world_size() > 1:
+            if not torch.cuda.is_available():
+                raise UserError(
+                    "batch_norm='synchronized' needs GPUs", fix="use 'per_process', or a network without batch-norm"
+                )
+            self.network = nn.SyncBatchNorm.convert_sync_batchnorm(self.network)
+        if channels_last:
+            self.network = self.network.to(memory_format=torch.channels_last)
+        self.ema_network = deepcopy(self.network).requires_grad_(False)
+        if compile:
+            self.network.compile()
+        self._ema_pairs: tuple[list[Tensor], list[Tensor], list[Tensor], list[Tensor]] | None = None
+
+    def bind(self, context: RunContext) -> None:
+        """Let the algorithm allocate what depends on the run (call before loading a checkpoint)."""
+        device = next(self.network.parameters()).device
+        self.algorithm.bind(context)
+        self.algorithm.to(device)
+
+    def train(self, mode: bool = True) -> SSLModel:
+        """Set training mode; the averaged classifier always stays in evaluation mode."""
+        super().train(mode)
+        self.ema_network.eval()
+        return self
+
+    def forward(self, batch: Mapping[str, Any], iteration: int) -> StepResult:
+        """The loss of one step.
+
+        Args:
+            batch: ``labeled`` and ``unlabeled`` (absent for a supervised run), as `ferbench.data.loader` yields them,
+                on the device.
+            iteration: 0 at the first step.
+        """
+        labeled, unlabeled = batch["labeled"], batch.get("unlabeled")
+        step_batch = Batch(
+            labeled=self._normalize(labeled["images"]),
+            target=labeled.get("targets", labeled["labels"]),
+            labels=labeled["labels"],
+            unlabeled=self._normalize(unlabeled["images"]) if unlabeled else {},
+            index=unlabeled["index"] if unlabeled else None,
+            labeled_index=labeled["index"],
+            iteration=iteration,
+        )
+        with self.autocast():
+            return self.algorithm.step(self.run_views, step_batch)
+
+    def run_views(self, views: Mapping[str, Tensor], needs_gradient: Collection[str]) -> dict[str, Output]:
+        """Pass named view batches through the classifier, as `forward_mode` says (see `ferbench.algorithms.Network`)."""
+        if self.forward_mode == "joint":
+            outputs = self._pass(views)
+            return {n: o if n in needs_gradient else Output(*(t.detach() for t in o)) for n, o in outputs.items()}
+        without = {n: x for n, x in views.items() if n not in needs_gradient}
+        outputs = {}
+        if without:
+            with torch.no_grad():
+                outputs = self._pass(without)
+        return {**outputs, **self._pass({n: x for n, x in views.items() if n in needs_gradient})}
+
+    @torch.no_grad()
+    def predict(self, images: Tensor, weights: str) -> Tensor:
+        """Class probabilities of prepared images, in evaluation mode.
+
+        Args:
+            images: uint8 [B, S, S, 3] as `Preprocess.prepare` makes them, on the device.
+            weights: ``student`` or ``ema``.
+
+        Returns:
+            float32 [B, C].
+        """
+        network = self.ema_network if weights == "ema" else self.network
+        was_training = network.training
+        network.eval()
+        with self.autocast():
+            logits = network(self.preprocess.normalize(images)).logits
+        network.train(was_training)
+        return logits.float().softmax(dim=1)
+
+    @torch.no_grad()
+    def update_ema(self, updates: int) -> None:
+        """Move the averaged classifier towards the student; call after every optimizer step.
+
+        The decay warms up as ``min(ema_decay, (1 + t) / (10 + t))``, so that a short run is not averaged with its
+        random start. Buffers (batch-norm statistics) are copied, not averaged.
+
+        Args:
+            updates: t, optimizer steps done, from 1.
+        """
+        if self._ema_pairs is None:  # parameters keep their identity from here on; listing them costs more than the lerp
+            averaged, student = list(self.ema_network.parameters()), list(self.network.parameters())
+            self._ema_pairs = (averaged, student, list(self.ema_network.buffers()), list(self.network.buffers()))
+        averaged, student, averaged_buffers, buffers = self._ema_pairs
+        decay = min(self.ema_decay, (1 + updates) / (10 + updates))
+        torch._foreach_lerp_(averaged, student, 1.0 - decay)
+        if buffers:
+            torch._foreach_copy_(averaged_buffers, buffers)
+
+    def autocast(self) -> torch.autocast:
+        """The precision of a forward pass."""
+        dtype = PRECISIONS[self.precision]
+        kind = next(self.network.parameters()).device.type
+        return torch.autocast(kind, dtype=dtype or torch.bfloat16, enabled=dtype is not None)
+
+    def _normalize(self, images: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {name: self.preprocess.normalize(x) for name, x in images.items()}
+
+    def _pass(self, views: Mapping[str, Tensor]) -> dict[str, Output]:
+        """One pass over the concatenation of some views."""
+        if not views:
+            return {}
+        output = self.network(torch.cat(list(views.values())) if len(views) > 1 else next(iter(views.values())))
+        sizes = [len(x) for x in views.values()]
+        parts = zip(views, output.logits.split(sizes), output.features.split(sizes))
+        return {name: Output(logits, features) for name, logits, features in parts}

@@ -1,0 +1,91 @@
+"""From a section of a config to the object it describes; errors name the section and the parameter."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from ferbench.errors import UserError, nearest
+
+if TYPE_CHECKING:
+    from mmengine import Registry
+
+
+def build(registry: Registry, cfg: Any, where: str, **defaults: Any) -> Any:
+    """Build a part from its section of the config, and explain what is wrong if it cannot be built.
+
+    Args:
+        registry: where ``cfg['type']`` is looked up.
+        cfg: the section, a dict with ``type``.
+        where: its dotted path in the config, for messages.
+        defaults: parameters that the framework passes; the section's own win.
+
+    Raises:
+        UserError: see `check`.
+    """
+    check(registry, cfg, where, **defaults)
+    try:
+        return registry.build({**defaults, **cfg})
+    except TypeError as error:  # a class that hands **kwargs on to somebody who does not take them
+        unexpected = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+        if unexpected and unexpected[1] in {**defaults, **cfg}:
+            what = f"{cfg['type']} has no parameter {unexpected[1]!r}"
+            raise UserError(what, where=f"{where}.{unexpected[1]}", expected=str(error)) from error
+        raise
+
+
+def check(registry: Registry, cfg: Any, where: str, **defaults: Any) -> None:
+    """Whether a section of the config describes a part that can be built.
+
+    Raises:
+        UserError: no ``type``, an unknown name, an unknown parameter (names the nearest), or a missing one.
+    """
+    if not isinstance(cfg, Mapping) or "type" not in cfg:
+        raise UserError(
+            f"the section has no 'type' but is {cfg!r}", where=where, expected="dict(type=..., ...)"
+        )
+    with registry.switch_scope_and_registry(cfg.get("_scope_")) as scoped:
+        target = scoped.get(cfg["type"]) if isinstance(cfg["type"], str) else cfg["type"]
+    if not callable(target):
+        raise UserError(
+            f"there is no part named {cfg['type']!r}",
+            where=f"{where}.type",
+            expected=nearest(str(cfg["type"]), registry.module_dict),
+        )
+    given = {k: v for k, v in {**defaults, **cfg}.items() if k not in ("type", "_scope_")}
+    name = getattr(target, "__name__", str(target))
+    names, takes_any, required = _parameters(target)
+    for key in given:
+        if not takes_any and key not in names:
+            raise UserError(
+                f"{name} has no parameter {key!r}", where=f"{where}.{key}", expected=nearest(key, names)
+            )
+    if missing := [n for n in required if n not in given]:
+        raise UserError(
+            f"{name} needs {' and '.join(map(repr, missing))}", where=where, fix="add it to the section"
+        )
+
+
+def _parameters(target: Any) -> tuple[set[str], bool, list[str]]:
+    """What ``target(...)`` takes (``**kwargs``: the base's too), whether it takes any name, what it needs."""
+    chain: list[Callable[..., Any]] = [target]
+    if inspect.isclass(target):
+        chain = [vars(c)["__init__"] for c in target.__mro__ if c is not object and "__init__" in vars(c)]
+    names: set[str] = set()
+    required: list[str] = []
+    for position, function in enumerate(chain):
+        try:
+            parameters = list(inspect.signature(function).parameters.values())
+        except ValueError:  # written in C, without a signature
+            return names, True, required
+        named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+        if inspect.isclass(target):
+            named = named[1:] if parameters[0].kind is inspect.Parameter.POSITIONAL_OR_KEYWORD else named
+        if position == 0:  # what a base needs, its subclass may provide
+            required = [p.name for p in named if p.default is p.empty]
+        names.update(p.name for p in named)
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+            return names, False, required
+    return names, bool(chain), required

@@ -1,0 +1,171 @@
+"""Plug-ins: other people's packages and files that register parts of their own.
+
+Three ways in: the entry-point group `ferbench.plugins` of an installed package, ``--plugin FILE|PACKAGE`` and
+``custom_imports`` of a config. A plug-in that fails to import disturbs nobody until something is asked for
+that does not exist; then, and only then, its traceback is shown (`failure_report`), because it is the
+likely reason.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import importlib.util
+import inspect
+import sys
+import traceback
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+from ferbench.errors import UserError
+from ferbench.version import __version__
+
+GROUP = "ferbench.plugins"
+
+
+@dataclass
+class Plugin:
+    """One plug-in that was asked for or found.
+
+    Attributes:
+        name: its entry-point name, or what followed ``--plugin``.
+        module: the module that registers its parts.
+        source: ``<distribution> <version>``, or the file.
+        error: traceback of its failed import, or None.
+    """
+
+    name: str
+    module: str
+    source: str
+    error: str | None = None
+
+
+_seen: dict[tuple[str, str], Plugin] = {}
+
+
+def load_entry_points() -> None:
+    """Import every plug-in that installed packages announce; each one once.
+
+    An entry point names a module (importing it registers its parts) or a function, which is then called
+    without arguments. Failures are remembered, not raised.
+    """
+    for entry in importlib.metadata.entry_points(group=GROUP):
+        source = f"{entry.dist.name} {entry.dist.version}" if entry.dist else "an unknown distribution"
+        key = (source, entry.name)
+        if key in _seen:
+            continue
+        plugin = _seen[key] = Plugin(entry.name, entry.module, source)
+        try:
+            found = entry.load()
+            if entry.attr:
+                found()
+        except (
+            Exception,
+            SystemExit,
+        ):  # whatever a stranger's code does at import must not stop this program
+            plugin.error = traceback.format_exc()
+
+
+def load(spec: str, *, required: bool = True) -> None:
+    """Import one plug-in: a file (``rules/mine.py``), a package folder, or the name of an importable module.
+
+    Args:
+        spec: file, folder or module name.
+        required: whether a failed import is an error now (otherwise it is remembered for `failure_report`).
+
+    Raises:
+        UserError: nothing of that name exists, or its import failed (with the whole traceback).
+    """
+    if _is_path(spec):
+        module, source = _make_importable(Path(spec).expanduser().resolve())
+    else:
+        module, source = spec, spec
+    plugin = _seen[("", spec)] = Plugin(spec, module, source)
+    try:
+        importlib.import_module(module)
+    except (Exception, SystemExit) as error:
+        plugin.error = traceback.format_exc()
+        if required:
+            raise _cannot_import(plugin, error) from error
+
+
+def known() -> tuple[Plugin, ...]:
+    """Every plug-in that was looked at so far, broken ones included."""
+    return tuple(_seen.values())
+
+
+def failure_report() -> str:
+    """One paragraph per plug-in that failed to import, with its traceback; empty if all are well."""
+    reports = [f"plug-in {p.name!r} of {p.source} failed to import:\n{p.error}" for p in known() if p.error]
+    if not reports:
+        return ""
+    return "it may be part of a plug-in that is broken; mend that first\n" + "\n".join(reports)
+
+
+def origin(obj: Any) -> str:
+    """Where a registered class or function comes from.
+
+    Returns:
+        ``ferbench <version>``, ``<distribution> <version>`` of an installed plug-in, or ``<file>:<line>``.
+    """
+    obj = inspect.unwrap(obj.func if isinstance(obj, partial) else obj)
+    module = getattr(obj, "__module__", None) or type(obj).__module__
+    package = module.partition(".")[0]
+    if package == "ferbench":
+        return f"ferbench {__version__}"
+    for (distribution, _), plugin in _seen.items():
+        if distribution and plugin.module.partition(".")[0] == package:
+            return distribution
+    owners = _distributions().get(package)
+    if owners:
+        return f"{owners[0]} {importlib.metadata.version(owners[0])}"
+    try:
+        return f"{inspect.getsourcefile(obj)}:{inspect.getsourcelines(obj)[1]}"
+    except (OSError, TypeError):  # made at run time: there is no file
+        return f"module {module}"
+
+
+@lru_cache(maxsize=1)
+def _distributions() -> Any:
+    return importlib.metadata.packages_distributions()
+
+
+def _is_path(spec: str) -> bool:
+    return spec.endswith(".py") or "/" in spec or "\\" in spec
+
+
+def _make_importable(path: Path) -> tuple[str, str]:
+    """Name under which ``path`` can be imported, by worker processes too; its folder joins `sys.path`."""
+    target = path / "__init__.py" if path.is_dir() else path
+    if not target.is_file():
+        raise UserError(
+            "the plug-in does not exist", where=target, expected="a Python file, or a folder with __init__.py"
+        )
+    name = path.stem
+    if not name.isidentifier():
+        raise UserError(
+            f"{path.name} cannot be imported under its name", where=path, fix="use letters, digits and _ only"
+        )
+    if str(path.parent) not in sys.path:
+        sys.path.append(str(path.parent))
+        importlib.invalidate_caches()
+    spec = importlib.util.find_spec(name)
+    if spec is None or spec.origin is None or Path(spec.origin).resolve() != target:
+        raise UserError(
+            f"there is already another module named {name!r}",
+            where=spec.origin if spec else None,
+            fix=f"give {path} another name",
+        )
+    return name, str(path)
+
+
+def _cannot_import(plugin: Plugin, error: BaseException) -> UserError:
+    if isinstance(error, ModuleNotFoundError) and error.name and plugin.module.startswith(error.name):
+        return UserError(
+            f"there is no plug-in {plugin.name!r}",
+            expected="a Python file, a folder with __init__.py, or a package that Python can import",
+            fix="install the package, or give the path of its file (./mine.py)",
+        )
+    return UserError(f"plug-in {plugin.name!r} failed to import:\n{plugin.error}", where=plugin.source)

@@ -1,0 +1,5 @@
+"""Pseudo-label rules: what the strong view is asked to predict."""
+
+from ferbench.targets.rules import HardTarget, SoftTarget, TargetRule
+
+__all__ = ["HardTarget", "SoftTarget", "TargetRule"]

@@ -1,0 +1,136 @@
+"""The Dynamic Threshold Module."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from ferbench.distributed import sum_over_ranks
+from ferbench.errors import UserError, nearest
+from ferbench.functional.thresholds import class_confidence, dynamic_thresholds, pass_mask
+from ferbench.registry import THRESHOLDS
+from ferbench.thresholds.base import Evidence, LabeledPass, RunContext, ThresholdRule
+
+SOURCES = ("correct_only", "all_of_true_class", "all_of_predicted_class")
+NO_SAMPLE = ("floor", "keep", "global_mean")
+
+
+@THRESHOLDS.register_module()
+class DynamicThreshold(ThresholdRule):
+    """``T_c(e) = max(floor, beta * mu_c(e) / (1 + gamma^-e))``, one threshold per class and epoch.
+
+    mu_c(e) is the mean confidence of the *labeled* training images of class c that the model classifies correctly at
+    the end of epoch e; T_c(e) then serves epoch e + 1. The form is that of DTM (arXiv 2303.08617); semantics and
+    constants are those of Ada-CM's public code (arXiv 2203.12341), because the DTM paper's own could not be checked.
+    With beta 0.97 and floor 0.8 a class leaves the floor only once mu_c >= 0.825 (after epoch 2: 0.936).
+
+    Args:
+        beta, gamma, floor, cap: see `ferbench.functional.thresholds.dynamic_thresholds`.
+        init: threshold of every class before the first update.
+        source: which labeled items feed mu_c: ``correct_only``, ``all_of_true_class`` or ``all_of_predicted_class``.
+        weights: ``ema`` or ``student`` model for the statistic.
+        view: ``weak`` (training augmentation, as Ada-CM) or ``eval`` (clean image).
+        scope: ``epoch``: one pass over the labeled set per epoch; ``iteration``: a running mean over the labeled batches
+            of training (no extra pass; updated after the mask is taken).
+        momentum: of the running mean, for ``scope='iteration'``.
+        epoch_length: iterations per epoch; None: a twentieth of the run (Ada-CM trains 20 epochs).
+        epoch_origin: number of the first epoch in the ramp.
+        no_sample: threshold of a class without any counted item: ``floor``, ``keep`` the old one, or from the
+            ``global_mean`` of the other classes' mu.
+        max_items: at most so many labeled items per pass, evenly spread; None: all.
+
+    Buffers:
+        threshold: float32 [C]. updates: int64 [], epochs done. sums, counts: float64 [C], statistic being collected.
+        margin: float64 [C], mu_c (running mean; NaN until first seen).
+    """
+
+    threshold: Tensor
+    updates: Tensor
+    sums: Tensor
+    counts: Tensor
+    margin: Tensor
+
+    def __init__(
+        self,
+        beta: float = 0.97,
+        gamma: float = math.e,
+        floor: float = 0.8,
+        cap: float | None = None,
+        init: float = 0.8,
+        source: str = "correct_only",
+        weights: str = "ema",
+        view: str = "weak",
+        scope: str = "epoch",
+        momentum: float = 0.99,
+        epoch_length: int | None = None,
+        epoch_origin: int = 1,
+        no_sample: str = "floor",
+        max_items: int | None = None,
+    ):
+        super().__init__()
+        _one_of("source", source, SOURCES)
+        _one_of("weights", weights, ("ema", "student"))
+        _one_of("view", view, ("weak", "eval"))
+        _one_of("scope", scope, ("epoch", "iteration"))
+        _one_of("no_sample", no_sample, NO_SAMPLE)
+        self.curve = dict(beta=beta, gamma=gamma, floor=floor, cap=cap)
+        self.init, self.source, self.no_sample = init, source, no_sample
+        self.scope, self.momentum = scope, momentum
+        self.epoch_length, self.epoch_origin = epoch_length, epoch_origin
+        self._wanted = dict(weights=weights, view=view, max_items=max_items)
+
+    def bind(self, context: RunContext) -> None:
+        """See `ThresholdRule.bind`."""
+        self.epoch_length = self.epoch_length or max(1, context.max_iters // 20)
+        if self.scope == "epoch":
+            self.labeled_pass = LabeledPass(interval=self.epoch_length, **self._wanted)
+        classes = context.num_classes
+        self.register_buffer("threshold", torch.full((classes,), self.init))
+        self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("sums", torch.zeros(classes, dtype=torch.float64))
+        self.register_buffer("counts", torch.zeros(classes, dtype=torch.float64))
+        self.register_buffer("margin", torch.full((classes,), math.nan, dtype=torch.float64))
+
+    def forward(self, evidence: Evidence) -> Tensor:
+        """See `ThresholdRule.forward`."""
+        mask = pass_mask(evidence.probs, self.threshold)
+        if self.scope == "iteration":
+            sums, counts = class_confidence(evidence.labeled_probs, evidence.labels, self.source)
+            fresh = sums / counts  # NaN where the class is absent
+            mixed = torch.where(self.margin.isnan(), fresh, self.margin.lerp(fresh, 1 - self.momentum))
+            self.margin.copy_(torch.where(counts > 0, mixed, self.margin))
+            self._set(self.margin, self.epoch_origin + evidence.iteration // self.epoch_length)
+        return mask
+
+    def see_labeled(self, probs: Tensor, labels: Tensor) -> None:
+        """See `ThresholdRule.see_labeled`."""
+        sums, counts = class_confidence(probs, labels, self.source)
+        self.sums += sums
+        self.counts += counts
+
+    def finish_labeled_pass(self) -> None:
+        """See `ThresholdRule.finish_labeled_pass`."""
+        self.margin.copy_(sum_over_ranks(self.sums) / sum_over_ranks(self.counts))
+        self._set(self.margin, self.updates + self.epoch_origin)
+        self.updates += 1
+        self.sums.zero_()
+        self.counts.zero_()
+
+    def thresholds(self) -> Tensor:
+        """See `ThresholdRule.thresholds`."""
+        return self.threshold
+
+    def _set(self, margin: Tensor, epoch: Tensor | int) -> None:
+        missing = margin.isnan()
+        if self.no_sample == "global_mean":
+            margin = torch.where(missing, margin.nanmean(), margin)
+        new = dynamic_thresholds(margin, epoch, **self.curve).float()
+        fallback = self.threshold if self.no_sample == "keep" else torch.full_like(new, self.curve["floor"])
+        self.threshold.copy_(torch.where(new.isnan(), fallback, new))
+
+
+def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise UserError(f"DynamicThreshold got {name}={value!r}", expected=" or ".join(allowed), fix=nearest(value, allowed))

@@ -1,0 +1,37 @@
+"""One fixed threshold for all classes and times (FixMatch, Pseudo-Label, UDA)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ferbench.functional.thresholds import pass_mask
+from ferbench.registry import THRESHOLDS
+from ferbench.thresholds.base import Evidence, RunContext, ThresholdRule
+
+
+@THRESHOLDS.register_module()
+class FixedThreshold(ThresholdRule):
+    """``mask = [max p >= threshold]`` (FixMatch, Sohn et al. 2020, arXiv 2001.07685, eq. 4).
+
+    Args:
+        threshold: confidence that a pseudo-label must reach, in [0, 1].
+    """
+
+    level: Tensor
+
+    def __init__(self, threshold: float = 0.95):
+        super().__init__()
+        self.threshold = threshold
+
+    def bind(self, context: RunContext) -> None:
+        """See `ThresholdRule.bind`."""
+        self.register_buffer("level", torch.full((context.num_classes,), self.threshold), persistent=False)
+
+    def forward(self, evidence: Evidence) -> Tensor:
+        """See `ThresholdRule.forward`."""
+        return pass_mask(evidence.probs, self.threshold)
+
+    def thresholds(self) -> Tensor:
+        """See `ThresholdRule.thresholds`."""
+        return self.level

@@ -1,0 +1,73 @@
+"""FlexMatch's curriculum of per-class thresholds."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ferbench.functional.thresholds import flex_learning_status, flex_thresholds, pass_mask
+from ferbench.registry import THRESHOLDS
+from ferbench.thresholds.base import Evidence, RunContext, ThresholdRule
+
+
+@THRESHOLDS.register_module()
+class FlexThreshold(ThresholdRule):
+    """``mask = [max p >= P * a_y / (2 - a_y)]``, a_c = how often class c has passed P (arXiv 2110.08263, eq. 5-11).
+
+    Each unlabeled item has one record: the class it was last predicted as with confidence >= P (the *fixed* threshold,
+    as in the authors' code), or none. Records are overwritten, never removed. Counts per class are kept as the records
+    change, so a step costs O(batch log batch) and not O(unlabeled set). The mask uses the status from before the step.
+    At the start every threshold is 0 and everything passes: that is the method.
+
+    Args:
+        threshold: P.
+        warmup: normalise by the unrecorded items too while they are the largest group (``thresh_warmup``).
+
+    Buffers:
+        record: int8 [N + 1]; class of each item or -1; the last entry is scratch space.
+        counts: int64 [C + 1]; ``counts[0]`` unrecorded items, ``counts[1 + c]`` items recorded as c.
+        status: float32 [C]; a_c.
+    """
+
+    record: Tensor
+    counts: Tensor
+    status: Tensor
+
+    def __init__(self, threshold: float = 0.95, warmup: bool = True):
+        super().__init__()
+        self.threshold, self.warmup = threshold, warmup
+
+    def bind(self, context: RunContext) -> None:
+        """See `ThresholdRule.bind`."""
+        self.register_buffer("record", torch.full((context.num_unlabeled + 1,), -1, dtype=torch.int8))
+        counts = torch.zeros(context.num_classes + 1, dtype=torch.int64)
+        counts[0] = context.num_unlabeled
+        self.register_buffer("counts", counts)
+        self.register_buffer("status", torch.zeros(context.num_classes))
+
+    def forward(self, evidence: Evidence) -> Tensor:
+        """See `ThresholdRule.forward`."""
+        mask = pass_mask(evidence.probs, self.thresholds())
+        confidence, label = evidence.probs.max(dim=1)
+        self._record(evidence.index, label, confidence >= self.threshold)
+        self.status.copy_(flex_learning_status(self.counts, self.status, self.warmup))
+        return mask
+
+    def thresholds(self) -> Tensor:
+        """See `ThresholdRule.thresholds`."""
+        return flex_thresholds(self.status, self.threshold)
+
+    def _record(self, index: Tensor, label: Tensor, confident: Tensor) -> None:
+        # An item can be twice in a batch (where one permutation of the set ends and the next begins): its last
+        # confident row wins and it is counted once. Rows that do not win are written to the scratch entry.
+        size = len(index)
+        order = torch.arange(1, size + 1, device=index.device)
+        key, row = torch.sort(index * (size + 1) + order * confident)
+        item = key // (size + 1)
+        last = torch.ones_like(confident)
+        last[:-1] = item[1:] != item[:-1]
+        wins = last & confident[row]
+        place = torch.where(wins, item, torch.full_like(item, len(self.record) - 1))
+        old, new, one = self.record[place].long(), label[row], wins.long()
+        self.record[place] = torch.where(wins, new, torch.full_like(new, -1)).to(self.record.dtype)
+        self.counts.index_add_(0, old + 1, -one).index_add_(0, new + 1, one)

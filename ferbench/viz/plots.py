@@ -1,0 +1,299 @@
+"""Pictures of a run: what the thresholds, the pseudo-labels, the losses and the scores did over time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ferbench.evaluation.table import WEIGHT_NAMES
+from ferbench.viz.runlog import RunLog, read_metrics
+from ferbench.viz.style import (
+    BLACK,
+    GREY,
+    PERCENT,
+    class_styles,
+    iteration_axis,
+    label_ends,
+    new_figure,
+    save,
+    share_axis,
+    zoom_to_top,
+)
+
+FOLDER = "plots"
+#: More points than this make a line a smear; longer series are averaged in bins.
+_POINTS = 150
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What the pictures are drawn from."""
+
+    classes: Sequence[str]
+    train: RunLog
+    val: RunLog
+    test: RunLog
+    hidden_share: Sequence[float] | None
+
+
+def plot_run(
+    work_dir: str | Path, classes: Sequence[str], hidden_share: Sequence[float] | None = None
+) -> list[Path]:
+    """Draw every picture that the log of a run allows.
+
+    ``thresholds.png``, ``utilization.png``, ``purity.png``, ``pseudo_labels.png``, ``confidence.png``,
+    ``losses.png``, ``validation.png`` and ``confusion.png``; those whose numbers a run does not have (a
+    supervised run has no threshold) are left out.
+
+    Args:
+        work_dir: folder of the run, with ``metrics.jsonl``.
+        classes: names, in the order of the network's outputs.
+        hidden_share: [C] true share of each class among the unlabeled images where it is known (a diagnostic;
+            no algorithm sees it), or None.
+
+    Returns:
+        The pictures, in ``work_dir/plots``.
+
+    Raises:
+        UserError: there is no ``metrics.jsonl``.
+    """
+    entries = read_metrics(work_dir)
+    train, val, test = (RunLog(entries, kind) for kind in ("train", "val", "test"))
+    run = _Run(classes, train, val, test, hidden_share)
+    pictures = []
+    for name, draw in _PICTURES.items():
+        figure = draw(run)
+        if figure is not None:
+            pictures.append(save(figure, Path(work_dir) / FOLDER / f"{name}.png"))
+    return pictures
+
+
+def thin(iterations: np.ndarray, values: np.ndarray, points: int = _POINTS) -> tuple[np.ndarray, np.ndarray]:
+    """Average a long series in equal bins of lines; NaN is left out of a mean (a bin of NaN stays NaN).
+
+    Args:
+        iterations: [T].
+        values: [T] or [T, C].
+        points: the largest length of the result.
+    """
+    bins = np.array_split(np.arange(len(iterations)), min(points, len(iterations)))
+    known = np.isfinite(values)
+    total = np.array([np.where(known, values, 0)[b].sum(axis=0) for b in bins])
+    count = np.array([known[b].sum(axis=0) for b in bins])
+    with np.errstate(invalid="ignore"):
+        return np.array([iterations[b].mean() for b in bins]), total / count
+
+
+def _per_class(key: str, title: str, mean_key: str | None = None) -> Callable[[_Run], Figure | None]:
+    """A picture with one line per class of a [C] series in [0, 1], and the mean over all classes if it is
+    logged."""
+
+    def draw(run: _Run) -> Figure | None:
+        series = run.train.series(key)
+        if series is None:
+            return None
+        figure, axes = new_figure(title)
+        x, values = thin(*series)
+        ends, colors = {}, {}
+        for i, (name, style) in enumerate(zip(run.classes, class_styles(run.classes), strict=True)):
+            end = _line(axes, x, values[:, i], **style)
+            if end is not None:
+                ends[name], colors[name] = end, style["color"]
+        mean = run.train.series(mean_key) if mean_key else None
+        if mean is not None:
+            end = _line(axes, *thin(*mean), color=BLACK, linewidth=3.2, alpha=0.3, solid_capstyle="round")
+            if end is not None:
+                ends["all classes"], colors["all classes"] = end, GREY
+        share_axis(axes)
+        iteration_axis(axes, series[0])
+        if key == "threshold":
+            zoom_to_top(axes, values)
+        label_ends(axes, ends, colors)
+        return figure
+
+    return draw
+
+
+def _pseudo_labels(run: _Run) -> Figure | None:
+    series = run.train.series("pseudo_label_share")
+    if series is None:
+        return None
+    hidden = run.hidden_share
+    figure, axes = new_figure(
+        "Pseudo-labels: share of each class", ncols=2 if hidden is not None else 1, squeeze=False,
+        sharey=True, width_ratios=[8, 1] if hidden is not None else [1],
+    )  # fmt: skip
+    left, right = axes[0, 0], axes[0, -1]
+    x, values = thin(*series)
+    if len(x) == 1:  # an area needs two points; the line's shares are those since the start
+        x, values = np.array([0.0, x[0]]), np.repeat(values, 2, axis=0)
+    shares = np.nan_to_num(values / np.maximum(values.sum(axis=1, keepdims=True), 1e-12))
+    colors = [style["color"] for style in class_styles(run.classes)]
+    left.stackplot(x, shares.T, colors=colors, edgecolor="white", linewidth=0.6)
+    share_axis(left)
+    iteration_axis(left, series[0])
+    last = shares[-1]
+    if hidden is not None:
+        last = np.asarray(hidden, dtype=np.float64) / max(sum(hidden), 1e-12)
+        right.bar(
+            0, last, bottom=np.cumsum(last) - last, color=colors, edgecolor="white", linewidth=0.6, width=1
+        )
+        right.set_xlim(-0.5, 0.5)
+        right.set_xticks([0], ["truth"])
+        right.spines["left"].set_visible(False)
+        right.tick_params(left=False, labelleft=False)
+        right.grid(False)
+    middles = np.cumsum(last) - last / 2
+    ends = {name: (0.0, m) for name, m in zip(run.classes, middles, strict=True)}
+    label_ends(right, ends, dict(zip(run.classes, colors, strict=True)))
+    return figure
+
+
+def _confidence(run: _Run) -> Figure | None:
+    quantiles = sorted(run.train.keys("confidence_quantiles"), key=float)
+    series = {q: run.train.series("confidence_quantiles", q) for q in quantiles}
+    drawn = {float(q): s for q, s in series.items() if s is not None}
+    if not drawn:
+        return None
+    figure, axes = new_figure("Confidence on weak views of unlabeled images")
+    levels, color = sorted(drawn), "#0072B2"
+    for low, high in zip(levels[: len(levels) // 2], levels[::-1], strict=False):
+        x, lower = thin(*drawn[low])
+        axes.fill_between(x, lower, np.interp(x, *thin(*drawn[high])), color=color, alpha=0.22, linewidth=0)
+    ends = {}
+    for level in levels:
+        end = _line(axes, *thin(*drawn[level]), color=color, linewidth=2.2 if level == 0.5 else 0.8)
+        if end is not None:
+            ends["median" if level == 0.5 else f"{100 * level:g} %"] = end
+    share_axis(axes)
+    iteration_axis(axes, next(iter(drawn.values()))[0])
+    label_ends(axes, ends, dict.fromkeys(ends, color))
+    return figure
+
+
+def _losses(run: _Run) -> Figure | None:
+    series = {name: run.train.series("losses", name) for name in run.train.keys("losses")}
+    drawn = {name: s for name, s in series.items() if s is not None and np.isfinite(s[1]).any()}
+    if not drawn:
+        return None
+    figure, axes = new_figure("Losses")
+    ends, colors = {}, {}
+    for (name, points), style in zip(drawn.items(), class_styles(list(drawn)), strict=True):
+        if name == "loss":
+            style = {"color": BLACK, "linewidth": 2.4}
+        label = "total" if name == "loss" else name.replace("_", " ")
+        end = _line(axes, *thin(*points), **style)
+        if end is not None:
+            ends[label], colors[label] = end, style["color"]
+    axes.set_ylim(bottom=min(0.0, *(float(np.nanmin(y)) for _, y in drawn.values())))
+    iteration_axis(axes, np.concatenate([x for x, _ in drawn.values()]))
+    label_ends(axes, ends, colors)
+    return figure
+
+
+def _validation(run: _Run) -> Figure | None:
+    series = {weights: run.val.series(weights, "macro_f1") for weights in ("raw", "ema")}
+    drawn = {w: s for w, s in series.items() if s is not None and np.isfinite(s[1]).any()}
+    if not drawn:
+        return None
+    figure, axes = new_figure("Validation: macro-F1")
+    styles: dict[str, dict[str, Any]] = {
+        "raw": {"color": "#D55E00", "linestyle": (0, (5, 1.5)), "marker": "o"},
+        "ema": {"color": "#0072B2", "linestyle": "-", "marker": "s"},
+    }
+    ends, colors = {}, {}
+    for weights, (x, y) in drawn.items():
+        style = {**styles[weights], "markersize": 4 if len(x) <= 60 else 0, "clip_on": False}
+        end = _line(axes, x, y, **style)
+        best = int(np.nanargmax(y))
+        star = {**style, "marker": "*", "markersize": 15, "markeredgecolor": "white", "zorder": 3}
+        axes.plot(x[best], y[best], **star)
+        label = f"{WEIGHT_NAMES[weights]}\nbest {100 * y[best]:.2f} %\nat {x[best]:,}"
+        if end is not None:
+            ends[label], colors[label] = end, style["color"]
+    axes.yaxis.set_major_formatter(PERCENT)
+    iteration_axis(axes, np.concatenate([x for x, _ in drawn.values()]))
+    label_ends(axes, ends, colors)
+    return figure
+
+
+def _confusion(run: _Run) -> Figure | None:
+    row = _final_scores(run)
+    if row is None:
+        return None
+    counts = np.array(row["confusion"], dtype=np.int64)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    size = len(run.classes)
+    figure, axes = new_figure(row["title"], size=(max(0.95 * size + 2.2, 7.0), max(0.8 * size + 1.6, 4.0)))
+    picture = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    axes.grid(False)
+    axes.set_xticks(range(size), run.classes, rotation=35, ha="right", rotation_mode="anchor")
+    axes.set_yticks(
+        range(size), [f"{c}\n(n = {n:,})" for c, n in zip(run.classes, counts.sum(axis=1), strict=True)]
+    )
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("truth")
+    for i, j in np.ndindex(size, size):
+        axes.text(
+            j, i, f"{100 * shares[i, j]:.1f}\n{counts[i, j]:,}", ha="center", va="center", fontsize=8,
+            color="white" if shares[i, j] > 0.55 else "black", fontweight="bold" if i == j else "normal",
+        )  # fmt: skip
+    bar = figure.colorbar(picture, ax=axes, fraction=0.04, pad=0.02)
+    bar.ax.yaxis.set_major_formatter(PERCENT)
+    bar.set_label("share of the class's images (recall on the diagonal)")
+    bar.outline.set_visible(False)
+    return figure
+
+
+def _final_scores(run: _Run) -> dict[str, Any] | None:
+    """The scores whose confusion is drawn, with a title that says which they are: tested if there was a
+    test."""
+    tests = [e for e in run.test.entries if e.get("rows")]
+    if tests:
+        rows: list[Mapping[str, Any]] = tests[-1]["rows"]
+        order = {("best", "ema"): 0, ("last", "ema"): 1, ("best", "raw"): 2}
+        row = min(rows, key=lambda r: order.get((r["checkpoint"], r["weights"]), 3))
+        weights = WEIGHT_NAMES[row["weights"]]
+        what = f"Test, {row['checkpoint']} checkpoint, {weights} weights, iteration {row['iter']:,}"
+    else:
+        scored = [e for e in run.val.entries if e.get("ema") or e.get("raw")]
+        if not scored:
+            return None
+        weights = "ema" if scored[-1].get("ema") else "raw"
+        row, what = (
+            scored[-1][weights],
+            f"Validation, {WEIGHT_NAMES[weights]} weights, iteration {scored[-1]['iter']:,}",
+        )
+    return {
+        **row,
+        "title": f"{what}\nmacro-F1 {100 * row['macro_f1']:.2f} %, accuracy {100 * row['accuracy']:.2f} %",
+    }
+
+
+def _line(axes: Axes, x: np.ndarray, y: np.ndarray, **style: Any) -> tuple[float, float] | None:
+    """Draw the known points, joined over the unknown ones; the last one, or None if nothing is known."""
+    known = np.isfinite(y)
+    if not known.any():
+        return None
+    if known.sum() == 1:  # a line of one point cannot be seen
+        style.setdefault("marker", "o")
+    axes.plot(x[known], y[known], **style)
+    return float(x[known][-1]), float(y[known][-1])
+
+
+_PICTURES: dict[str, Callable[[_Run], Figure | None]] = {
+    "thresholds": _per_class("threshold", "Threshold of each class"),
+    "utilization": _per_class("utilization", "Utilization: share of pseudo-labels used", "utilization_mean"),
+    "purity": _per_class("purity", "Purity: share of used pseudo-labels that are right", "purity_mean"),
+    "pseudo_labels": _pseudo_labels,
+    "confidence": _confidence,
+    "losses": _losses,
+    "validation": _validation,
+    "confusion": _confusion,
+}

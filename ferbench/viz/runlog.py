@@ -1,0 +1,78 @@
+"""Reading ``metrics.jsonl``, the log of numbers that a run leaves behind."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ferbench.errors import UserError
+
+_log = logging.getLogger(__name__)
+
+
+def read_metrics(work_dir: str | Path) -> list[dict[str, Any]]:
+    """All readable lines of ``work_dir/metrics.jsonl``, in the order of the file.
+
+    A line cut short by a kill is skipped and named in the log; nothing else of the run is lost by it.
+
+    Raises:
+        UserError: there is no such file.
+    """
+    path = Path(work_dir) / "metrics.jsonl"
+    if not path.is_file():
+        raise UserError(
+            "there is no log of the run", where=path, expected="a work_dir that tools/train.py made"
+        )
+    entries: list[dict[str, Any]] = []
+    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+        try:
+            entry = json.loads(line)
+        except ValueError:  # also bytes that are not UTF-8
+            _log.warning("%s, line %d is damaged and was skipped", path, number)
+            continue
+        if isinstance(entry, dict):
+            entries.append(entry)
+    return entries
+
+
+class RunLog:
+    """The lines of one kind (``train``, ``val`` or ``test``) by iteration.
+
+    A resumed run writes some iterations again; the last line of an iteration counts.
+    """
+
+    def __init__(self, entries: list[dict[str, Any]], kind: str):
+        by_iteration = {int(e["iter"]): e for e in entries if e.get("kind") == kind and "iter" in e}
+        self.entries = [by_iteration[i] for i in sorted(by_iteration)]
+
+    def series(self, *path: str) -> tuple[np.ndarray, np.ndarray] | None:
+        """A value over time, e.g. ``series('losses', 'supervised')``.
+
+        Returns:
+            Iterations [T] and values [T] or [T, C] (null becomes NaN), of the lines that have the key; None
+            if none has.
+        """
+        found = [(e["iter"], v) for e in self.entries if (v := _look_up(e, path)) is not None]
+        if not found:
+            return None
+        iterations, values = zip(*found, strict=True)
+        return np.array(iterations), np.array(values, dtype=np.float64)
+
+    def keys(self, name: str) -> list[str]:
+        """The keys of a mapping such as ``losses``, in order of appearance."""
+        seen: dict[str, None] = {}
+        for entry in self.entries:
+            seen.update(dict.fromkeys(entry.get(name) or ()))
+        return list(seen)
+
+
+def _look_up(entry: Mapping[str, Any], path: tuple[str, ...]) -> Any:
+    value: Any = entry
+    for key in path:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value

@@ -1,0 +1,109 @@
+"""AffectNet by its csv lists and as the reduced release."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from ferbench.errors import UserError
+from ferbench.registry import DATASETS
+
+HEADER = (
+    "subDirectory_filePath,face_x,face_y,face_width,face_height,facial_landmarks,expression,valence,arousal"
+)
+CODES = [0, 7, 8, 1, 10, 6, 9, 8]
+NAMES = ["Neutral", "Contempt", "Happy", "Anger"]
+
+
+def write_csv(root, header=True, codes=CODES):
+    lines = [HEADER] if header else []
+    for i, code in enumerate(codes):
+        (root / "Manually_Annotated_Images" / "7").mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(root / f"Manually_Annotated_Images/7/{i}.jpg"), np.full((8, 8, 3), 20 * i, np.uint8))
+        lines.append(f"7/{i}.jpg,1,2,5,5,10.5;20.5,{code},-0.5,0.25")
+    (root / "training.csv").write_text("\n".join(lines) + "\n")
+    return root
+
+
+def write_reduced(root, codes=CODES):
+    for folder in ("images", "annotations"):
+        (root / "train_set" / folder).mkdir(parents=True)
+    for i, code in enumerate(codes):
+        np.save(root / f"train_set/annotations/{i}_exp.npy", np.array(str(code)))
+        np.save(root / f"train_set/annotations/{i}_val.npy", np.array("0.5"))
+        cv2.imwrite(str(root / f"train_set/images/{i}.jpg"), np.full((8, 8, 3), 20 * i, np.uint8))
+    return root
+
+
+def build(root, **options):
+    return DATASETS.build(dict(type="AffectNet", root=str(root), cache=None) | options)
+
+
+@pytest.mark.parametrize(
+    ("layout", "ids"),
+    [
+        (write_csv, ["7/0.jpg", "7/1.jpg", "7/3.jpg", "7/5.jpg"]),
+        (lambda root: write_csv(root, header=False), ["7/0.jpg", "7/1.jpg", "7/3.jpg", "7/5.jpg"]),
+        (write_reduced, ["0.jpg", "1.jpg", "3.jpg", "5.jpg"]),
+    ],
+    ids=["csv", "csv without header", "reduced"],
+)
+def test_images_with_an_expression_are_kept(tmp_path, layout, ids):
+    data = build(layout(tmp_path))
+    assert data.item_ids(np.arange(len(data))) == ids
+    assert [data.classes[i] for i in data.labels] == NAMES
+    assert abs(int(data.read(3)[0, 0, 0]) - 100) < 4
+    found = data.summary()
+    assert (found["dropped_none"], found["dropped_uncertain"], found["dropped_no-face"]) == (2, 1, 1)
+
+
+def test_seven_classes_need_a_word_about_contempt(tmp_path):
+    seven = ("Anger", "Disgust", "Fear", "Happy", "Sad", "Surprise", "Neutral")
+    write_csv(tmp_path)
+    with pytest.raises(UserError, match="'Contempt' has no counterpart"):
+        build(tmp_path, classes=seven)
+    data = build(tmp_path, classes=seven, rename={"Contempt": None})
+    assert data.labels.tolist() == [6, 3, 0]
+    assert data.where(1).endswith("training.csv:5)")
+    assert data.summary()["dropped_classes"] == 1
+
+
+def test_labels_of_the_reduced_release_are_kept_until_files_are_added(tmp_path):
+    root, cache = write_reduced(tmp_path / "a"), str(tmp_path / "cache")
+    first = build(root, cache=cache)
+    again = build(root, cache=cache)
+    assert again.item_ids(np.arange(4)) == first.item_ids(np.arange(4))
+    np.testing.assert_array_equal(first.labels, again.labels)
+    np.save(root / "train_set/annotations/99_exp.npy", np.array("4"))
+    assert build(root, cache=cache).class_counts().tolist() == [1, 1, 0, 0, 1, 0, 1, 1]
+
+
+def test_bad_labels_are_named(tmp_path):
+    write_csv(tmp_path, codes=[0, 1, 11])
+    with pytest.raises(UserError, match=r"'11' is out of range(.|\n)*training.csv:4"):
+        build(tmp_path)
+    (tmp_path / "training.csv").write_text(HEADER + "\n7/0.jpg,1,2\n")
+    with pytest.raises(UserError, match=r"too few cells(.|\n)*training.csv:2"):
+        build(tmp_path)
+    (tmp_path / "training.csv").write_text(HEADER.replace("expression", "emotion") + "\n7/0.jpg,1,2\n")
+    with pytest.raises(UserError, match=r"no column 'expression'(.|\n)*training.csv:1"):
+        build(tmp_path)
+    root = write_reduced(tmp_path / "b", codes=[3, 12])
+    with pytest.raises(UserError, match=r"label 12(.|\n)*1_exp.npy"):
+        build(root)
+    (root / "train_set/annotations/1_exp.npy").write_bytes(b"\x93NUMPY")
+    with pytest.raises(UserError, match=r"cannot be read(.|\n)*1_exp.npy"):
+        build(root)
+
+
+def test_missing_data(tmp_path):
+    with pytest.raises(UserError, match="mohammadmahoor"):
+        build(tmp_path / "none")
+    with pytest.raises(UserError, match=r"training.csv of AffectNet"):
+        build(tmp_path)
+    (tmp_path / "training.csv").write_text(HEADER + "\n")
+    with pytest.raises(UserError, match="Manually_Annotated_Images"):
+        build(tmp_path)
+    with pytest.raises(UserError, match="no images"):
+        build(tmp_path, images=str(tmp_path))

@@ -1,0 +1,314 @@
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ferbench.data.datasets.abaw import EXPR_CLASSES, video_of
+from ferbench.data.datasets.affwild2 import AffWild2Expr
+from ferbench.data.io import UnreadableImage
+from ferbench.errors import UserError
+from ferbench.registry import DATASETS
+
+HEADER = ",".join(EXPR_CLASSES)
+PLACE = "5th_ABAW_Annotations/EXPR_Classification_Challenge"
+
+
+def shade(subject, frame):
+    return (sum(map(ord, subject)) * 7 + frame * 10) % 240
+
+
+def annotate(root, subject, labels, header=HEADER, part="Train_Set", place=PLACE):
+    folder = root / place / part
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{subject}.txt").write_text("\n".join([header, *map(str, labels)]) + "\n")
+
+
+def crop(root, subject, frames, folder="cropped_aligned"):
+    place = root / folder / subject
+    place.mkdir(parents=True, exist_ok=True)
+    for frame in frames:
+        image = np.full((8, 8, 3), shade(subject, frame), np.uint8)
+        (place / f"{frame:05d}.jpg").write_bytes(cv2.imencode(".jpg", image)[1].tobytes())
+
+
+@pytest.fixture
+def root(tmp_path):
+    """Two people in one video, -1 frames, missing crops, labels beyond the crops and the other way round."""
+    annotate(tmp_path, "video59", [0, -1, 4, 4, 7, 1])
+    crop(tmp_path, "video59", [1, 2, 4, 5])  # 3 and 6 are missing; 6 lies beyond the last crop
+    annotate(tmp_path, "video59_right", [2, 2])
+    crop(tmp_path, "video59_right", [1, 2, 3, 4])  # 3 and 4 have no label
+    annotate(tmp_path, "10-60-1280x720", [-1, 5])
+    crop(tmp_path, "10-60-1280x720", [2])
+    return tmp_path
+
+
+def content(dataset):
+    return dict(zip(dataset.item_ids(np.arange(len(dataset))), dataset.labels.tolist(), strict=True))
+
+
+def test_labels_and_crops_are_joined_by_frame_number(root):
+    dataset = DATASETS.build({"type": "AffWild2Expr", "root": str(root)})
+    assert content(dataset) == {
+        "10-60-1280x720/00002.jpg": 5,
+        "video59/00001.jpg": 0,
+        "video59/00004.jpg": 4,
+        "video59/00005.jpg": 7,
+        "video59_right/00001.jpg": 2,
+        "video59_right/00002.jpg": 2,
+    }
+    for index, item in enumerate(content(dataset)):
+        subject, name = item.split("/")
+        assert dataset.item_id(index) == item
+        assert abs(dataset.read(index).mean() - shade(subject, int(name[:5]))) <= 2
+    assert dataset.classes == EXPR_CLASSES
+    assert dataset.labels.dtype == np.int16
+    assert dataset.name == "affwild2-train"
+    assert (dataset.subject_of(2), dataset.frame_of(2)) == ("video59", 4)
+
+
+def test_where_names_crop_annotation_and_line(root):
+    dataset = AffWild2Expr(root)
+    annotation = root / PLACE / "Train_Set" / "video59.txt"
+    assert dataset.where(2) == f"{root}/cropped_aligned/video59/00004.jpg (label: {annotation}:5)"
+    assert annotation.read_text().splitlines()[5 - 1] == "4"
+
+
+def test_two_people_of_a_video_are_one_group(root):
+    dataset = AffWild2Expr(root)
+    assert dataset.group_names == ["10-60-1280x720", "video59"]
+    assert dataset.groups.tolist() == [0, 1, 1, 1, 1, 1]
+    assert dataset.groups.dtype == np.int32
+
+
+@pytest.mark.parametrize(
+    ("subject", "video"),
+    [
+        ("video2_left", "video2"),
+        ("video59", "video59"),
+        ("video10_1_right", "video10_1"),
+        ("x_left_3", "x_left_3"),
+    ],
+)
+def test_only_a_trailing_side_is_stripped(subject, video):
+    assert video_of(subject) == video
+
+
+def test_summary_counts_everything(root):
+    assert AffWild2Expr(root).summary() == {
+        "videos": 2,
+        "subjects": 3,
+        "annotated_frames": 10,
+        "kept": 6,
+        "dropped_invalid": 2,
+        "dropped_classes": 0,
+        "missing_crops": 2,
+        "labels_beyond_last_crop": 1,
+        "crops_beyond_last_label": 2,
+        "skipped_videos": [],
+        "per_class": {
+            "Neutral": 1, "Anger": 0, "Disgust": 2, "Fear": 0,
+            "Happiness": 1, "Sadness": 1, "Surprise": 0, "Other": 1,
+        },
+    }  # fmt: skip
+
+
+def test_unlabeled_frames(root):
+    invalid = AffWild2Expr(root, unlabeled="invalid")
+    assert content(invalid) == {"video59/00002.jpg": -1}
+    everything = AffWild2Expr(root, unlabeled="all")
+    assert content(everything) == dict.fromkeys(
+        ["10-60-1280x720/00002.jpg"]
+        + [f"video59/{i:05d}.jpg" for i in (1, 2, 4, 5)]
+        + [f"video59_right/{i:05d}.jpg" for i in (1, 2, 3, 4)],
+        -1,
+    )
+    assert everything.groups.tolist() == [0] + [1] * 8
+    with pytest.raises(UserError, match="unlabeled='some' is not known"):
+        AffWild2Expr(root, unlabeled="some")
+
+
+@pytest.mark.parametrize(
+    ("header", "label", "name"),
+    [
+        (" Neutral , Anger,Disgust, Fear,Happiness,Sadness,Surprise,Other, ", 7, "Other"),
+        ("Other,Surprise,Sadness,Happiness,Fear,Disgust,Anger,Neutral", 7, "Neutral"),
+        ("Neutral,Anger,Disgust,Fear,Happiness,Sadness,Surprise", 6, "Surprise"),
+        ("\ufeffneutral,anger,disgust,fear,happiness,sadness,surprise,other\r", 4, "Happiness"),
+    ],
+)
+def test_headers_are_mapped_by_name(tmp_path, header, label, name):
+    annotate(tmp_path, "112", [label], header)
+    crop(tmp_path, "112", [1])
+    dataset = AffWild2Expr(tmp_path)
+    assert dataset.classes[dataset.labels[0]] == name
+
+
+def test_other_target_classes(root):
+    rename = {
+        "Other": None,
+        "Disgust": "Anger",
+        **dict.fromkeys(["Fear", "Sadness", "Surprise", "Neutral"], None),
+    }
+    dataset = AffWild2Expr(root, classes=["Happiness", "Anger"], rename=rename)
+    assert content(dataset) == {
+        "video59/00004.jpg": 0,
+        "video59_right/00001.jpg": 1,
+        "video59_right/00002.jpg": 1,
+    }
+    assert dataset.summary()["dropped_classes"] == 3  # Neutral, Other, Sadness
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ([], "annotation file is empty"),
+        ([HEADER], "header but no frames"),
+        (["0", "1"], r"no list of class names: '0'(.|\n)*bad\.txt:1"),
+        (["Neutral,Joy", "0"], r"class 'Joy' has no counterpart(.|\n)*bad\.txt:1"),
+        (["Neutral,neutral", "0"], r"names a class twice(.|\n)*bad\.txt:1"),
+        ([HEADER, "0", "8", "9"], r"label 8 is out of range \(2 such lines\)(.|\n)*bad\.txt:3"),
+        ([HEADER, "0", "1", "-2"], r"label -2 is out of range(.|\n)*bad\.txt:4"),
+        (["Neutral,Anger,Fear", "0", "3"], r"label 3 is out of range(.|\n)*bad\.txt:3(.|\n)*0 to 2"),
+        ([HEADER, "0", "", "1"], r"no label: ''(.|\n)*bad\.txt:3"),
+        ([HEADER, "0", "1.5"], r"no label: '1\.5'(.|\n)*bad\.txt:3"),
+    ],
+)
+def test_bad_annotations(tmp_path, lines, message):
+    annotate(tmp_path, "good", [0])
+    crop(tmp_path, "good", [1])
+    (tmp_path / PLACE / "Train_Set" / "bad.txt").write_text("\n".join(lines))
+    crop(tmp_path, "bad", [1])
+    with pytest.raises(UserError, match=message):
+        AffWild2Expr(tmp_path)
+
+
+def test_an_annotation_that_is_not_text(tmp_path):
+    annotate(tmp_path, "bad", [0])
+    (tmp_path / PLACE / "Train_Set" / "bad.txt").write_bytes(b"\xff\xd8\xff\xe0")
+    crop(tmp_path, "bad", [1])
+    with pytest.raises(UserError, match=r"not a text file(.|\n)*bad\.txt"):
+        AffWild2Expr(tmp_path)
+
+
+def test_videos_without_crops(root):
+    annotate(root, "nocrops", [0, 1])
+    annotate(root, "empty_left", [0, 1])
+    crop(root, "empty_left", [])
+    with pytest.raises(UserError, match=r"2 annotated videos have no crops: empty_left, nocrops(.|\n)*skip"):
+        AffWild2Expr(root)
+    dataset = AffWild2Expr(root, missing_videos="skip")
+    assert len(dataset) == 6
+    assert dataset.summary()["skipped_videos"] == ["empty_left", "nocrops"]
+    with pytest.raises(UserError, match="missing_videos='ignore' is not known"):
+        AffWild2Expr(root, missing_videos="ignore")
+
+
+def test_nothing_left(tmp_path):
+    annotate(tmp_path, "a", [-1, 3])
+    crop(tmp_path, "a", [1])
+    with pytest.raises(UserError, match="no frame is left"):
+        AffWild2Expr(tmp_path)
+    annotate(tmp_path / "b", "x", [1])
+    (tmp_path / "b" / "cropped_aligned").mkdir()
+    with pytest.raises(UserError, match="1 annotated videos have no crops"):
+        AffWild2Expr(tmp_path / "b", missing_videos="skip")
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "3rd_ABAW_Annotations/EXPR_Classification_Challenge",
+        "Third ABAW Annotations/EXPR_Classification_Challenge",
+        "6th_ABAW_Annotations/EXPR_Recognition_Challenge",
+        "EXPR_Recognition_Challenge",
+        "annotations/EXPR_Set",
+    ],
+)
+def test_annotation_folders_of_every_year(tmp_path, place):
+    annotate(tmp_path, "a", [3], place=place, part="Validation_Set")
+    crop(tmp_path, "a", [1])
+    dataset = AffWild2Expr(tmp_path, part="Validation_Set")
+    assert content(dataset) == {"a/00001.jpg": 3}
+    assert dataset.name == "affwild2-validation"
+    for depth in (place, place + "/Validation_Set", place.split("/")[0]):
+        direct = AffWild2Expr(
+            annotations=tmp_path / depth, crops=tmp_path / "cropped_aligned", part="Validation_Set"
+        )
+        assert content(direct) == content(dataset)
+
+
+def test_several_releases_must_be_told_apart(root):
+    other = "6th_ABAW_Annotations/EXPR_Recognition_Challenge"
+    annotate(root, "video59", [3], place=other)
+    with pytest.raises(
+        UserError, match=r"several annotation releases(.|\n)*5th(.|\n)*6th(.|\n)*annotations="
+    ):
+        AffWild2Expr(root)
+    assert content(AffWild2Expr(root, annotations=root / other)) == {"video59/00001.jpg": 3}
+
+
+def test_crops_in_several_folders(root):
+    annotate(root, "late", [6])
+    crop(root, "late", [1], folder="cropped_aligned_new_50_vids")
+    dataset = AffWild2Expr(root, crops=[root / "cropped_aligned", root / "cropped_aligned_new_50_vids"])
+    index = dataset.item_ids(np.arange(len(dataset))).index("late/00001.jpg")
+    assert dataset.where(index).startswith(f"{root}/cropped_aligned_new_50_vids/late/00001.jpg")
+    assert dataset.read(index).shape == (8, 8, 3)
+
+
+def test_missing_folders_say_how_to_get_the_data(root, tmp_path):
+    with pytest.raises(UserError, match=r"nowhere(.|\n)*aff-wild2(.|\n)*make_synthetic"):
+        AffWild2Expr(tmp_path / "nowhere")
+    with pytest.raises(UserError, match=r"cropped-aligned images(.|\n)*other_crops(.|\n)*make_synthetic"):
+        AffWild2Expr(root, crops=root / "other_crops")
+    with pytest.raises(UserError, match=r"no expression annotations with a part 'Test_Set'(.|\n)*Train_Set"):
+        AffWild2Expr(root, part="Test_Set")
+    with pytest.raises(UserError, match=r"no expression annotations(.|\n)*make_synthetic"):
+        AffWild2Expr(root / "cropped_aligned", crops=root / "cropped_aligned")
+    with pytest.raises(UserError, match="needs to know where it lies"):
+        AffWild2Expr()
+    (root / PLACE / "Validation_Set").mkdir()
+    with pytest.raises(UserError, match="holds no annotation files"):
+        AffWild2Expr(root, part="Validation_Set")
+
+
+def test_other_files_among_the_crops_are_ignored(root):
+    before = content(AffWild2Expr(root))
+    for name in ("3.jpg", "00003.png", "00000.jpg", "mask_00003.jpg", "000003.jpg", "00006.jpg.part"):
+        (root / "cropped_aligned" / "video59" / name).write_bytes(b"")
+    assert content(AffWild2Expr(root)) == before
+
+
+@pytest.mark.parametrize(("cut", "message"), [(slice(0), "empty"), (slice(-30), "cut short")])
+def test_unreadable_crops_are_named(root, cut, message):
+    file = root / "cropped_aligned" / "video59" / "00004.jpg"
+    file.write_bytes(file.read_bytes()[cut])
+    with pytest.raises(UnreadableImage, match=rf"00004\.jpg \(label: .*video59\.txt:5\): .*{message}"):
+        AffWild2Expr(root).read(2)
+
+
+@settings(max_examples=30)
+@given(
+    labels=st.lists(st.integers(-1, 7), min_size=1, max_size=12),
+    frames=st.sets(st.integers(1, 14), min_size=1),
+)
+def test_the_join_against_a_plain_loop(tmp_path_factory, labels, frames):
+    root = tmp_path_factory.mktemp("affwild2")
+    annotate(root, "v", labels)
+    folder = root / "cropped_aligned" / "v"
+    folder.mkdir(parents=True)
+    for frame in frames:
+        (folder / f"{frame:05d}.jpg").touch()
+    expected = {f"v/{i:05d}.jpg": label for i, label in enumerate(labels, 1) if label >= 0 and i in frames}
+    if not expected:
+        with pytest.raises(UserError, match="no frame is left"):
+            AffWild2Expr(root)
+        return
+    dataset = AffWild2Expr(root)
+    assert content(dataset) == expected
+    summary = dataset.summary()
+    assert summary["missing_crops"] + summary["kept"] + summary["dropped_invalid"] == len(labels)
+    assert summary["labels_beyond_last_crop"] == sum(i > max(frames) for i in range(1, len(labels) + 1))
+    assert summary["crops_beyond_last_label"] == sum(f > len(labels) for f in frames)

@@ -1,0 +1,309 @@
+"""The command line: what it hands on, what it answers to mistakes, and that it starts at once."""
+
+import errno
+import json
+import os
+import subprocess
+import sys
+import types
+
+import pytest
+
+import ferbench.engine
+from ferbench import cli, plugins, process
+from ferbench.cli import main
+from ferbench.errors import UserError
+
+CONFIG = "classes = ('a', 'b')\nmodel = dict(algorithm=dict(type='DTM'))\nrandomness = dict(seed=5)\n"
+
+
+@pytest.fixture(autouse=True)
+def _environment(monkeypatch, tmp_path):
+    monkeypatch.setattr(cli, "tune_process", lambda: None)
+    monkeypatch.setattr(cli, "SECONDS_FOR_FIRST_RANK", 0.0)
+    monkeypatch.setattr(plugins, "_seen", {})
+    monkeypatch.setenv("FERBENCH_CONFIGS", "")
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def config(tmp_path):
+    file = tmp_path / "my_configs" / "tiny.py"
+    file.parent.mkdir()
+    file.write_text(CONFIG)
+    return str(file)
+
+
+@pytest.fixture
+def api(monkeypatch):
+    """Stands in for the engine: remembers what it is called with, or raises what it is told to."""
+    fake = types.SimpleNamespace(calls=[], error=None)
+
+    def record(name):
+        def call(cfg, *args, **options):
+            fake.calls.append((name, cfg, args, options))
+            if fake.error:
+                raise fake.error
+
+        return call
+
+    fake.train, fake.test = record("train"), record("test")
+    monkeypatch.setattr(ferbench.engine, "api", fake, raising=False)
+    return fake
+
+
+class TestTrain:
+    def test_defaults(self, api, config):
+        assert main(["train", config]) == 0
+        [(_, cfg, _, options)] = api.calls
+        assert options == {"work_dir": "work_dirs/my_configs/tiny/seed5", "resume": False, "overwrite": False}
+        assert cfg.launcher == "none"
+        assert cfg.randomness == {"seed": 5}
+
+    def test_everything_is_handed_on(self, api, config, tmp_path):
+        words = ["--work-dir", "w", "--resume", "--seed", "7", "--launcher", "pytorch", "--overwrite"]
+        more = ["--cfg-options", "model.algorithm.floor=0.5", "--cfg-options", "log_interval=3"]
+        assert main(["train", config, *words, *more]) == 0
+        [(_, cfg, _, options)] = api.calls
+        assert options == {"work_dir": "w", "resume": True, "overwrite": True}
+        assert (cfg.launcher, cfg.randomness.seed) == ("pytorch", 7)
+        assert (cfg.model.algorithm.floor, cfg.log_interval) == (0.5, 3)
+
+    def test_the_seed_is_in_the_default_folder(self, api, config):
+        main(["train", config, "--seed", "0"])
+        assert api.calls[0][3]["work_dir"] == "work_dirs/my_configs/tiny/seed0"
+
+    def test_resume_from_a_path(self, api, config):
+        main(["train", config, "--resume", "runs/last.pth"])
+        assert api.calls[0][3]["resume"] == "runs/last.pth"
+
+    def test_a_plugin_file_is_imported(self, api, config, tmp_path, monkeypatch):
+        monkeypatch.setattr(sys, "path", list(sys.path))
+        (tmp_path / "cli_plugin.py").write_text("raise RuntimeError('imported')\n")
+        assert main(["train", config, "--plugin", "./cli_plugin.py"]) == 2
+        assert not api.calls
+
+
+class TestTest:
+    def test_the_checkpoint_is_handed_on(self, api, config, tmp_path):
+        (tmp_path / "last.pth").write_bytes(b"")
+        assert main(["test", config, "last.pth"]) == 0
+        [(name, _, args, options)] = api.calls
+        assert (name, args, options) == ("test", ("last.pth",), {})
+
+    def test_a_missing_checkpoint(self, api, config, capsys):
+        assert main(["test", config, "absent.pth"]) == 2
+        assert "the checkpoint does not exist" in capsys.readouterr().err
+        assert not api.calls
+
+
+class TestMistakes:
+    def test_a_user_error_is_a_message_and_code_2(self, api, config, capsys):
+        api.error = UserError("label 9 is out of range", where="train.csv:3")
+        assert main(["train", config]) == 2
+        out, err = capsys.readouterr()
+        assert err == "error: label 9 is out of range\n  where:    train.csv:3\n"
+        assert out == ""
+
+    def test_an_unknown_option_of_the_config(self, api, config, capsys):
+        assert main(["train", config, "--cfg-options", "modle.x=1"]) == 2
+        assert "did you mean 'model'" in capsys.readouterr().err
+
+    def test_a_bug_keeps_its_traceback(self, api, config):
+        api.error = ZeroDivisionError("a bug")
+        with pytest.raises(ZeroDivisionError):
+            main(["train", config])
+
+    def test_interrupted(self, api, config, capsys):
+        api.error = KeyboardInterrupt()
+        assert main(["train", config, "--work-dir", "my runs"]) == 130
+        assert capsys.readouterr().err == (
+            f"error: interrupted; go on with: ferbench train {config} --work-dir 'my runs' --resume\n"
+        )
+
+    @pytest.mark.parametrize("wrapped", [False, True])
+    def test_a_full_disk(self, api, config, capsys, wrapped):
+        full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/runs/last.pth.tmp")
+        api.error = full
+        if wrapped:
+            api.error = RuntimeError("the writer failed")
+            api.error.__cause__ = full
+        assert main(["train", config]) == 2
+        err = capsys.readouterr().err
+        assert "no space is left on the disk" in err
+        assert "/runs/last.pth.tmp" in err
+        assert "--resume" in err
+
+    def test_another_os_error_is_no_full_disk(self, api, config):
+        api.error = PermissionError(errno.EACCES, "denied")
+        with pytest.raises(PermissionError):
+            main(["train", config])
+
+    @pytest.mark.parametrize(("launcher", "variable"), [("pytorch", "RANK"), ("slurm", "SLURM_PROCID")])
+    def test_other_processes_let_the_first_one_speak(
+        self, api, config, capsys, monkeypatch, launcher, variable
+    ):
+        waited = []
+        monkeypatch.setattr(cli.time, "sleep", waited.append)
+        api.error = UserError("no data")
+        monkeypatch.setenv(variable, "0")
+        assert main(["train", config, "--launcher", launcher]) == 2
+        assert (waited, capsys.readouterr().err) == ([], "error: no data\n")
+        monkeypatch.setenv(variable, "3")
+        assert main(["train", config, "--launcher", launcher]) == 2
+        assert (len(waited), capsys.readouterr().err) == (1, "error (process 3): no data\n")
+
+
+class TestList:
+    def test_json(self, capsys):
+        assert main(["list", "--kind", "threshold", "--json"]) == 0
+        parts = {p["name"]: p for p in json.loads(capsys.readouterr().out)["parts"]}
+        assert {"FixedThreshold", "DynamicThreshold", "FlexThreshold"} <= set(parts)
+        assert parts["FixedThreshold"]["kind"] == "threshold"
+        assert parts["FixedThreshold"]["help"].startswith("``mask = [max p >= threshold]``")
+        assert parts["FixedThreshold"]["origin"] == f"ferbench {ferbench.__version__}"
+
+    def test_table_and_broken_plugins(self, capsys, tmp_path, monkeypatch):
+        info = tmp_path / "plug_torn-2.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: plug_torn\nVersion: 2.0\n")
+        (info / "entry_points.txt").write_text("[ferbench.plugins]\ntorn = plug_torn\n")
+        (tmp_path / "plug_torn.py").write_text("[][1]\n")
+        monkeypatch.syspath_prepend(str(tmp_path))
+        assert main(["list", "--kind", "THRESHOLD"]) == 0
+        out = capsys.readouterr().out
+        assert "FlexThreshold" in out
+        assert "broken plug-in torn of plug_torn 2.0" in out
+        assert "IndexError: list index out of range" in out
+
+    def test_an_unknown_kind(self, capsys):
+        assert main(["list", "--kind", "treshold"]) == 2
+        assert "did you mean 'threshold'" in capsys.readouterr().err
+
+
+def test_help_needs_nothing_heavy():
+    code = (
+        "import sys\nfrom ferbench.cli import main\n"
+        "try: main(['train', '--help'])\nexcept SystemExit as end: assert end.code == 0\n"
+        "print([m for m in ('torch', 'mmengine', 'cv2', 'numpy', 'rich', 'timm') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("usage: ferbench train")
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("tool", ["train", "test", "list", "check_data", "make_synthetic"])
+def test_tools_are_doors_to_the_commands(repo, tool, tmp_path):
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    command = [sys.executable, str(repo / "tools" / f"{tool}.py"), "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"usage: ferbench {tool.replace('_', '-')}")
+
+
+@pytest.fixture
+def fake_bin(tmp_path):
+    """Programs that print the words they are called with, one a line."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for name in ("python", "srun"):
+        (folder / name).write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+        (folder / name).chmod(0o755)
+    return folder
+
+
+def shell(script, *words, **environment):
+    path = f"{environment.pop('bin')}{os.pathsep}{os.environ['PATH']}"
+    command = ["bash", str(script), *words]
+    env = {**os.environ, "PATH": path, **environment}
+    return subprocess.run(command, capture_output=True, text=True, env=env)
+
+
+class TestShellScripts:
+    def test_dist_train(self, repo, fake_bin):
+        script = repo / "tools" / "dist_train.sh"
+        done = shell(script, "c.py", "2", "--seed", "3", "--work-dir", "a b", bin=fake_bin, PYTHON="python")
+        assert done.stdout.splitlines() == [
+            "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2",
+            str(repo / "tools/train.py"), "c.py", "--launcher", "pytorch", "--seed", "3", "--work-dir", "a b",
+        ]  # fmt: skip
+
+    def test_slurm_train(self, repo, fake_bin):
+        script = repo / "tools" / "slurm_train.sh"
+        settings = {
+            "GPUS": "16",
+            "GPUS_PER_NODE": "4",
+            "CPUS_PER_TASK": "6",
+            "SRUN_ARGS": "--time=1 --exclusive",
+        }
+        done = shell(script, "part", "job", "c.py", "--resume", bin=fake_bin, PYTHON="py", **settings)
+        assert done.stdout.splitlines() == [
+            "-p", "part", "--job-name=job", "--gres=gpu:4", "--ntasks=16", "--ntasks-per-node=4",
+            "--cpus-per-task=6", "--kill-on-bad-exit=1", "--time=1", "--exclusive",
+            "py", "-u", str(repo / "tools/train.py"), "c.py", "--launcher", "slurm", "--resume",
+        ]  # fmt: skip
+
+    def test_one_gpu_takes_one_node_s_worth(self, repo, fake_bin):
+        done = shell(repo / "tools" / "slurm_train.sh", "p", "j", "c.py", bin=fake_bin, GPUS="1", PYTHON="py")
+        assert "--gres=gpu:1" in done.stdout
+        assert "--ntasks-per-node=1" in done.stdout
+
+    @pytest.mark.parametrize("words", [["c.py"], ["c.py", "two"], ["c.py", "--resume"]])
+    def test_wrong_words(self, repo, fake_bin, words):
+        done = shell(repo / "tools" / "dist_train.sh", *words, bin=fake_bin)
+        assert done.returncode == 2
+        assert "dist_train.sh CONFIG GPUS" in done.stderr
+
+
+class TestProcess:
+    def test_the_user_s_settings_win(self, monkeypatch):
+        monkeypatch.setenv("OMP_NUM_THREADS", "3")
+        monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+        process.tune_process()
+        assert (os.environ["OMP_NUM_THREADS"], os.environ["OMP_WAIT_POLICY"]) == ("3", "ACTIVE")
+
+    def test_cores_are_shared_by_the_processes_of_a_machine(self, monkeypatch):
+        monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
+        monkeypatch.setattr(process, "available_cores", lambda: 8)
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+        monkeypatch.setenv("OMP_NUM_THREADS", "")
+        monkeypatch.delenv("OMP_NUM_THREADS")
+        process.tune_process()
+        assert os.environ["OMP_NUM_THREADS"] == "2"
+
+    @pytest.mark.parametrize(
+        ("files", "cores"),
+        [
+            ({"cpu.max": "150000 100000"}, 2),
+            ({"cpu.max": "max 100000"}, None),
+            ({"cpu/cpu.cfs_quota_us": "400000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 4),
+            ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, None),
+            ({}, None),
+        ],
+    )
+    def test_a_container_s_quota(self, tmp_path, files, cores):
+        for name, text in files.items():
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).write_text(text)
+        assert process._cgroup_quota(tmp_path) == cores
+
+    def test_large_blocks_are_not_mapped_afresh(self):
+        code = (
+            "import resource, numpy\nfrom ferbench.process import keep_large_blocks\n"
+            "faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+            "def steps():\n    before = faults()\n"
+            "    for _ in range(20): numpy.ones(6 << 20)\n    return faults() - before\n"
+            "steps(); plain = steps(); kept = keep_large_blocks(); steps(); print(kept, plain, steps())"
+        )
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("MALLOC_")}
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
+        )
+        kept, plain, tuned = done.stdout.split()
+        if kept == "False":
+            pytest.skip("the C library is not glibc")
+        assert int(tuned) < int(plain) / 10
+
+    def test_without_glibc_nothing_is_done(self, monkeypatch):
+        monkeypatch.setattr(process.ctypes, "CDLL", lambda _: object())
+        assert process.keep_large_blocks() is False

@@ -1,0 +1,300 @@
+"""Finding, reading, checking and changing configs; building parts with errors that name the mistake."""
+
+import os
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from mmengine.registry import MODELS as MM_MODELS
+from torch import nn
+
+from ferbench import config, plugins
+from ferbench.config import build, config_root, find_config, load_config, parse_options
+from ferbench.errors import UserError
+from ferbench.registry import Registry
+
+BASE = """
+_size = 48
+classes = ("Neutral", "Happiness")
+model = dict(algorithm=dict(type="DTM", floor=0.8), preprocess=dict(size=_size))
+train_dataloader = dict(batch_size=8, dataset=dict(type="Folder", root="{{$FERBENCH_DATA:data}}/fer2013"))
+train_cfg = dict(max_iters=10)
+custom_hooks = [dict(type="A"), dict(type="B", every=2)]
+"""
+
+
+@pytest.fixture(autouse=True)
+def _environment(monkeypatch):
+    monkeypatch.delenv("FERBENCH_DATA", raising=False)
+    monkeypatch.setenv("FERBENCH_CONFIGS", "")  # so that it is restored
+    monkeypatch.setattr(plugins, "_seen", {})
+    monkeypatch.setattr(sys, "path", list(sys.path))
+
+
+@pytest.fixture
+def write(tmp_path):
+    def put(text, name="mine.py"):
+        file = tmp_path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+        return file
+
+    return put
+
+
+@pytest.fixture
+def shipped(tmp_path, monkeypatch):
+    """A folder of shipped configs with one config in it."""
+    root = tmp_path / "shipped"
+    (root / "dtm").mkdir(parents=True)
+    (root / "dtm" / "tiny_synthetic.py").write_text(BASE)
+    (root / "_base_").mkdir()
+    (root / "_base_" / "tiny.py").write_text("")
+    monkeypatch.setattr(config, "config_root", lambda: root)
+    return root
+
+
+class TestFind:
+    @pytest.mark.parametrize(
+        "name", ["dtm/tiny_synthetic.py", "dtm/tiny_synthetic", "configs/dtm/tiny_synthetic.py"]
+    )
+    def test_a_shipped_config_by_name_from_anywhere(self, shipped, tmp_path, monkeypatch, name):
+        monkeypatch.chdir(tmp_path)
+        assert find_config(name) == shipped / "dtm" / "tiny_synthetic.py"
+
+    def test_an_existing_path_wins(self, shipped, tmp_path, monkeypatch, write):
+        monkeypatch.chdir(tmp_path)
+        own = write(BASE, "dtm/tiny_synthetic.py")
+        assert find_config("dtm/tiny_synthetic.py") == own
+
+    def test_a_mistyped_name_lists_the_nearest_but_no_base(self, shipped):
+        with pytest.raises(UserError) as caught:
+            find_config("dtm/tiny_syntetic.py")
+        assert "did you mean 'dtm/tiny_synthetic.py'" in str(caught.value)
+        assert "_base_" not in str(caught.value)
+
+    def test_the_checkout_has_its_configs_at_the_top(self, repo):
+        assert config_root() == repo / "configs"
+
+
+class TestRead:
+    def test_data_root_default_variable_and_option(self, write, tmp_path, monkeypatch):
+        file = write(BASE)
+        assert load_config(file).train_dataloader.dataset.root == "data/fer2013"
+        monkeypatch.setenv("FERBENCH_DATA", "/elsewhere")
+        assert load_config(file).train_dataloader.dataset.root == "/elsewhere/fer2013"
+        assert load_config(file, data=tmp_path).train_dataloader.dataset.root == f"{tmp_path}/fer2013"
+        assert os.environ["FERBENCH_DATA"] == str(tmp_path)
+
+    def test_reading_is_silent(self, write, tmp_path, capfd):
+        load_config(write(BASE), data=tmp_path)
+        assert capfd.readouterr() == ("", "")
+
+    def test_a_data_folder_that_does_not_exist(self, write, tmp_path):
+        with pytest.raises(UserError, match="make_synthetic"):
+            load_config(write(BASE), data=tmp_path / "absent")
+
+    def test_bases_are_merged_and_helpers_dropped(self, write):
+        write(BASE, "_base_/tiny.py")
+        cfg = load_config(write("_base_ = '_base_/tiny.py'\nmodel = dict(algorithm=dict(floor=0.9))\n"))
+        assert cfg.model.algorithm == dict(type="DTM", floor=0.9)
+        assert cfg.model.preprocess.size == 48
+        assert "_size" not in cfg
+
+    def test_a_foreign_config_has_a_shipped_one_as_base(self, shipped, write):
+        cfg = load_config(
+            write("_base_ = '{{$FERBENCH_CONFIGS:}}/dtm/tiny_synthetic.py'\nlog_interval = 7\n")
+        )
+        assert cfg.log_interval == 7
+        assert cfg.model.algorithm.type == "DTM"
+
+    def test_an_unknown_key_names_the_nearest_and_its_line(self, write):
+        base = write(BASE + "\nparam_schedular = dict()\n", "_base_/tiny.py")
+        line = base.read_text().splitlines().index("param_schedular = dict()") + 1
+        with pytest.raises(UserError) as caught:
+            load_config(write("_base_ = '_base_/tiny.py'\n"))
+        assert "unknown key 'param_schedular'" in str(caught.value)
+        assert "did you mean 'param_scheduler'" in str(caught.value)
+        assert f"{base}:{line}" in str(caught.value)
+
+    @pytest.mark.parametrize(
+        ("section", "near"),
+        [
+            ("randomness = dict(sede=1)", "seed"),
+            ("train_dataloader = dict(batchsize=1)", "batch_size"),
+            ("unlabeled_dataloader = dict(mou=1)", "mu"),
+            ("views = dict(strng=[])", "strong"),
+        ],
+    )
+    def test_an_unknown_key_of_a_section_that_no_signature_checks(self, write, section, near):
+        with pytest.raises(UserError, match=f"'{near}'") as caught:
+            load_config(write(section))
+        assert caught.value.where.endswith("mine.py:1")
+
+    @pytest.mark.parametrize(
+        ("text", "says", "line"),
+        [
+            ("classes = (1, 2)\nmodel = 2 3\n", "SyntaxError", 2),
+            ("a = 1\nmodel = dict(x=undefined_name)\n", "NameError: name 'undefined_name'", 2),
+        ],
+    )
+    def test_a_mistake_in_a_base_is_reported_where_it_is(self, write, text, says, line):
+        base = write(text, "_base_/broken.py")
+        with pytest.raises(UserError, match="cannot be read") as caught:
+            load_config(write("_base_ = '_base_/broken.py'\n"))
+        assert says in str(caught.value)
+        assert caught.value.where == f"{base}:{line}"
+
+    def test_a_base_that_does_not_exist(self, write):
+        with pytest.raises(UserError, match=r"absent\.py"):
+            load_config(write("_base_ = 'absent.py'\n"))
+
+    def test_custom_imports(self, write, tmp_path):
+        write("import sys\nsys.ferbench_was_here = True\n", "own_parts.py")
+        load_config(write(f"custom_imports = dict(imports=['{tmp_path}/own_parts.py'])"))
+        assert sys.ferbench_was_here
+        del sys.ferbench_was_here, sys.modules["own_parts"]
+
+    def test_custom_imports_that_fail(self, write):
+        file = write("custom_imports = dict(imports=['absent_module_x'])")
+        with pytest.raises(UserError, match="absent_module_x"):
+            load_config(file)
+        load_config(write("custom_imports = dict(imports='absent_module_x', allow_failed_imports=True)"))
+        assert "absent_module_x" in plugins.failure_report()
+
+
+class TestOptions:
+    @pytest.mark.parametrize(
+        ("pair", "value"),
+        [
+            ("a.b=3", 3), ("a.b=0.5", 0.5), ("a.b=1e-3", 0.001), ("a.b=true", True), ("a.b=None", None),
+            ("a.b=x=y", "x=y"), ("a.b=[1,2]", [1, 2]), ("a.b=1,2", [1, 2]),
+            ("a.b=[(1,x),(2,y)]", [(1, "x"), (2, "y")]),
+            ("a.b=-1", -1),
+        ],
+    )  # fmt: skip
+    def test_values(self, pair, value):
+        assert parse_options([pair]) == {"a.b": value}
+
+    def test_none_and_many(self):
+        assert parse_options([]) == {}
+        assert parse_options(["a=1", "b=2", "a=3"]) == {"a": 3, "b": 2}
+
+    @pytest.mark.parametrize("pair", ["a.b", "=3", "a=[1,(2]"])
+    def test_what_is_no_pair(self, pair):
+        with pytest.raises(UserError, match="--cfg-options got"):
+            parse_options([pair])
+
+    @given(st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.booleans())
+    def test_what_python_prints_comes_back(self, value):
+        assert parse_options([f"k={value}"]) == {"k": value}
+
+    @pytest.mark.parametrize(
+        ("key", "value"),
+        [
+            ("model.algorithm.floor", 0.5),  # exists
+            ("model.algorithm.beta", 0.5),  # a new parameter of a part: checked when it is built
+            ("model.ema_decay", 0.5),  # of a section whose type has a default
+            ("train_cfg.val_interval", 5),
+            ("custom_hooks.1.every", 3),
+            ("randomness.seed", 3),  # of a section that the config does not have
+            ("unlabeled_dataloader.mu", 3),
+            ("train_dataloader.num_workers", 3),  # known, though the config does not say it
+            ("log_interval", 3),
+        ],
+    )
+    def test_what_may_be_set(self, write, key, value):
+        node = load_config(write(BASE), {key: value})
+        for part in key.split("."):
+            node = node[int(part) if part.isdigit() else part]
+        assert node == value
+
+    @pytest.mark.parametrize(
+        ("key", "says"),
+        [
+            ("modle.algorithm.floor", "did you mean 'model'"),
+            ("model.preprocess.sise", "did you mean 'size'"),
+            ("train_dataloader.batchsize", "did you mean 'batch_size'"),
+            ("custom_hooks.2.every", "known: 0, 1"),
+            ("custom_hooks.1", "set custom_hooks itself"),
+            ("model.algorithm.floor.deep", "model.algorithm.floor is 0.8"),
+            ("classes.0", "set classes itself"),
+            ("_size", "there is no key '_size'"),
+        ],
+    )
+    def test_what_may_not(self, write, key, says):
+        with pytest.raises(UserError) as caught:
+            load_config(write(BASE), {key: 1})
+        assert key in str(caught.value)
+        assert says in str(caught.value)
+
+
+PARTS = Registry("test part", parent=MM_MODELS, scope="ferbench_test")
+
+
+@PARTS.register_module()
+class Leaf:
+    def __init__(self, size, depth=2):
+        self.size, self.depth = size, depth
+
+
+@PARTS.register_module()
+class Branch(Leaf):
+    def __init__(self, width=1, **leaf):
+        super().__init__(size=width, **leaf)
+        self.width = width
+
+
+@PARTS.register_module()
+class Open(nn.Module):
+    def __init__(self, **anything):
+        super().__init__(**anything)
+
+
+@PARTS.register_module()
+def function(size, *, depth=2):
+    return size, depth
+
+
+class TestBuild:
+    def test_a_part_with_defaults_of_the_framework(self):
+        part = build(PARTS, dict(type="Leaf", depth=5), "model.leaf", size=3, depth=4)
+        assert (part.size, part.depth) == (3, 5)
+        assert build(PARTS, dict(type="function", size=1), "f") == (1, 2)
+        assert build(PARTS, dict(type=Leaf, size=1), "f").size == 1
+
+    def test_parameters_reach_the_base_class(self):
+        assert build(PARTS, dict(type="Branch", depth=7), "model.branch").depth == 7
+
+    @pytest.mark.parametrize("kind", ["Leaf", "Branch", "function"])
+    def test_an_unknown_parameter(self, kind):
+        with pytest.raises(UserError) as caught:
+            build(PARTS, dict(type=kind, size=1, dept=2), "model.part")
+        assert f"{kind} has no parameter 'dept'" in str(caught.value)
+        assert caught.value.where == "model.part.dept"
+        assert "did you mean 'depth'" in str(caught.value)
+
+    def test_an_unknown_parameter_that_only_the_constructor_finds(self):
+        with pytest.raises(UserError, match="Open has no parameter 'dept'"):
+            build(PARTS, dict(type="Open", dept=2), "model.part")
+
+    def test_a_missing_parameter(self):
+        with pytest.raises(UserError, match="Leaf needs 'size'"):
+            build(PARTS, dict(type="Leaf"), "model.part")
+
+    @pytest.mark.parametrize("section", [None, 3, {}, {"size": 1}])
+    def test_a_section_without_a_type(self, section):
+        with pytest.raises(UserError, match="no 'type'"):
+            build(PARTS, section, "model.part")
+
+    def test_an_unknown_name(self):
+        with pytest.raises(UserError, match="'Leav'"):
+            build(PARTS, dict(type="Leav"), "model.part")
+
+    def test_a_constructor_s_own_error_is_left_alone(self):
+        def fails():
+            raise TypeError("something else")
+
+        with pytest.raises(TypeError, match="something else"):
+            build(PARTS, dict(type=fails), "model.part")
