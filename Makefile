@@ -9,6 +9,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEMO := demo
 DEMO_CONFIG := configs/dtm/tiny_synthetic.py
+DEMO_FACES := $(DEMO)/data/synthetic
 DEMO_RUN := $(DEMO)/run
 
 .DELETE_ON_ERROR:
@@ -32,15 +33,15 @@ $(STAMP): requirements/lock.txt setup.cfg setup.py pyproject.toml
 	@touch $@
 
 # The run folder is replaced, the faces are drawn only once.
-demo: $(STAMP) $(DEMO)/data/README.txt
+demo: $(STAMP) $(DEMO_FACES)/README.txt
 	$(BIN)/python tools/train.py $(DEMO_CONFIG) --data $(DEMO)/data --work-dir $(DEMO_RUN) --overwrite
 	@echo
 	@echo "The pictures (thresholds, utilization, purity, confusion matrix):"
 	@find $(DEMO_RUN) -name '*.png' | sort | sed 's/^/  /'
 
-$(DEMO)/data/README.txt: | $(STAMP)
-	@mkdir -p $(DEMO)
-	$(BIN)/python tools/make_synthetic.py $(DEMO)/data --overwrite
+$(DEMO_FACES)/README.txt: | $(STAMP)
+	@mkdir -p $(dir $(DEMO_FACES))
+	$(BIN)/python tools/make_synthetic.py $(DEMO_FACES) --overwrite
 
 # One thread each: BLAS threads of parallel test processes would only fight for the cores.
 test: $(STAMP)

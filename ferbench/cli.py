@@ -89,9 +89,9 @@ def _check_data(args: argparse.Namespace) -> int:
     from ferbench.data.check import print_report, run_check
     from ferbench.engine.build import build_data
 
-    report = run_check(build_data(cfg).datasets)
+    report = run_check(build_data(cfg).datasets, limit=args.limit)
     print_report(report)
-    return 0 if report.ok else 1
+    return report.exit_code
 
 
 def _make_synthetic(args: argparse.Namespace) -> int:
@@ -150,6 +150,9 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
 
     check = commands.add_parser("check-data", help="look at every file a config needs; exit 1 on a defect")
     _add_config_options(check)
+    check.add_argument(
+        "--limit", type=int, metavar="N", help="read at most N images of each dataset (default: all)"
+    )
     check.set_defaults(run=_check_data)
 
     synthetic = commands.add_parser("make-synthetic", help="draw synthetic faces in the layouts of real data")

@@ -3,10 +3,13 @@
 import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
 import types
 
+import cv2
+import numpy as np
 import pytest
 
 import ferbench.engine
@@ -179,6 +182,33 @@ class TestList:
     def test_an_unknown_kind(self, capsys):
         assert main(["list", "--kind", "treshold"]) == 2
         assert "did you mean 'threshold'" in capsys.readouterr().err
+
+
+class TestCheckData:
+    @pytest.fixture
+    def faces(self, tmp_path):
+        for name in ("a/1.png", "a/2.png", "b/1.png", "b/2.png"):
+            (tmp_path / "faces" / name).parent.mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(tmp_path / "faces" / name), np.zeros((8, 8, 3), np.uint8))
+        dataset = f"dict(dataset=dict(type='ImageFolder', root='{tmp_path}/faces', labeled=True))"
+        config = tmp_path / "faces.py"
+        lines = [f"{loader}_dataloader = {dataset}" for loader in ("train", "val", "test")]
+        config.write_text("\n".join(["classes = ('a', 'b')", *lines]))
+        return tmp_path / "faces"
+
+    def test_good_data(self, faces, capsys):
+        assert main(["check-data", "faces.py"]) == 0
+
+    def test_a_broken_image_is_named_and_the_code_is_1(self, faces, capsys):
+        (faces / "b" / "2.png").write_bytes(b"")
+        assert main(["check-data", "faces.py"]) == 1
+        out = capsys.readouterr().out
+        assert str(faces / "b" / "2.png") in out.replace("\n", "")
+
+    def test_a_missing_folder_is_the_user_s_mistake(self, faces, capsys):
+        shutil.rmtree(faces)
+        assert main(["check-data", "faces.py"]) == 2
+        assert str(faces) in capsys.readouterr().err
 
 
 def test_help_needs_nothing_heavy():

@@ -112,7 +112,6 @@ sys.path.insert(0, {site!r})
 import torchvision
 assert torchvision.__file__.startswith({site!r})
 assert not torchvision.extension._has_ops()
-import timm.layers
 print("imported")
 """
 
@@ -138,16 +137,15 @@ def test_a_torchvision_whose_library_does_not_load(tmp_path, guarded):
 
 
 def test_the_guard_leaves_a_whole_torchvision_alone():
-    code = (
-        "import ferbench._torchvision_guard as guard, torch, torchvision\n"
-        "assert guard._KEPT_ALIVE is None\n"
-        "boxes = torch.tensor([[0, 0, 2, 2], [0, 0, 2, 2.1], [5, 5, 6, 6]])\n"
-        "print(torchvision.ops.nms(boxes, torch.tensor([0.5, 0.9, 0.1]), 0.5).tolist())"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    if "AssertionError" in done.stderr:
+    from ferbench import _torchvision_guard
+
+    if _torchvision_guard._KEPT_ALIVE is not None:
         pytest.skip("this environment's torchvision has no compiled library")
-    assert done.stdout.strip() == "[1, 2]", done.stderr
+    import torch
+    import torchvision
+
+    boxes = torch.tensor([[0, 0, 2, 2], [0, 0, 2, 2.1], [5, 5, 6, 6]])
+    assert torchvision.ops.nms(boxes, torch.tensor([0.5, 0.9, 0.1]), 0.5).tolist() == [1, 2]
 
 
 def test_make_says_what_it_can_do(repo):

@@ -1,4 +1,4 @@
-"""The dataset checker: reads every image that a config would use and says what is there, what is missing, what is wrong."""
+"""The dataset checker: reads every image that a config would use; says what is there, missing or wrong."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from itertools import combinations
 from typing import Any, NamedTuple
 
 import numpy as np
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -63,7 +64,8 @@ class CheckReport:
 
     Attributes:
         parts: one report per dataset.
-        sources: name of each dataset that lies under the parts -> its own counts of what it found and left out.
+        sources: name of each dataset that lies under the parts -> its own counts of what it found and left
+            out.
     """
 
     parts: list[PartReport] = field(default_factory=list)
@@ -81,7 +83,7 @@ class CheckReport:
 
     @property
     def warnings(self) -> list[str]:
-        """What a user should know: classes without images, the same picture in training and evaluation, crops left out."""
+        """What a user should know: classes without images, test pictures in training, crops left out."""
         found = []
         for part in self.parts:
             empty = [name for name, count in part.class_counts.items() if not count]
@@ -119,8 +121,8 @@ def run_check(
     """Read the images of every dataset; show progress on a terminal.
 
     Args:
-        datasets: role (``labeled``, ``unlabeled``, ``val``, ``test``) -> dataset, or a function that builds it, whose
-            `UserError` becomes a defect of that part.
+        datasets: role (``labeled``, ``unlabeled``, ``val``, ``test``) -> dataset, or a function that builds
+            it, whose `UserError` becomes a defect of that part.
         limit: at most so many images of each dataset, evenly spread; None: no limit.
         sample: read every ``sample``-th image.
         workers: threads; None for one per core, at most 8.
@@ -151,13 +153,13 @@ def run_check(
             for chunk in pool.map(lambda indices, source=dataset: _read_chunk(source, indices), chunks):
                 _merge(found, chunk)
                 digests.append(chunk.digests)
-                progress.advance(task, chunk.count)
+                progress.advance(task, chunk.images)
             found.digests = np.unique(np.concatenate(digests)) if digests else found.digests
     return report
 
 
 class _Chunk(NamedTuple):
-    count: int
+    images: int
     sizes: np.ndarray  # int64 [read, 2]
     digests: np.ndarray
     unreadable: list[str]
@@ -185,10 +187,11 @@ def _describe(part: str, dataset: FaceDataset) -> PartReport:
     if len(outside):
         i = int(outside[0])
         report.problems.append(
-            f"{len(outside)} labels are out of range, first {labels[i]} of {dataset.where(i)}; there are {len(classes)} classes"
+            f"{len(outside)} labels are out of range, first {labels[i]} of {dataset.where(i)}; "
+            f"there are {len(classes)} classes"
         )
     else:
-        report.class_counts = dict(zip(classes, dataset.class_counts().tolist()))
+        report.class_counts = dict(zip(classes, dataset.class_counts().tolist(), strict=True))
     if dataset.targets is not None:
         report.problems += _target_problems(dataset, dataset.targets)
     return report
@@ -227,7 +230,7 @@ def _read_chunk(dataset: FaceDataset, indices: np.ndarray) -> _Chunk:
             unreadable.append(str(error))
             continue
         sizes.append(image.shape[:2])
-        digest = hashlib.blake2b(np.ascontiguousarray(image), digest_size=8, key=b"%d" % image.shape[0])
+        digest = hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=8, key=b"%d" % image.shape[0])
         digests.append(int.from_bytes(digest.digest(), "little"))
     return _Chunk(
         len(indices), np.array(sizes, np.int64).reshape(-1, 2), np.array(digests, np.uint64), unreadable
@@ -235,7 +238,7 @@ def _read_chunk(dataset: FaceDataset, indices: np.ndarray) -> _Chunk:
 
 
 def _merge(report: PartReport, chunk: _Chunk) -> None:
-    report.read += chunk.count
+    report.read += chunk.images
     report.unreadable += chunk.unreadable
     if len(chunk.sizes):
         low, high = chunk.sizes.min(axis=0), chunk.sizes.max(axis=0)
@@ -254,6 +257,8 @@ def print_report(report: CheckReport, console: Console | None = None) -> None:
     console.print(_parts_table(report))
     if any(part.class_counts for part in report.parts):
         console.print(_classes_table(report))
+    for part in report.parts:
+        say(f"{part.part}: {part.name or 'not built'}")
     for name, counts in report.sources.items():
         say(f"{name}: " + ", ".join(f"{k} {_short(v)}" for k, v in counts.items() if k != "per_class"))
     for part in report.parts:
@@ -271,33 +276,25 @@ def print_report(report: CheckReport, console: Console | None = None) -> None:
 
 
 def _parts_table(report: CheckReport) -> Table:
-    table = Table(title="Data", title_justify="left")
-    for heading in ("part", "dataset"):
-        table.add_column(heading)
-    for heading in ("images", "without label", "videos", "read", "unreadable", "height", "width"):
-        table.add_column(heading, justify="right")
+    table = Table(title="Data", title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0))
+    table.add_column("part", no_wrap=True)
+    for heading in ("images", "no label", "videos", "read", "unreadable", "height x width"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for part in report.parts:
-        ranges = ("-", "-")
-        if part.smallest is not None and part.largest is not None:
-            ranges = tuple(
-                str(low) if low == high else f"{low} - {high}"
-                for low, high in zip(part.smallest, part.largest)
-            )  # type: ignore[assignment]
-        groups = "-" if part.groups is None else str(part.groups)
-        numbers = (part.images, part.unlabeled, groups, part.read, len(part.unreadable), *ranges)
-        table.add_row(part.part, part.name, *map(str, numbers))
+        ends = [size for size in (part.smallest, part.largest) if size is not None]
+        sizes = dict.fromkeys(f"{height} x {width}" for height, width in ends)
+        groups = "-" if part.groups is None else part.groups
+        row = (part.images, part.unlabeled, groups, part.read, len(part.unreadable))
+        table.add_row(part.part, *map(str, row), " to ".join(sizes) or "-")
     return table
 
 
 def _classes_table(report: CheckReport) -> Table:
-    table = Table(
-        "class",
-        title="Images per class (labels of the unlabeled part are hidden from training)",
-        title_justify="left",
-    )
+    table = Table("class", title="Images per class", title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0))
     shown = [part for part in report.parts if part.class_counts]
     for part in shown:
-        table.add_column(part.part, justify="right")
+        hidden = " (hidden)" if part.part == "unlabeled" else ""  # from training; the checker may count them
+        table.add_column(part.part + hidden, justify="right")
     for name in dict.fromkeys(name for part in shown for name in part.class_counts):
         table.add_row(name, *(str(part.class_counts.get(name, "-")) for part in shown))
     return table

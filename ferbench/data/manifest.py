@@ -1,9 +1,9 @@
-"""Split manifests: a JSON file that says which images are labeled, unlabeled and validation, and proves it by hashes.
+"""Split manifests: a JSON file that says which images are in which part, and proves it by hashes.
 
-A part is written in the shortest of three ways: its item ids; the groups (videos) all of whose labeled items it holds;
-or as the rest, i.e. all items that are in no other part. Whichever way, ``sha256`` is that of its sorted item ids joined
-by newlines, ``labels_sha256`` that of their class names in the same order, so a manifest holds for exactly one set of
-images and labels, wherever it lies and in whatever order it is listed.
+A part is written in the shortest of three ways: its item ids; the groups (videos) all of whose labeled items
+it holds; or as the rest, i.e. all items that are in no other part. Whichever way, ``sha256`` is that of its
+sorted item ids joined by newlines, ``labels_sha256`` that of their class names in the same order, so a
+manifest holds for exactly one set of images and labels, wherever it lies and in whatever order it is listed.
 """
 
 from __future__ import annotations
@@ -152,7 +152,7 @@ def read(path: str | Path) -> dict[str, Any]:
 def expand(
     listing: Listing, manifest: Mapping[str, Any], path: str | Path, spec: Mapping[str, Any] | None = None
 ) -> dict[str, np.ndarray]:
-    """The parts of ``manifest`` as indices of the dataset (int64, ascending), after proving that it is theirs.
+    """The parts of ``manifest`` as indices (int64, ascending), after proving that it is the dataset's.
 
     Args:
         listing: the dataset.
@@ -245,7 +245,8 @@ def _decode(
     missing = [n for n in entry[what] if n not in known]
     if missing:
         raise UserError(
-            f"{len(missing)} of {len(entry[what])} {what} of part {name!r} are not in dataset {listing.dataset.name!r}, "
+            f"{len(missing)} of {len(entry[what])} {what} of part {name!r} are not in dataset "
+            f"{listing.dataset.name!r}, "
             f"e.g. {', '.join(missing[:3])}",
             where=path, expected="the data that the split was drawn from", fix=REDRAW,
         )  # fmt: skip
@@ -296,7 +297,7 @@ def _identity(listing: Listing, indices: np.ndarray, labels: bool) -> dict[str, 
         names = [*listing.dataset.classes, ""]  # -1 picks the last
         own = listing.dataset.labels[ordered]
         counts = np.bincount(own[own >= 0], minlength=len(listing.dataset.classes))
-        identity["class_counts"] = dict(zip(listing.dataset.classes, counts.tolist()))
+        identity["class_counts"] = dict(zip(listing.dataset.classes, counts.tolist(), strict=True))
         identity["labels_sha256"] = _sha256("\n".join([names[label] for label in own.tolist()]))
     return identity
 

@@ -1,8 +1,7 @@
-"""Which images of a training dataset are labeled, unlabeled and validation: drawn once, written down, verified on each use."""
+"""Which images of a training dataset are labeled, unlabeled and validation: drawn once, then verified."""
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -12,17 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from ferbench.data import drawing
 from ferbench.data import manifest as manifests
 from ferbench.data.datasets.base import FaceDataset, Subset
 from ferbench.data.manifest import Listing, resolve
 from ferbench.errors import UserError
 from ferbench.registry import SPLITS
-
-COMPETITORS = 8  # random groups that compete for each place: few, so that seeds differ; several, so that proportions fit
-MOST_EXCHANGES = (
-    200_000  # pairs of groups tried for an exchange; with more groups than that, adding alone comes near
-)
-
 
 _log = logging.getLogger(__name__)
 
@@ -53,7 +47,8 @@ class SplitRule(ABC):
     """Base of the registry SPLITS.
 
     Args:
-        file: the manifest. Read and verified if it exists, else drawn and written. None: drawn each time, not written.
+        file: the manifest. Read and verified if it exists, else drawn and written. None: drawn each time, not
+            written.
     """
 
     def __init__(self, file: str | Path | None = None):
@@ -62,11 +57,11 @@ class SplitRule(ABC):
     @property
     @abstractmethod
     def spec(self) -> dict[str, Any]:
-        """All that the draw depends on besides the dataset, in JSON types; a manifest of another spec is refused."""
+        """All that the draw depends on besides the dataset, in JSON types. Another spec is refused."""
 
     @abstractmethod
     def draw(self, listing: Listing) -> dict[str, np.ndarray]:
-        """The parts as indices (int64, ascending); a pure function of `spec` and the listing's ids, labels and groups."""
+        """The parts (int64 indices, ascending): a pure function of `spec`, ids, labels and groups."""
 
     def __call__(self, dataset: FaceDataset) -> Split:
         """The split of ``dataset``.
@@ -89,32 +84,35 @@ class SplitRule(ABC):
 class BudgetSplit(SplitRule):
     """A budget of labels, drawn at random and stratified by class; the rest loses its labels.
 
-    What is drawn are *units*: items, or whole groups. Copies of one image (`FaceDataset.groups_are_copies`) are always one
-    unit. ``val`` is always drawn in whole groups where the dataset has groups: no video is on two sides of validation.
+    What is drawn are *units*: items, or whole groups. Copies of one image (`FaceDataset.groups_are_copies`)
+    are always one unit. ``val`` is always drawn in whole groups where the dataset has groups: no video is on
+    two sides of validation.
 
-    - Units that are items or copies: in random order, each is taken that fits the budget still open; the result is exact.
-      (Where copies leave a gap so, they are taken before single images.)
-      For one seed the classes' first N stay the first N: budget 10 is part of budget 25, and neither changes ``val``.
-    - Units that are videos: of `COMPETITORS` random videos, the one that brings the class counts nearest to the budget
-      (least sum over classes of squared relative deviation) is taken, until none improves it; then videos are exchanged
-      as long as that improves it. Counts are near, not exact.
+    - Units that are items or copies: in random order, each is taken that fits the budget still open; the
+      result is exact. (Where copies leave a gap so, they are taken before single images.) For one seed the
+      classes' first N stay the first N: budget 10 is part of budget 25, and neither changes ``val``.
+    - Units that are videos: of a few random videos, the one that brings the class counts nearest to
+      the budget (least sum over classes of squared relative deviation) is taken, until none improves it; then
+      videos are exchanged as long as that improves it. Counts are near, not exact.
 
-    The draw uses raw PCG64 numbers seeded by ``seed`` and the part's name, assigned to units in the order of their item
-    ids: it depends neither on the order on disk, nor on other users of random numbers, nor on the NumPy version.
+    The draw uses raw PCG64 numbers seeded by ``seed`` and the part's name, assigned to units in the order of
+    their item ids: it depends neither on the order on disk, nor on other users of random numbers, nor on the
+    NumPy version.
 
     Args:
         per_class: labeled images of each class, one number or ``{class: number}`` for all classes.
         total: labeled images in all, classes as frequent as in the data, at least one of each.
-        percent: the same, as percent of the labeled images that are not in ``val``. None of the three: all of them.
-        val: validation images: a number of images (int) or a share of the labeled images (float below 1), classes as
-            frequent as in the data. 0: no such part.
+        percent: the same, as percent of the labeled images that are not in ``val``. None of the three: all of
+            them.
+        val: validation images: a number of images (int) or a share of the labeled images (float below 1),
+            classes as frequent as in the data. 0: no such part.
         seed: of the draw.
         by: ``item`` or ``group``: whether ``labeled`` may take part of a group (video) or takes whole ones.
         labeled_in_unlabeled: whether the labeled images are also in the unlabeled part.
         file: see `SplitRule`.
 
-    Items without a label are ``unlabeled``, except those that share a unit with ``val`` or ``labeled`` (other frames of a
-    validation video): these are in no part.
+    Items without a label are ``unlabeled``, except those that share a unit with ``val`` or ``labeled`` (other
+    frames of a validation video): these are in no part.
     """
 
     def __init__(
@@ -147,9 +145,15 @@ class BudgetSplit(SplitRule):
     def spec(self) -> dict[str, Any]:
         """See `SplitRule.spec`."""
         return {
-            "type": type(self).__name__, "per_class": self.per_class, "total": self.total, "percent": self.percent,
-            "val": self.val, "seed": self.seed, "by": self.by, "labeled_in_unlabeled": self.labeled_in_unlabeled,
-        }  # fmt: skip
+            "type": type(self).__name__,
+            "per_class": self.per_class,
+            "total": self.total,
+            "percent": self.percent,
+            "val": self.val,
+            "seed": self.seed,
+            "by": self.by,
+            "labeled_in_unlabeled": self.labeled_in_unlabeled,
+        }
 
     def draw(self, listing: Listing) -> dict[str, np.ndarray]:
         """See `SplitRule.draw`.
@@ -168,7 +172,7 @@ class BudgetSplit(SplitRule):
             )
         labels = dataset.labels[order]
         by_item = np.arange(len(order))
-        by_group = by_item if dataset.groups is None else _number_by_appearance(dataset.groups[order])
+        by_group = by_item if dataset.groups is None else drawing.number_by_appearance(dataset.groups[order])
         videos = dataset.groups is not None and not dataset.groups_are_copies
         free = np.ones(len(order), bool)
 
@@ -193,7 +197,7 @@ class BudgetSplit(SplitRule):
         free: np.ndarray,
         exact: bool,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Masks [N]: the labeled items taken for ``part``; the items still free (units taken are not, label or no)."""
+        """Masks [N]: the labeled items taken for ``part``; the items still free (of no unit taken)."""
         classes = listing.dataset.classes
         usable = free & (labels >= 0)
         have = np.bincount(labels[usable], minlength=len(classes))
@@ -202,29 +206,31 @@ class BudgetSplit(SplitRule):
         if len(short):
             c = int(short[0])
             raise UserError(
-                f"class {classes[c]!r} has too few images for part {part!r} of the split: {have[c]} found, {want[c]} asked",
+                f"class {classes[c]!r} has too few images for part {part!r} of the split: "
+                f"{have[c]} found, {want[c]} asked",
                 where=f"dataset {listing.dataset.name!r}"
                 + (" (what val left over)" if self.val and part != "val" else ""),
                 fix="ask for fewer, or give {class: number} as per_class",
             )
-        table = _class_table(units, labels, usable, len(classes))
-        keys = _random_keys(self.seed, part, len(table))
+        table = drawing.class_table(units, labels, usable, len(classes))
+        keys = drawing.random_keys(self.seed, part, len(table))
+        taken: np.ndarray
         if np.array_equal(want, have):
-            taken = table.any(axis=1)
+            taken = table.sum(axis=1) > 0
         elif exact:
-            taken = _take_exactly(table, want, keys)
+            taken = drawing.take_exactly(table, want, keys)
         else:
-            taken = _take_nearest(table, want, keys)
-        got = table[taken].sum(axis=0)
+            taken = drawing.take_nearest(table, want, keys)
+        got: np.ndarray = table[taken].sum(axis=0)
         if exact and not np.array_equal(got, want):
             c = int(np.flatnonzero(got != want)[0])
             raise UserError(
-                f"class {classes[c]!r}: exactly {want[c]} images cannot be drawn without parting copies of one image",
+                f"class {classes[c]!r}: exactly {want[c]} images cannot be drawn without parting copies",
                 where=f"dataset {listing.dataset.name!r}", fix="ask for fewer images of this class",
             )  # fmt: skip
-        for c in np.flatnonzero((want > 0) & (abs(got - want) * 2 > want)):
+        for c in np.flatnonzero((want > 0) & (np.abs(got - want) * 2 > want)).tolist():
             _log.warning(
-                "part %r of the split holds %d images of class %r where about %d were asked: no whole videos come nearer",
+                "part %r of the split holds %d images of class %r, asked %d: whole videos come no nearer",
                 part, got[c], classes[c], want[c],
             )  # fmt: skip
         of_taken = taken[units]
@@ -233,7 +239,7 @@ class BudgetSplit(SplitRule):
     def _want(self, part: str, classes: tuple[str, ...], have: np.ndarray) -> np.ndarray:
         """int64 [C]: images of each class that ``part`` shall hold."""
         if part == "val":
-            return _proportional(
+            return drawing.proportional(
                 round(self.val * int(have.sum())) if isinstance(self.val, float) else self.val, have
             )
         if isinstance(self.per_class, dict):
@@ -247,111 +253,10 @@ class BudgetSplit(SplitRule):
         if self.per_class is not None:
             return np.full(len(classes), self.per_class, np.int64)
         if self.total is not None:
-            return _proportional(self.total, have)
+            return drawing.proportional(self.total, have)
         if self.percent is not None:
-            return _proportional(round(int(have.sum()) * self.percent / 100), have)
+            return drawing.proportional(round(int(have.sum()) * self.percent / 100), have)
         return have
-
-
-def _random_keys(seed: int, purpose: str, count: int) -> np.ndarray:
-    """uint64 [count]. NumPy promises the raw stream of a bit generator for ever, that of `permutation` it does not."""
-    digest = hashlib.sha256(f"ferbench-split/1/{seed}/{purpose}".encode()).digest()
-    return np.random.PCG64(np.random.SeedSequence(int.from_bytes(digest, "big"))).random_raw(count)
-
-
-def _number_by_appearance(groups: np.ndarray) -> np.ndarray:
-    """int64 [N]: groups numbered in the order in which they first appear, whatever their numbers were."""
-    _, first, inverse = np.unique(groups, return_index=True, return_inverse=True)
-    rank = np.empty(len(first), np.int64)
-    rank[np.argsort(first)] = np.arange(len(first))
-    return rank[inverse.reshape(-1)]
-
-
-def _class_table(units: np.ndarray, labels: np.ndarray, usable: np.ndarray, num_classes: int) -> np.ndarray:
-    """int64 [units, C]: usable items of each class in each unit."""
-    num_units = int(units.max()) + 1 if len(units) else 0
-    flat = units[usable] * num_classes + labels[usable]
-    return np.bincount(flat, minlength=num_units * num_classes).reshape(num_units, num_classes)
-
-
-def _proportional(total: int, have: np.ndarray) -> np.ndarray:
-    """int64 [C]: ``total`` shared out like ``have`` by largest remainder, at least 1 wherever there is any.
-
-    If ``total`` is more than there is, every share is ``total`` (which the caller finds to be too many).
-    """
-    count = int(have.sum())
-    if total > count:
-        return np.where(have > 0, total, 0)
-    ideal = total * have / max(count, 1)
-    shares = np.maximum(np.floor(ideal).astype(np.int64), np.minimum(have, 1))
-    while shares.sum() != total:
-        step = 1 if shares.sum() < total else -1
-        movable = shares < have if step > 0 else shares > 1
-        if not movable.any():
-            raise UserError(
-                f"{total} images cannot hold one of each class", expected=f"at least {int((have > 0).sum())}"
-            )
-        shares[np.argmax(np.where(movable, step * (ideal - shares), -np.inf))] += step
-    return shares
-
-
-def _take_exactly(table: np.ndarray, want: np.ndarray, keys: np.ndarray) -> np.ndarray:
-    """bool [units]: in the order of ``keys``, each unit that fits what is still open of ``want``."""
-    order = np.argsort(keys, kind="stable")
-    sizes = table.sum(axis=1)
-    if sizes.max(initial=0) <= 1:  # a unit is one item: the first `want` of each class, at once
-        taken = np.zeros(len(table), bool)
-        for c, number in enumerate(want.tolist()):
-            taken[order[table[order, c] > 0][:number]] = True
-        return taken
-    taken = _take_what_fits(table, want, order)
-    if not np.array_equal(table[taken].sum(axis=0), want):  # single images, taken last, can fill any gap
-        taken = _take_what_fits(table, want, np.lexsort((keys, -sizes)))
-    return taken
-
-
-def _take_what_fits(table: np.ndarray, want: np.ndarray, order: np.ndarray) -> np.ndarray:
-    taken = np.zeros(len(table), bool)
-    still = want.tolist()
-    for unit, row in zip(order.tolist(), table[order].tolist()):
-        if any(row) and all(n <= s for n, s in zip(row, still)):
-            taken[unit] = True
-            still = [s - n for n, s in zip(row, still)]
-            if not any(still):
-                break
-    return taken
-
-
-def _take_nearest(table: np.ndarray, want: np.ndarray, keys: np.ndarray) -> np.ndarray:
-    """bool [units]: whole units whose class counts come near ``want`` (see `BudgetSplit`)."""
-    scaled = table / np.where(
-        want > 0, want, max(int(want.max(initial=0)), 1)
-    )  # relative to the budget of each class
-    missing = (want > 0).astype(float)  # relative deviation still open
-    queue = [int(u) for u in np.argsort(keys, kind="stable") if table[u].any()]
-    taken: list[int] = []
-    while queue:
-        costs = ((missing - scaled[queue[:COMPETITORS]]) ** 2).sum(axis=1)
-        if costs.min() >= (missing**2).sum():
-            costs = ((missing - scaled[queue]) ** 2).sum(
-                axis=1
-            )  # none of the few helps: is there any that does?
-            if costs.min() >= (missing**2).sum():
-                break
-        taken.append(queue.pop(int(costs.argmin())))
-        missing = missing - scaled[taken[-1]]
-        queue = queue[COMPETITORS - 1 :] + queue[: COMPETITORS - 1]  # losers wait at the back
-    while 0 < len(taken) * len(queue) <= MOST_EXCHANGES:
-        change = scaled[taken][:, None] - scaled[queue][None]  # [taken, queue, C]
-        costs = ((missing + change) ** 2).sum(axis=2)
-        if costs.min() >= (missing**2).sum() - 1e-12:
-            break
-        out, into = np.unravel_index(int(costs.argmin()), costs.shape)
-        missing = missing + change[out, into]
-        taken[out], queue[into] = queue[into], taken[out]
-    result = np.zeros(len(table), bool)
-    result[taken] = True
-    return result
 
 
 __all__ = ["BudgetSplit", "Listing", "Split", "SplitRule", "resolve"]

@@ -38,7 +38,8 @@ class UnreadableLog:
         if not unreadable:
             return
         if stream not in self.failed:
-            self.logger.warning(f"unreadable images in the {stream} data are listed in {self.file}; the first: {unreadable[0][1]}")
+            first = unreadable[0][1]
+            self.logger.warning(f"unreadable images in the {stream} data are listed in {self.file}; the first: {first}")
         self.failed[stream] = self.failed.get(stream, 0) + len(unreadable)
         new = [reason for _, reason in unreadable if reason not in self.known]
         self.known.update(new)

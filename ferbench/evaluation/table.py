@@ -25,7 +25,7 @@ def results_table(rows: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> 
     for cell in head[1:]:
         table.add_column(cell, justify="right")
     for i, line in enumerate(lines):
-        table.add_row(*line, style="bold" if i == 0 else None, end_section=i == len(_SCORES) - 1)
+        table.add_row(*line, style="bold" if i == 1 else None, end_section=i in (0, len(_SCORES)))
     return table
 
 
@@ -36,7 +36,7 @@ def results_markdown(rows: Sequence[Mapping[str, Any]], classes: Sequence[str]) 
         rows: see `results_table`.
         classes: names, in the order of the scores.
     """
-    cells = [[c.replace("\n", ", ").replace("|", r"\|") for c in line] for line in _cells(rows, classes)]
+    cells = [[c.replace("|", r"\|") for c in line] for line in _cells(rows, classes)]
     widths = [max(3, *(len(line[i]) for line in cells)) for i in range(len(cells[0]))]
 
     def row(line: Sequence[str]) -> str:
@@ -58,10 +58,11 @@ def _title(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def _cells(rows: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> list[list[str]]:
     """Header and lines; the first column names the score."""
-    head = ["", *(f"{r['checkpoint']}, {WEIGHT_NAMES[r['weights']]}\niter {r['iter']:,}" for r in rows)]
+    head = ["", *(f"{r['checkpoint']}, {WEIGHT_NAMES[r['weights']]}" for r in rows)]
+    iterations = ["iteration", *(f"{r['iter']:,}" for r in rows)]
     overall = [[name, *(_percent(r[key]) for r in rows)] for name, key in _SCORES]
     per_class = [[f"F1 {name}", *(_percent(r["f1"][i]) for r in rows)] for i, name in enumerate(classes)]
-    return [head, *overall, *per_class]
+    return [head, iterations, *overall, *per_class]
 
 
 def _percent(share: float) -> str:

@@ -109,10 +109,16 @@ class IResNet(nn.Module):
             self.loaded = load_weights(self, weights, sha256, allow_missing=allow_missing)
 
     def _initialise(self) -> None:
+        """Start each block as its shortcut (Goyal et al., arXiv 1706.02677, section 5.1).
+
+        InsightFace draws convolutions with std 0.1, whose scale batch-norm hides in training; but evaluation, and with it
+        the averaged model, would see outputs of 1e5 and more until the running statistics have settled.
+        """
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
-                # a batch-norm follows each convolution, so only the direction matters, not the scale
-                nn.init.normal_(module.weight, std=0.1)
+                nn.init.kaiming_normal_(module.weight, a=0.25, mode="fan_out", nonlinearity="leaky_relu")
+            elif isinstance(module, _Block):
+                nn.init.zeros_(module.bn3.weight)
 
     def forward(self, images: Tensor) -> Tensor:
         """[B, 3, size, size] -> [B, embedding]."""

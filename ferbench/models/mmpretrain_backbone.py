@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -54,7 +56,14 @@ class MMPretrainBackbone(nn.Module):
     def _measure(self, size: int | tuple[int, int]) -> int:
         height, width = (size, size) if isinstance(size, int) else size
         self.eval()  # no batch statistics, no dropout: neither buffers nor the random state change
-        features = self(torch.zeros(1, 3, height, width))
+        try:
+            features = self(torch.zeros(1, 3, height, width))
+        except (RuntimeError, AssertionError, ValueError) as error:
+            raise UserError(
+                f"{type(self.network).__name__} cannot take an image of {height} x {width} px: {error}",
+                where="model.backbone.cfg",
+                expected="a backbone for this size (img_size in its config), or num_features=<D>",
+            ) from error
         self.train()
         return features.shape[1]
 
@@ -76,10 +85,9 @@ def _build(config: dict[str, Any]) -> nn.Module:
             where=f"model.backbone.cfg (type={name!r})",
             expected="weights=<local file> of MMPretrainBackbone",
         )
-    with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # mmcv says that it has no compiled operations; nothing here needs them
+    # Its import complains that mmcv has no compiled operations and OneDL is absent; nothing here needs them.
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
         from mmpretrain.registry import MODELS as MMPRETRAIN_MODELS
         from mmpretrain.utils import register_all_modules
 

@@ -66,7 +66,7 @@ class TimmBackbone(nn.Module):
                 expected=nearest(name, timm.list_models()),
             )
         try:
-            self.network: Any = timm.create_model(
+            network: Any = timm.create_model(
                 name, pretrained=False, num_classes=0, in_chans=in_channels, **create_model_kwargs
             )
         except (TypeError, AttributeError, AssertionError, ValueError) as error:
@@ -75,17 +75,19 @@ class TimmBackbone(nn.Module):
                 where=f"model.backbone: {create_model_kwargs}",
                 expected="arguments that this network takes (see timm's documentation of it)",
             ) from error
+        self.network = network
         # where a layer follows the pooling (MobileNetV3), the features are its output
-        self.num_features = int(getattr(self.network, "head_hidden_size", None) or self.network.num_features)
+        self.num_features: int = getattr(network, "head_hidden_size", None) or network.num_features
         self.loaded: LoadedWeights | None = None
         if weights is not None:
-            self.loaded = load_weights(self.network, weights, sha256, ignore=self._classifier_names())
-
-    def _classifier_names(self) -> Sequence[str]:
-        """Beginnings of the names of timm's own classifier, which files have and this network lacks."""
-        names = self.network.pretrained_cfg.get("classifier") or ()
-        return [f"{n}." for n in ((names,) if isinstance(names, str) else names)]
+            self.loaded = load_weights(self.network, weights, sha256, ignore=_classifier_names(network))
 
     def forward(self, images: Tensor) -> Tensor:
         """[B, in_channels, S, S] -> [B, num_features]."""
         return self.network(images)
+
+
+def _classifier_names(network: Any) -> Sequence[str]:
+    """Beginnings of the names of timm's own classifier, which files have and this network lacks."""
+    names = network.pretrained_cfg.get("classifier") or ()
+    return [f"{n}." for n in ((names,) if isinstance(names, str) else names)]

@@ -49,7 +49,7 @@ class LoadedWeights:
     def __str__(self) -> str:
         text = f"loaded {self.loaded} tensors from {self.path} (sha256 {self.sha256[:12]}...)"
         if self.kept:
-            text += f"; not in the file, so as initialised: {_few(self.kept)}"
+            text += f"; not in the file in this shape, so as initialised: {_few(self.kept)}"
         if self.left_out:
             text += f"; in the file, not used: {_few(self.left_out)}"
         return text
@@ -141,7 +141,7 @@ def _read(path: Path) -> dict[str, Tensor]:
         content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError) as error:
         raise UserError(
-            f"the weight file cannot be read: {str(error).splitlines()[0]}",
+            f"the weight file cannot be read: {_first_line(error)}",
             where=f"{path} ({path.stat().st_size} bytes)",
             expected="tensors only, as torch.save(network.state_dict(), path) writes them",
             fix="get the file again; if you trust it and it holds more, save its state dict alone",
@@ -240,6 +240,10 @@ def _common_prefix(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> st
         if prefix and all(prefix + n in state or n.endswith("num_batches_tracked") for n in own):
             return prefix
     return ""
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _few(names: Iterable[str]) -> str:

@@ -41,11 +41,11 @@ class Amounts:
         seed: decides everything.
     """
 
-    videos: int = 64
-    frames: int = 28
+    videos: int = 180
+    frames: int = 14
     unlabeled: int = 1800
-    train: int = 150
-    test: int = 60
+    train: int = 60
+    test: int = 30
     size: int = 112
     seed: int = 0
 

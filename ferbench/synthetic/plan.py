@@ -138,7 +138,7 @@ def _plan_set(seed: int, names: Sequence[str], frames: int, first_identity: int)
         length = int(rng.integers(frames * 3 // 4, frames * 5 // 4 + 1))
         lengths.setdefault(name.removesuffix("_left").removesuffix("_right"), length)
     spans = [lengths[name.removesuffix("_left").removesuffix("_right")] for name in names]
-    segments = [max(2, n // 9) for n in spans]
+    segments = [max(2, n // 4) for n in spans]
     labels = iter(_shuffled_labels(sum(segments), rng))
     videos = []
     for i, (name, length, parts) in enumerate(zip(names, spans, segments, strict=True)):

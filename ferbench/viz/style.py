@@ -127,9 +127,11 @@ def label_ends(axes: Axes, ends: Mapping[str, tuple[float, float]], colors: Mapp
     )  # of the axes, which fill about 3/4 of the figure
     names = list(ends)
     lines = max((name.count("\n") + 1 for name in names), default=1)
+    margin = (lines - 1) / 2 * line_height
     wanted = np.clip([(ends[n][1] - low) / (high - low) for n in names], 0, 1)
     beside = axes.transAxes + ScaledTranslation(14 / 72, 0, figure.dpi_scale_trans)
-    for name, place, at in zip(names, spread(wanted, lines * line_height), wanted, strict=True):
+    places = spread(wanted, lines * line_height, margin, 1 - margin)
+    for name, place, at in zip(names, places, wanted, strict=True):
         axes.annotate(
             name,
             xy=(1.0, at),
@@ -151,7 +153,7 @@ def label_ends(axes: Axes, ends: Mapping[str, tuple[float, float]], colors: Mapp
         )
 
 
-def spread(wanted: np.ndarray, gap: float) -> np.ndarray:
+def spread(wanted: np.ndarray, gap: float, low: float, high: float) -> np.ndarray:
     """Positions at least ``gap`` apart, in the same order, as near to the wanted ones as can be (least
     squares).
 
@@ -162,6 +164,7 @@ def spread(wanted: np.ndarray, gap: float) -> np.ndarray:
     Args:
         wanted: [N].
         gap: smallest distance of two neighbours.
+        low, high: the places' limits; with too many for them the upper limit gives way.
 
     Returns:
         [N].
@@ -175,6 +178,7 @@ def spread(wanted: np.ndarray, gap: float) -> np.ndarray:
             other, n = pools.pop()
             mean, count = (mean * count + other * n) / (count + n), count + n
         pools.append((mean, count))
+    top = max(low, high - offsets[-1]) if len(offsets) else high
     result = np.empty(len(wanted))
-    result[order] = np.repeat([m for m, _ in pools], [n for _, n in pools]) + offsets
+    result[order] = np.clip(np.repeat([m for m, _ in pools], [n for _, n in pools]), low, top) + offsets
     return result

@@ -50,7 +50,7 @@ def test_sound_data_is_counted_and_passes(tmp_path):
     assert (test.smallest, test.largest) == ((20, 10), (40, 30))
     text = printed(report)
     assert "no defect found" in text
-    assert "20 - 40" in text
+    assert "20 x 10 to 40 x 30" in text
     assert "3 pictures of test are, pixel for pixel, also in labeled" in text
 
 

@@ -20,14 +20,14 @@ RENAME = {"Angry": "Anger", "Happy": "Happiness", "Sad": "Sadness"}
 
 
 def rows_of(seed=0):
-    """Rows (usage, label, pixels): row 3 copies PublicTest's row 10; rows 1 and 5 are copies with different labels."""
+    """Rows (usage, label, pixels): 3 copies PublicTest's 10; 1 and 5 are copies with different labels."""
     rng = np.random.default_rng(seed)
     pixels = rng.integers(0, 256, (13, 48, 48)).astype(np.uint8)
     pixels[10] = pixels[3]
     pixels[5] = pixels[1]
     labels = [0, 1, 2, 3, 4, 5, 6, 0, 1, 2, 4, 5, 6]
     usages = ["Training"] * 9 + ["PublicTest"] * 2 + ["PrivateTest"] * 2
-    return list(zip(usages, labels, pixels))
+    return list(zip(usages, labels, pixels, strict=True))
 
 
 def write_csv(path, rows, columns=("emotion", "pixels", "Usage")):

@@ -27,7 +27,10 @@ def write(folder, votes=VOTES, usages=None, pixels=None):
     usages = usages or [u for u, _ in votes if u != "PrivateTest"]
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (len(usages), 48 * 48)) if pixels is None else pixels
-    lines = [f"{i % 7},{' '.join(map(str, p.tolist()))},{u}" for i, (u, p) in enumerate(zip(usages, pixels))]
+    lines = [
+        f"{i % 7},{' '.join(map(str, p.tolist()))},{u}"
+        for i, (u, p) in enumerate(zip(usages, pixels, strict=True))
+    ]
     (folder / "fer2013.csv").write_text("\n".join(["emotion,pixels,Usage", *lines]) + "\n")
     # file names count in another way than rows do, and images without a face have none
     rows = [

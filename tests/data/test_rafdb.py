@@ -64,9 +64,14 @@ def test_classes_by_name(tmp_path):
 
 @pytest.mark.parametrize(
     ("line", "says"),
-    [("train_00002.jpg 8", "'8' is out of range"), ("train_00002.jpg 0", "'0' is out of range"), ("train_00002.jpg x", "'x'"),
-     ("train_00002.jpg", "1 cells"), ("val_2.jpg 3", "of no part")],
-)  # fmt: skip
+    [
+        ("train_00002.jpg 8", "'8' is out of range"),
+        ("train_00002.jpg 0", "'0' is out of range"),
+        ("train_00002.jpg x", "'x'"),
+        ("train_00002.jpg", "1 cells"),
+        ("val_2.jpg 3", "of no part"),
+    ],
+)
 def test_a_bad_line_is_named(tmp_path, line, says):
     write(tmp_path)
     path = tmp_path / "EmoLabel" / "list_patition_label.txt"

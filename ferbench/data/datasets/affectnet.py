@@ -1,7 +1,7 @@
 """AffectNet, manually annotated images, in both forms in which it is handed out.
 
-Mollahosseini et al., "AffectNet: A Database for Facial Expression, Valence, and Arousal Computing in the Wild", IEEE
-Transactions on Affective Computing 2019.
+Mollahosseini et al., "AffectNet: A Database for Facial Expression, Valence, and Arousal Computing in the
+Wild", IEEE Transactions on Affective Computing 2019.
 """
 
 from __future__ import annotations
@@ -33,20 +33,21 @@ _PLACES = ("", "Manually_Annotated/", "Manually_Annotated_file_lists/", "Manuall
 
 @DATASETS.register_module()
 class AffectNet(ListedFaces):
-    """AffectNet by its official lists (``training.csv``) or as the reduced release (``train_set/annotations/0_exp.npy``).
+    """AffectNet by its lists (``training.csv``) or in the reduced release (``0_exp.npy``, ``0.jpg``).
 
-    Images of the codes 8 None, 9 Uncertain and 10 No-Face are left out and counted. For "AffectNet-7" leave out contempt
-    with ``rename={'Contempt': None}`` and name the other seven as ``classes``.
+    Images of the codes 8 None, 9 Uncertain and 10 No-Face are left out and counted. For "AffectNet-7" leave
+    out contempt with ``rename={'Contempt': None}`` and name the other seven as ``classes``.
 
     Args:
         root: folder with ``train_set`` and ``val_set``, or with the csv files.
         part: ``train`` or ``val``.
-        images: folder of the images that the csv lists, if it is not ``Manually_Annotated_Images`` below ``root``.
+        images: folder of the images that the csv lists, if it is not ``Manually_Annotated_Images`` below
+            ``root``.
         annotations: the csv file, if it is not found below ``root``.
         classes: target classes; None for the eight of AffectNet.
         rename: source class -> target class, or None to leave its images out (see `ClassMap`).
-        cache: where the labels of the reduced release are kept, which lie in one file each (see `IndexCache`). Kept
-            labels hold while no file is added to or removed from the annotations folder.
+        cache: where the labels of the reduced release are kept, which lie in one file each (see
+            `IndexCache`). Kept labels hold while no file is added to or removed from the annotations folder.
         name: short name for logs and records.
 
     Raises:
@@ -84,14 +85,10 @@ class AffectNet(ListedFaces):
             if annotations is None
             else Path(annotations).expanduser()
         )
-        self.folder = require_folder(
-            first_existing(
-                folder, [p + "Manually_Annotated_Images" for p in _PLACES], "the images of AffectNet", "name them as `images`"
-            )
-            if images is None
-            else images,
-            "the images of AffectNet", synthetic=False, get=GET_AFFECTNET,
-        )  # fmt: skip
+        if images is None:
+            places = [p + "Manually_Annotated_Images" for p in _PLACES]
+            images = first_existing(folder, places, "the images of AffectNet", "name them as `images`")
+        self.folder = require_folder(images, "the images of AffectNet", synthetic=False, get=GET_AFFECTNET)
         rows = Rows()
         for line, path, label in _read_csv(self.list_file):
             rows.add(path, line, parse_code(label, _CODES, self.list_file, line))
@@ -134,7 +131,7 @@ def _read_csv(path: Path) -> Iterator[tuple[int, str, str]]:
 
 
 def _read_reduced(folder: Path, cache: str | os.PathLike[str] | None) -> tuple[PathArray, np.ndarray]:
-    """Image names and codes (int16) of the reduced release: ``<id>_exp.npy`` holds the code of ``<id>.jpg``."""
+    """Image names and codes (int16) of the reduced release; ``7_exp.npy`` holds the code of ``7.jpg``."""
     require_folder(folder, "the annotations of AffectNet", synthetic=False, get=GET_AFFECTNET)
     signature: dict[str, Any] = {"format": "affectnet-1", "mtime_ns": os.stat(folder).st_mtime_ns}
     index = IndexCache(folder.parent, "affectnet annotations", cache)

@@ -41,7 +41,8 @@ class ExpW(ListedFaces):
     An item is a face: its id is ``<image>#<face id>``. There is no official division into parts.
 
     Args:
-        root: folder with ``label.lst`` and the photographs (``data/image/origin``, ``origin``, ``image`` ...).
+        root: folder with ``label.lst`` and the photographs (``data/image/origin``, ``origin``, ``image``
+            ...).
         min_confidence: faces whose box has less than this confidence (of the list, 0 to 100) are left out.
         margin: how far the crop reaches beyond the box on each side, as a share of the box.
         images: folder of the photographs, if it is not found below ``root``.
@@ -111,7 +112,7 @@ class ExpW(ListedFaces):
         columns = slice(max(left - dx, 0), min(right + dx, width))
         if rows.start >= rows.stop or columns.start >= columns.stop:
             raise UnreadableImage(
-                f"{self.where(index)}: the face box (top {top}, left {left}, right {right}, bottom {bottom}) is empty or "
-                f"outside the photograph of {width} x {height}"
+                f"{self.where(index)}: the face box (top {top}, left {left}, right {right}, bottom {bottom}) "
+                f"is empty or outside the photograph of {width} x {height}"
             )
         return np.ascontiguousarray(photograph[rows, columns])

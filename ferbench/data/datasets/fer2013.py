@@ -1,6 +1,7 @@
 """FER2013: 48 x 48 grey faces of seven expressions, kept apart from copies of its own test images.
 
-Goodfellow et al., "Challenges in Representation Learning: A report on three machine learning contests", ICONIP 2013.
+Goodfellow et al., "Challenges in Representation Learning: A report on three machine learning contests",
+ICONIP 2013.
 """
 
 from __future__ import annotations
@@ -103,14 +104,14 @@ class FER2013Faces(FaceDataset):
         self.group_names = PathArray.from_strings(self._row_id(int(row)) for row in first)
 
     def summary(self) -> dict[str, Any]:
-        """Counts of what is there: ``kept`` items, ``per_class``, ``copies`` of another item, ``unreadable`` files."""
+        """Counts: ``kept`` items, ``per_class``, ``copies`` of another item, ``unreadable`` files."""
         if not hasattr(self, "labels"):
             return {"images": len(self.images.emotion)}
         return {
             "kept": len(self),
             "copies": len(self) - len(self.group_names),
             "unreadable": int((~self.images.readable[self.rows]).sum()),
-            "per_class": dict(zip(self.classes, self.class_counts().tolist())),
+            "per_class": dict(zip(self.classes, self.class_counts().tolist(), strict=True)),
         }
 
     def _row_id(self, row: int) -> str:
@@ -141,9 +142,9 @@ class FER2013Faces(FaceDataset):
 class FER2013(FER2013Faces):
     """FER2013 with its own labels.
 
-    351 Training rows are pixel for pixel one of 280 PublicTest images; they are left out by default, whatever the use
-    of the data, labeled or unlabeled. Copies within a usage stay: their labels may differ, and a split by
-    `ferbench.data.splits.BudgetSplit` puts all of them on one side.
+    351 Training rows are pixel for pixel one of 280 PublicTest images; they are left out by default, whatever
+    the use of the data, labeled or unlabeled. Copies within a usage stay: their labels may differ, and a
+    split by `ferbench.data.splits.BudgetSplit` puts all of them on one side.
 
     Args:
         root: ``fer2013.csv`` (or another csv with its columns), the folder it lies in, or a folder of images
@@ -151,14 +152,15 @@ class FER2013(FER2013Faces):
         usage: ``Training``, ``PublicTest``, ``PrivateTest``, in a folder also ``test``; or a list of them.
         classes: target classes; None for Angry, Disgust, Fear, Happy, Sad, Surprise, Neutral.
         rename: source class -> target class, or None to leave its images out (see `ClassMap`).
-        drop_duplicates_of: usages; images whose pixels equal one of theirs are left out. ``auto``: for Training all
-            other usages found, else none. None: nothing is left out.
-        cache: where the parsed pixels are kept (see `ferbench.data.paths.IndexCache`): ``auto``, a folder, or None.
+        drop_duplicates_of: usages; images whose pixels equal one of theirs are left out. ``auto``: for
+            Training all other usages found, else none. None: nothing is left out.
+        cache: where the parsed pixels are kept (see `ferbench.data.paths.IndexCache`): ``auto``, a folder, or
+            None.
         name: short name for logs and records.
 
     Raises:
-        UserError: no such file or usage; a row that is no image, label or usage (file and line); an image file that is
-            not 48 x 48; an unknown class folder.
+        UserError: no such file or usage; a row that is no image, label or usage (file and line); an image
+            file that is not 48 x 48; an unknown class folder.
     """
 
     def __init__(
@@ -181,7 +183,7 @@ class FER2013(FER2013Faces):
         self.keep(rows[labels >= 0], labels[labels >= 0])
 
     def summary(self) -> dict[str, Any]:
-        """As `FER2013Faces.summary`, and what was left out: ``dropped_duplicates`` of other usages, ``dropped_classes``."""
+        """As `FER2013Faces.summary`, and ``dropped_duplicates`` of other usages, ``dropped_classes``."""
         return super().summary() | {
             "dropped_duplicates": self._copies_of_test, "dropped_classes": self._dropped_classes,
         }  # fmt: skip

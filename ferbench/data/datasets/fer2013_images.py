@@ -1,4 +1,4 @@
-"""All pixels of FER2013, from the csv that Kaggle released or from a folder of images, and which of them are equal."""
+"""All pixels of FER2013, from Kaggle's csv or from a folder of images, and which of them are equal."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Images(NamedTuple):
 
 
 def load_csv(path: Path, cache: str | os.PathLike[str] | None = "auto") -> Images:
-    """Parse the Kaggle csv, or map what an earlier call kept of it (valid while size and time of the file are the same).
+    """Parse the Kaggle csv, or map what an earlier call kept, while size and time of the file are the same.
 
     Columns are found by name, in any order, so that ``icml_face_data.csv`` is read as well.
 
@@ -66,16 +66,17 @@ def load_csv(path: Path, cache: str | os.PathLike[str] | None = "auto") -> Image
         raise UserError(f"FER2013 cannot be read: {error.strerror}", where=path, fix=GET_FER2013) from error
     signature = {"format": "fer2013-1", "bytes": status.st_size, "mtime_ns": status.st_mtime_ns}
     index = IndexCache(path.parent, f"fer2013 csv {path.name}", cache)
-    arrays: Mapping[str, np.ndarray] | None = index.load(signature)
+    arrays: Mapping[str, Any] | None = index.load(signature)
     if arrays is None:
         arrays = _keep(index, signature, _parse_csv(path))
     return Images(**arrays, readable=np.ones(len(arrays["emotion"]), bool), usages=USAGES)
 
 
 def load_folder(root: Path, cache: str | os.PathLike[str] | None = "auto") -> Images:
-    """Read ``<usage>/<class>/*`` (usage: Training or train, PublicTest, PrivateTest, test; case ignored).
+    """Read ``<usage>/<class>/*`` (Training or train, PublicTest, PrivateTest, test; case ignored).
 
-    Kept between calls while names, sizes and times of all files are the same. Unreadable files stay in, marked.
+    Kept between calls while names, sizes and times of all files are the same. Unreadable files stay in,
+    marked.
 
     Raises:
         UserError: no usage folder, an unknown class folder, an image of another size.
@@ -85,7 +86,8 @@ def load_folder(root: Path, cache: str | os.PathLike[str] | None = "auto") -> Im
     paths = [p for p in paths if p.count("/") == 2 and _usage_of(p.split("/")[0]) is not None]
     if not paths:
         raise UserError(
-            "the folder holds no FER2013 images", where=root, expected="<usage>/<class>/<image>, usage one of "
+            "the folder holds no FER2013 images", where=root,
+            expected="<usage>/<class>/<image>, usage one of "
             + ", ".join((*FOLDER_USAGES, *_FOLDER_ALIASES)), fix=f"name fer2013.csv itself, or {GET_FER2013}",
         )  # fmt: skip
     names = PathArray.from_strings(paths)
@@ -95,7 +97,7 @@ def load_folder(root: Path, cache: str | os.PathLike[str] | None = "auto") -> Im
         state.update(f"{relative}\n{status.st_size}\n{status.st_mtime_ns}\n".encode())
     signature = {"format": "fer2013-folder-1", "files": state.hexdigest()}
     index = IndexCache(root, "fer2013 folder", cache)
-    arrays: Mapping[str, np.ndarray] | None = index.load(signature)
+    arrays: Mapping[str, Any] | None = index.load(signature)
     if arrays is None:
         arrays = _keep(index, signature, _read_files(root, paths))
     return Images(**arrays, usages=FOLDER_USAGES, paths=names)
@@ -103,7 +105,7 @@ def load_folder(root: Path, cache: str | os.PathLike[str] | None = "auto") -> Im
 
 def _keep(
     index: IndexCache, signature: Mapping[str, Any], arrays: dict[str, np.ndarray]
-) -> Mapping[str, np.ndarray]:
+) -> Mapping[str, Any]:
     """Cache from `MIN_CACHED` rows on: it is the text of the rows that takes seconds, not their number."""
     count = len(arrays["emotion"])
     return index.save(signature, arrays, AUTO_CACHE_ITEMS if count >= MIN_CACHED else count)
@@ -202,7 +204,7 @@ def _read_files(root: Path, paths: Sequence[str]) -> dict[str, np.ndarray]:
         if image.shape[:2] != (SIDE, SIDE):
             raise UserError(
                 f"an image of {image.shape[1]} x {image.shape[0]} pixels", where=root / relative,
-                expected=f"{SIDE} x {SIDE}", fix="for other images use the dataset ImageFolder with labeled=True",
+                expected=f"{SIDE} x {SIDE}", fix="for other images use ImageFolder with labeled=True",
             )  # fmt: skip
         pixels[i] = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     first = _first_equal(pixels)

@@ -1,7 +1,7 @@
 """FER+: FER2013 labeled anew by ten people per image.
 
-Barsoum et al., "Training Deep Networks for Facial Expression Recognition with Crowd-Sourced Label Distribution",
-ICMI 2016 (arXiv 1608.01041).
+Barsoum et al., "Training Deep Networks for Facial Expression Recognition with Crowd-Sourced Label
+Distribution", ICMI 2016 (arXiv 1608.01041).
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ NO_CLASS = ("unknown", "NF")  # NF: no face
 GET_FERPLUS = "get fer2013new.csv from https://github.com/microsoft/FERPlus"
 # FER+ names in the order of FER2013_CLASSES, for the check below
 _FER2013_IN_FERPLUS = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
-# Two thirds of the labels of FER2013 agree with the plurality of FER+; of rows that do not belong together, a fifth.
+# Two thirds of the labels of FER2013 agree with the plurality of FER+; of rows in another order, a fifth.
 LEAST_AGREEMENT = 0.4
 AGREEMENT_FROM = 200  # images; for fewer, the share says nothing
 
 
 def read_votes(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Votes int64 [N, 10] (`FERPLUS_CLASSES`, then `NO_CLASS`) and usage int64 [N] of each row of ``fer2013new.csv``.
+    """Votes int64 [N, 10] (`FERPLUS_CLASSES`, then `NO_CLASS`) and usage int64 [N] of each row.
 
     Raises:
         UserError: no such file or column, a vote that is no number, an unknown usage; with file and line.
@@ -79,21 +79,22 @@ def plurality(votes: np.ndarray) -> np.ndarray:
 class FERPlus(FER2013Faces):
     """FER2013 images with the votes of FER+.
 
-    Votes belong to rows by position within a usage: file names in the votes file are not rows of the csv. Plurality is
-    taken over all ten columns (eight emotions, unknown, NF). Left out, in this order, and counted in `summary`: copies of
-    test images (see `FER2013`); ties; images whose plurality is unknown or NF; ``min_share``; classes that the target
-    set lacks.
+    Votes belong to rows by position within a usage: file names in the votes file are not rows of the csv.
+    Plurality is taken over all ten columns (eight emotions, unknown, NF). Left out, in this order, and
+    counted in `summary`: copies of test images (see `FER2013`); ties; images whose plurality is unknown or
+    NF; ``min_share``; classes that the target set lacks.
 
     Args:
-        root: ``fer2013.csv`` or the folder it lies in. A folder of images has lost the order of rows and is refused.
+        root: ``fer2013.csv`` or the folder it lies in. A folder of images has lost the order of rows and is
+            refused.
         votes: ``fer2013new.csv``; beside the csv if None.
         usage: as in `FER2013`.
-        mode: ``majority``: labels only; ``probability``: also `targets`, the votes for target classes divided by their
-            sum (those for unknown, NF and dropped classes do not count).
-        min_share: least share of all votes that the plurality must have; 0.5 is "more than half", the strict majority
-            of the paper. 0: any.
-        drop_single_votes: whether one vote alone for a class counts as a slip and is set to 0 before anything else, as in
-            the paper.
+        mode: ``majority``: labels only; ``probability``: also `targets`, the votes for target classes divided
+            by their sum (those for unknown, NF and dropped classes do not count).
+        min_share: least share of all votes that the plurality must have; 0.5 is "more than half", the strict
+            majority of the paper. 0: any.
+        drop_single_votes: whether one vote alone for a class counts as a slip and is set to 0 before anything
+            else, as in the paper.
         classes: target classes; None for the eight of FER+.
         rename: FER+ class -> target class, or None to leave it out (see `ClassMap`).
         drop_duplicates_of: as in `FER2013`.
@@ -101,8 +102,8 @@ class FERPlus(FER2013Faces):
         name: short name for logs and records.
 
     Raises:
-        UserError: as `FER2013`; further if a usage has another number of rows in the two files, or if the labels of
-            FER2013 show that the rows do not belong together.
+        UserError: as `FER2013`; further if a usage has another number of rows in the two files, or if the
+            labels of FER2013 show that the rows do not belong together.
     """
 
     def __init__(
@@ -124,8 +125,8 @@ class FERPlus(FER2013Faces):
         super().__init__(root, cache)
         if self.images.paths is not None:
             raise UserError(
-                "FER+ votes go by the rows of fer2013.csv, which a folder of images has lost", where=self.root,
-                expected="root=.../fer2013.csv",
+                "FER+ votes go by the rows of fer2013.csv, which a folder of images has lost",
+                where=self.root, expected="root=.../fer2013.csv",
             )  # fmt: skip
         self.name = name or "ferplus-" + (usage if isinstance(usage, str) else "+".join(usage)).lower()
         self.class_map = ClassMap(FERPLUS_CLASSES, classes or FERPLUS_CLASSES, rename, where=self.name)
@@ -161,7 +162,7 @@ class FERPlus(FER2013Faces):
         self.agreement = float(agree[label >= 0].mean()) if (label >= 0).any() else 0.0
         if len(rows) >= AGREEMENT_FROM and self.agreement < LEAST_AGREEMENT:
             raise UserError(
-                f"only {self.agreement:.0%} of the labels of FER2013 agree with FER+: the rows do not belong together",
+                f"only {self.agreement:.0%} of FER2013's labels agree with FER+: rows do not belong together",
                 where=f"{self.root} and {path}", expected="about 2 of 3 (rows in the released order)",
                 fix="use both files as they were released",
             )  # fmt: skip
@@ -195,5 +196,5 @@ class FERPlus(FER2013Faces):
         self.keep(rows[kept], mapped[kept])
 
     def summary(self) -> dict[str, Any]:
-        """As `FER2013Faces.summary`, with what was left out and why, and the share of labels that FER2013 agrees with."""
+        """As `FER2013Faces.summary`, with what was left out and why, and how far FER2013's labels agree."""
         return super().summary() | self._left_out | {"agreement_with_fer2013": round(self.agreement, 4)}

@@ -30,7 +30,7 @@ class Rows:
 
 
 class ListedFaces(EncodedDataset):
-    """Images of a list file. A subclass parses the list, calls `hold`, and says in `file` where an image lies.
+    """Images of a list file. A subclass parses it, calls `hold`, and says in `file` where an image lies.
 
     Attributes:
         list_file: the list; None where there is none.
@@ -92,7 +92,7 @@ class ListedFaces(EncodedDataset):
 
     def summary(self) -> dict[str, Any]:
         """Counts: ``kept`` items, ``per_class``, and what was left out and why."""
-        counts = dict(zip(self.classes, self.class_counts().tolist()))
+        counts = dict(zip(self.classes, self.class_counts().tolist(), strict=True))
         return {"kept": len(self), "per_class": counts} | self.left_out
 
 

@@ -1,7 +1,7 @@
 """RAF-DB, basic expressions.
 
-Li et al., "Reliable Crowdsourcing and Deep Locality-Preserving Learning for Expression Recognition in the Wild",
-CVPR 2017.
+Li et al., "Reliable Crowdsourcing and Deep Locality-Preserving Learning for Expression Recognition in the
+Wild", CVPR 2017.
 """
 
 from __future__ import annotations
