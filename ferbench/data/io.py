@@ -44,13 +44,14 @@ def is_truncated_jpeg(data: bytes) -> bool:
     return data[:2] == b"\xff\xd8" and data.rfind(b"\xff\xd9", max(0, len(data) - 4096)) < 0
 
 
-def decode(data: bytes, where: Callable[[int], str], index: int) -> np.ndarray:
+def decode(data: bytes, where: Callable[[int], str], index: int, grayscale: bool = False) -> np.ndarray:
     """Decode an encoded image to uint8 RGB [H, W, 3].
 
     Args:
         data: the encoded image.
         where: called with ``index`` only when an error has to name the item.
         index: the item.
+        grayscale: give all three channels the image's luminance.
 
     Raises:
         UnreadableImage: empty, cut short, or no image.
@@ -60,12 +61,13 @@ def decode(data: bytes, where: Callable[[int], str], index: int) -> np.ndarray:
     if is_truncated_jpeg(data):
         raise UnreadableImage(f"{where(index)}: the JPEG is cut short ({len(data)} bytes, no end marker)")
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+        mode = cv2.IMREAD_GRAYSCALE if grayscale else cv2.IMREAD_COLOR_RGB
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), mode)
     except cv2.error as error:  # e.g. a header that claims a billion pixels
         raise UnreadableImage(f"{where(index)}: OpenCV refuses it ({error.err})") from error
     if image is None:
         raise UnreadableImage(f"{where(index)}: not an image that OpenCV can decode ({len(data)} bytes)")
-    return image
+    return cv2.cvtColor(image, cv2.COLOR_GRAY2RGB) if grayscale else image
 
 
 @contextmanager

@@ -95,7 +95,9 @@ class EvalBatches(Dataset):
         return len(self.dataset)
 
     def __getitem__(self, indices: np.ndarray) -> dict[str, Any]:
-        images, used, unreadable = np.empty((len(indices), self.size, self.size, 3), np.uint8), [], []
+        images = np.empty((len(indices), self.size, self.size, 3), np.uint8)
+        used: list[int] = []
+        unreadable: list[tuple[int, str]] = []
         for index in indices.tolist():
             try:
                 images[len(used)] = self.prepare(self.dataset.read(index))
@@ -122,6 +124,12 @@ def train_loader(
         start: first step.
         workers: processes per rank; None: from the number of CPUs.
     """
+    if not isinstance(batch_size, int) or batch_size < 1:
+        raise UserError(
+            f"the global batch of the {stream} stream is {batch_size!r}",
+            where="train_dataloader.batch_size (times unlabeled_dataloader.mu)",
+            expected="a whole number, at least 1",
+        )
     if len(batches) == 0:
         raise UserError(f"the {stream} stream has no images", where=batches.dataset.name)
     if batch_size % world_size():
@@ -131,18 +139,26 @@ def train_loader(
             expected=f"a multiple of {world_size()}",
         )
     sampler = EndlessSampler(len(batches), batch_size, batches.seed, stream, rank(), world_size(), start)
-    return iter(_loader(batches, sampler, default_workers() if workers is None else workers))
+    return batch_loader(batches, sampler, workers)
 
 
-def eval_loader(batches: EvalBatches, batch_size: int, workers: int | None) -> DataLoader:
+def eval_loader(batches: EvalBatches, batch_size: int, workers: int | None) -> Iterator[dict[str, Any]]:
     """This rank's share of an evaluation set: every image exactly once over all ranks, none repeated as padding."""
     mine = np.arange(rank(), len(batches), world_size())
     shares = [mine[i : i + batch_size] for i in range(0, len(mine), batch_size)]
-    return _loader(batches, shares, default_workers() if workers is None else workers)
+    return batch_loader(batches, shares, workers)
 
 
-def _loader(dataset: Dataset, sampler: Any, workers: int) -> DataLoader:
-    return DataLoader(
+def batch_loader(dataset: Dataset, sampler: Any, workers: int | None) -> Iterator[dict[str, Any]]:
+    """Start loading what ``sampler`` yields, one whole batch per key.
+
+    Args:
+        dataset: makes a batch of a key.
+        sampler: the keys.
+        workers: processes; None: from the number of CPUs.
+    """
+    workers = default_workers() if workers is None else workers
+    loader = DataLoader(
         dataset,
         batch_size=None,  # the dataset makes whole batches
         sampler=sampler,
@@ -151,6 +167,20 @@ def _loader(dataset: Dataset, sampler: Any, workers: int) -> DataLoader:
         pin_memory=torch.cuda.is_available(),
         worker_init_fn=_single_threaded,
     )
+    return _explaining_dead_workers(iter(loader))  # `iter` starts the workers, before the first batch is asked for
+
+
+def _explaining_dead_workers(batches: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    try:
+        yield from batches
+    except RuntimeError as error:
+        if not str(error).startswith("DataLoader worker (pid"):
+            raise
+        raise UserError(
+            f"a data-loading process died: {error}",
+            expected="enough memory (also /dev/shm) for all of them",
+            fix="go on with --resume; if it dies again, set num_workers of the dataloaders lower (0: none)",
+        ) from error
 
 
 def _single_threaded(worker: int) -> None:

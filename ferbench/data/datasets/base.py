@@ -68,7 +68,14 @@ class FaceDataset(ABC):
 
 
 class EncodedDataset(FaceDataset):
-    """A dataset whose items are encoded images (JPEG, PNG, ...) somewhere."""
+    """A dataset whose items are encoded images (JPEG, PNG, ...) somewhere.
+
+    Attributes:
+        grayscale: read images as grey. For colour images that are mixed with a grey set (FER2013): a network tells the
+            two apart by colour alone, and self-training turns the difference into a class.
+    """
+
+    grayscale: bool = False
 
     @abstractmethod
     def read_bytes(self, index: int) -> bytes:
@@ -80,7 +87,7 @@ class EncodedDataset(FaceDataset):
 
     def read(self, index: int) -> np.ndarray:
         """See `FaceDataset.read`."""
-        return decode(self.read_bytes(index), self.where, index)
+        return decode(self.read_bytes(index), self.where, index, self.grayscale)
 
 
 class ClassMap:

@@ -33,6 +33,7 @@ class CsvList(EncodedDataset):
         label_column: header of the label column; None reads the list as unlabeled.
         delimiter: one character between cells.
         name: short name for logs and records; the csv's stem if None.
+        grayscale: see `EncodedDataset`.
 
     Raises:
         UserError: no such file or column, a row with too few cells, a label that is no class or out of range,
@@ -50,10 +51,12 @@ class CsvList(EncodedDataset):
         label_column: str | None = "label",
         delimiter: str = ",",
         name: str | None = None,
+        grayscale: bool = False,
     ):
         self.path = Path(path).expanduser()
         self.root = self.path.parent if root is None else Path(root).expanduser()
         self.name = name or self.path.stem
+        self.grayscale = grayscale
         names, lines = PathBuilder(), array("i")
         codes = array("i")  # rows of `found`, in order of appearance
         found: dict[str, int] = {}

@@ -159,6 +159,7 @@ class ImageFolder(EncodedDataset):
             is while no file or folder was added, removed or renamed. A file may change its content.
         refresh: scan anew although a kept index seems valid (deleting the index folder does the same).
         name: short name for logs and records; the root's name if None.
+        grayscale: see `EncodedDataset`.
 
     Raises:
         UserError: no such folder, no images in it, images outside the class folders, an unknown class.
@@ -174,9 +175,11 @@ class ImageFolder(EncodedDataset):
         cache: str | os.PathLike[str] | None = "auto",
         refresh: bool = False,
         name: str | None = None,
+        grayscale: bool = False,
     ):
         self.root = require_folder(root, "images")
         self.name = name or self.root.resolve().name
+        self.grayscale = grayscale
         if not labeled and (classes or rename):
             raise UserError(
                 "classes or rename are given for an image folder that is not labeled", where=self.root,

@@ -38,6 +38,7 @@ class RecordIO(EncodedDataset):
             It is used again while size and modification time of ``.rec`` and ``.idx`` are what they were.
         refresh: parse and check anew although a kept index seems valid (or delete the index folder).
         name: short name for logs and records; the folder's name if None.
+        grayscale: see `EncodedDataset`.
 
     Raises:
         UserError: a missing file, a broken index, an index of another file, a ``.rec`` that is cut short.
@@ -52,6 +53,7 @@ class RecordIO(EncodedDataset):
         cache: str | os.PathLike[str] | None = "auto",
         refresh: bool = False,
         name: str | None = None,
+        grayscale: bool = False,
     ):
         if layout not in ("auto", "insightface", "im2rec"):
             raise UserError(f"layout={layout!r} is not known", expected="'auto', 'insightface' or 'im2rec'")
@@ -59,6 +61,7 @@ class RecordIO(EncodedDataset):
         rec = rec / "train.rec" if rec.is_dir() else rec
         self.records = RecordFile(rec)
         self.name = name or rec.resolve().parent.name
+        self.grayscale = grayscale
         idx = None if rebuild_index else Path(index or rec.with_suffix(".idx")).expanduser()
         signature = {"format": "records-1", "files": [_stamp(rec)] + ([] if idx is None else [_stamp(idx)])}
         kept = IndexCache(rec.parent, f"{rec.name} {idx and idx.name} {layout}", cache)
