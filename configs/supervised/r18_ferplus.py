@@ -3,7 +3,7 @@
 _base_ = [
     "../_base_/datasets/ferplus.py",
     "../_base_/models/r18_48px.py",
-    "../_base_/schedules/ssl.py",
+    "../_base_/schedules/short.py",
     "../_base_/runtime/default.py",
 ]
 model = dict(algorithm=dict(type="Supervised"))

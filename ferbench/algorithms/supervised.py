@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ferbench.algorithms.base import Algorithm, Batch, Network, StepResult, Views
+from ferbench.parts import build
 from ferbench.registry import ALGORITHMS, LOSSES
 
 
@@ -18,7 +19,9 @@ class Supervised(Algorithm):
 
     def __init__(self, supervised_loss: dict | None = None):
         super().__init__()
-        self.supervised_loss = LOSSES.build(supervised_loss or dict(type="SupervisedCrossEntropy"))
+        self.supervised_loss = build(
+            LOSSES, supervised_loss or dict(type="SupervisedCrossEntropy"), "model.algorithm.supervised_loss"
+        )
 
     def step(self, network: Network, batch: Batch) -> StepResult:
         """See `Algorithm.step`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,13 @@ class TrainBatches(Dataset):
     """
 
     def __init__(self, dataset: FaceDataset, views: Views, names: Sequence[str], seed: int, reveal: str):
-        self.dataset, self.views, self.names, self.seed, self.reveal = dataset, views, tuple(names), seed, reveal
+        self.dataset, self.views, self.names, self.seed, self.reveal = (
+            dataset,
+            views,
+            tuple(names),
+            seed,
+            reveal,
+        )
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -112,17 +119,11 @@ class EvalBatches(Dataset):
         }
 
 
-def train_loader(
-    batches: TrainBatches, batch_size: int, stream: str, start: int, workers: int | None
-) -> Iterator[dict[str, Any]]:
-    """Endless batches of one stream, from step ``start`` on.
+def check_batch(dataset: FaceDataset, batch_size: Any, stream: str) -> None:
+    """Whether a stream can be cut into global batches.
 
-    Args:
-        batches: dataset and views.
-        batch_size: global; must be divisible by the number of processes.
-        stream: ``labeled`` or ``unlabeled``.
-        start: first step.
-        workers: processes per rank; None: from the number of CPUs.
+    Raises:
+        UserError: no images, or a batch that is no positive number or cannot be split over the processes.
     """
     if not isinstance(batch_size, int) or batch_size < 1:
         raise UserError(
@@ -130,14 +131,28 @@ def train_loader(
             where="train_dataloader.batch_size (times unlabeled_dataloader.mu)",
             expected="a whole number, at least 1",
         )
-    if len(batches) == 0:
-        raise UserError(f"the {stream} stream has no images", where=batches.dataset.name)
+    if len(dataset) == 0:
+        raise UserError(f"the {stream} stream has no images", where=dataset.name)
     if batch_size % world_size():
         raise UserError(
             f"the global batch of {batch_size} {stream} images cannot be split over {world_size()} processes",
             where="train_dataloader.batch_size (times unlabeled_dataloader.mu)",
             expected=f"a multiple of {world_size()}",
         )
+
+
+def train_loader(
+    batches: TrainBatches, batch_size: int, stream: str, start: int, workers: int | None
+) -> Iterator[dict[str, Any]]:
+    """Endless batches of one stream, from step ``start`` on.
+
+    Args:
+        batches: dataset and views.
+        batch_size: global; see `check_batch`.
+        stream: ``labeled`` or ``unlabeled``.
+        start: first step.
+        workers: processes per rank; None: from the number of CPUs.
+    """
     sampler = EndlessSampler(len(batches), batch_size, batches.seed, stream, rank(), world_size(), start)
     return batch_loader(batches, sampler, workers)
 
@@ -167,12 +182,14 @@ def batch_loader(dataset: Dataset, sampler: Any, workers: int | None) -> Iterato
         pin_memory=torch.cuda.is_available(),
         worker_init_fn=_single_threaded,
     )
-    return _explaining_dead_workers(iter(loader))  # `iter` starts the workers, before the first batch is asked for
+    return iter(loader)  # starts the workers, before the first batch is asked for
 
 
-def _explaining_dead_workers(batches: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+@contextmanager
+def explaining_dead_workers() -> Iterator[None]:
+    """Make a `UserError` of what torch raises when a data-loading process dies (in whatever line the news arrives)."""
     try:
-        yield from batches
+        yield
     except RuntimeError as error:
         if not str(error).startswith("DataLoader worker (pid"):
             raise

@@ -30,7 +30,14 @@ class EndlessSampler(Sampler[np.ndarray]):
     """
 
     def __init__(
-        self, size: int, batch_size: int, seed: int, stream: str, rank: int = 0, world: int = 1, start: int = 0
+        self,
+        size: int,
+        batch_size: int,
+        seed: int,
+        stream: str,
+        rank: int = 0,
+        world: int = 1,
+        start: int = 0,
     ):
         self.size, self.batch_size, self.seed, self.stream = size, batch_size, seed, stream
         self.rank, self.share, self.start = rank, batch_size // world, start
@@ -57,5 +64,7 @@ class EndlessSampler(Sampler[np.ndarray]):
             generator = np.random.default_rng(derive_seed("order", self.seed, self.stream, epoch))
             # A batch spans few epochs; older permutations are never asked for again.
             self._permutations = {e: p for e, p in self._permutations.items() if e >= epoch - 1}
-            self._permutations[epoch] = generator.permutation(self.size).astype(np.uint32)
+            order = np.arange(self.size, dtype=np.uint32)
+            generator.shuffle(order)
+            self._permutations[epoch] = order
         return self._permutations[epoch]

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +18,27 @@ from rich.console import Console
 
 from ferbench import _torchvision_guard  # noqa: F401 - before anything imports torchvision
 from ferbench.engine import checkpoint
-from ferbench.engine.build import build_data, split_file
-from ferbench.engine.hooks.keeper import LAST, best
-from ferbench.engine.runlog import NAME as LOG_NAME
+from ferbench.data import manifest
+from ferbench.data.loader import explaining_dead_workers
+from ferbench.engine.build import Data, build_data
+from ferbench.engine.folder import SPLIT, adopt, checkpoint_to_resume, start_anew
 from ferbench.engine.runner import SSLRunner
 from ferbench.errors import UserError
 from ferbench.evaluation.table import results_table
 
+REQUIRED = ("classes", "model", "views", "train_dataloader", "train_cfg", "optim_wrapper", "val_dataloader", "val_cfg",
+            "val_evaluator", "test_dataloader", "test_cfg", "test_evaluator")  # fmt: skip
+DEFAULT_TYPES = {
+    "model": "SSLModel", "train_cfg": "SemiTrainLoop", "optim_wrapper": "SSLOptimWrapper", "val_cfg": "EvaluationLoop",
+    "test_cfg": "EvaluationLoop",
+}  # fmt: skip
 
-def train(cfg: Config, work_dir: str | Path | None = None, resume: bool | str = False, overwrite: bool = False) -> SSLRunner:
+_runs = count()  # runs of this process
+
+
+def train(
+    cfg: Config, work_dir: str | Path | None = None, resume: bool | str = False, overwrite: bool = False
+) -> SSLRunner:
     """Train as a config says, and report.
 
     Args:
@@ -31,15 +49,27 @@ def train(cfg: Config, work_dir: str | Path | None = None, resume: bool | str = 
 
     Raises:
         UserError: any mistake in config, data or folder; nothing is lost or half-written.
+        KeyboardInterrupt: interrupted, or told to terminate (SIGTERM).
     """
     cfg = _complete(cfg, work_dir)
-    _start_processes(cfg.launcher)
-    cfg.load_from = _prepare_folder(Path(cfg.work_dir), resume, overwrite)
-    split_file(cfg, cfg.work_dir)
-    data = build_data(cfg)
-    runner = _build_runner(cfg, data)
-    runner.logger.info(f"data:\n{describe(data)}")
-    runner.train()
+    folder = Path(cfg.work_dir)
+    with _sigterm_interrupts(), explaining_dead_workers():
+        _start_processes(cfg.launcher)
+        source = checkpoint_to_resume(folder, resume, overwrite)
+        own_split = cfg.get("split") and not cfg.split.get("file")  # else the manifest is the user's
+        if own_split and source is not None and (source.parent / SPLIT).is_file():
+            cfg.split.file = str(source.parent / SPLIT)
+        data = build_data(cfg)
+        runner = _build_runner(cfg, data)
+        runner.logger.info(f"data:\n{describe(data)}")
+        runner.prepare(source)
+        if source is None:  # only now: up to here a mistake would have cost an earlier run in the folder
+            start_anew(folder)
+            if own_split and data.split is not None:
+                manifest.write(data.split.manifest, folder / SPLIT)
+        else:
+            adopt(source, folder)
+        runner.train()
     return runner
 
 
@@ -52,22 +82,30 @@ def test(cfg: Config, checkpoint_path: str | Path) -> dict[str, dict[str, Any]]:
     cfg.randomness["seed"] = content["meta"]["seed"]
     runner = _build_runner(cfg, build_data(cfg))
     runner.check_meta(content["meta"], path, exact=False)
-    for name, network in (("network", runner.bare_model.network), ("ema_network", runner.bare_model.ema_network)):
-        state = {k.removeprefix(f"{name}."): v for k, v in content["model"].items() if k.startswith(f"{name}.")}
+    for name, network in (
+        ("network", runner.bare_model.network),
+        ("ema_network", runner.bare_model.ema_network),
+    ):
+        state = {
+            k.removeprefix(f"{name}."): v for k, v in content["model"].items() if k.startswith(f"{name}.")
+        }
         checkpoint.load_model_state(network, state, path)
-    scores = runner.evaluation_loop("test").evaluate()
+    with explaining_dead_workers():
+        scores = runner.evaluation_loop("test").evaluate()
     rows = [{"checkpoint": path.name, "weights": w, "iter": content["iter"], **s} for w, s in scores.items()]
     Console().print(results_table(rows, runner.data.classes))
     return scores
 
 
-def describe(data: Any) -> str:
+def describe(data: Data) -> str:
     """One line per dataset: name, images, labeled images per class."""
     lines = []
     for part, dataset in data.datasets.items():
         line = f"  {part:<9} {dataset.name}: {len(dataset)} images"
         if part != "unlabeled":
-            counts = ", ".join(f"{c} {n}" for c, n in zip(data.classes, dataset.class_counts().tolist()))
+            counts = ", ".join(
+                f"{c} {n}" for c, n in zip(data.classes, dataset.class_counts().tolist(), strict=True)
+            )
             line += f" ({counts})"
         lines.append(line)
     if data.split is not None:
@@ -75,8 +113,32 @@ def describe(data: Any) -> str:
     return "\n".join(lines)
 
 
+@contextmanager
+def _sigterm_interrupts() -> Iterator[None]:
+    """SIGTERM (a batch system's notice, `kill`) ends a run as Ctrl-C does: with a message, nothing half-written."""
+
+    def interrupt(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():  # signals are the main thread's affair
+        yield
+        return
+    previous = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
 def _complete(cfg: Config, work_dir: str | Path | None) -> Config:
-    cfg = cfg.copy()
+    cfg = copy.deepcopy(cfg)  # `Config.copy` shares the sections
+    for section in REQUIRED:
+        if not cfg.get(section):
+            raise UserError(
+                f"the config has no {section!r}",
+                where=cfg.filename,
+                fix="inherit it from configs/_base_, see any shipped config",
+            )
     cfg.default_scope = "ferbench"
     cfg.work_dir = str(work_dir or cfg.get("work_dir") or "work_dirs/run")
     cfg.launcher = cfg.get("launcher") or "none"
@@ -84,7 +146,10 @@ def _complete(cfg: Config, work_dir: str | Path | None) -> Config:
     if cfg.randomness["seed"] is None:
         cfg.randomness["seed"] = 0
     cfg.resume = False  # the runner is told by load_from
-    cfg.model.setdefault("type", "SSLModel")
+    for section, kind in DEFAULT_TYPES.items():
+        cfg[section].setdefault("type", kind)
+    # mmengine keeps loggers and visualizers by this name: two runs of one process must not share them.
+    cfg.experiment_name = f"{cfg.get('experiment_name') or Path(cfg.work_dir).name}_{next(_runs)}"
     cfg.model.setdefault("num_classes", len(cfg.get("classes") or ()))
     return cfg
 
@@ -94,41 +159,34 @@ def _start_processes(launcher: str) -> None:
     if launcher != "none" and not torch.cuda.is_available() and not torch.distributed.is_initialized():
         if launcher == "slurm":
             _slurm_environment()
+        missing = [
+            name for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ
+        ]
+        if missing:
+            raise UserError(
+                f"--launcher {launcher}, but {', '.join(missing)} is not set",
+                fix="start it by tools/dist_train.sh (torchrun)",
+            )
         torch.distributed.init_process_group("gloo")
 
 
 def _slurm_environment() -> None:
     """What torchrun would have set, from Slurm's variables."""
-    for ours, theirs in (("RANK", "SLURM_PROCID"), ("WORLD_SIZE", "SLURM_NTASKS"), ("LOCAL_RANK", "SLURM_LOCALID")):
+    for ours, theirs in (
+        ("RANK", "SLURM_PROCID"),
+        ("WORLD_SIZE", "SLURM_NTASKS"),
+        ("LOCAL_RANK", "SLURM_LOCALID"),
+    ):
         if theirs not in os.environ:
-            raise UserError(f"--launcher slurm, but {theirs} is not set", fix="start it by tools/slurm_train.sh")
+            raise UserError(
+                f"--launcher slurm, but {theirs} is not set", fix="start it by tools/slurm_train.sh"
+            )
         os.environ[ours] = os.environ[theirs]
     os.environ.setdefault("MASTER_PORT", "29500")
     os.environ.setdefault("MASTER_ADDR", os.environ.get("SLURM_LAUNCH_NODE_IPADDR", "127.0.0.1"))
 
 
-def _build_runner(cfg: Config, data: Any) -> SSLRunner:
+def _build_runner(cfg: Config, data: Data) -> SSLRunner:
     runner = SSLRunner.from_cfg(cfg)
     runner.data = data
     return runner
-
-
-def _prepare_folder(folder: Path, resume: bool | str, overwrite: bool) -> str | None:
-    """The checkpoint to go on from; refuses to write into another run's folder."""
-    if isinstance(resume, str):
-        checkpoint.load(resume)  # before anything is built, so that a wrong path costs nothing
-        return resume
-    last = folder / LAST
-    if resume:
-        return str(last) if last.is_file() else None
-    if last.is_file() and not overwrite:
-        raise UserError(
-            "the folder already holds a run",
-            where=folder,
-            expected="a new folder",
-            fix="--resume goes on with it, --overwrite starts anew in it, --work-dir names another one",
-        )
-    if not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0:
-        for name in (LAST, best("raw"), best("ema"), LOG_NAME, "split.json", "unreadable.txt"):
-            (folder / name).unlink(missing_ok=True)
-    return None

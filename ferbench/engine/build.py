@@ -5,13 +5,12 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from mmengine.config import Config
 
-from ferbench.data.datasets.base import Concat, FaceDataset, Subset
+from ferbench.data.datasets.base import UNLABELED, Concat, FaceDataset, Subset
 from ferbench.data.splits import Split
 from ferbench.errors import UserError
 from ferbench.parts import build
@@ -52,7 +51,9 @@ def build_data(cfg: Config) -> Data:
     """
     classes = tuple(cfg.get("classes") or ())
     if not classes:
-        raise UserError("the config has no classes", where="classes", expected="the target classes, e.g. ('Neutral', ...)")
+        raise UserError(
+            "the config has no classes", where="classes", expected="the target classes, e.g. ('Neutral', ...)"
+        )
     train = _labeled(cfg.train_dataloader.get("dataset"), classes, "train_dataloader.dataset")
     parts: dict[str, FaceDataset] = {}
     split = None
@@ -65,7 +66,7 @@ def build_data(cfg: Config) -> Data:
         labeled_rest = rest[train.labels[rest] >= 0]
         oracle = Subset(train, np.union1d(split.parts["labeled"], labeled_rest), f"{train.name}/all labels")
     else:
-        parts["labeled"] = train
+        parts["labeled"] = oracle = _with_label(train)
     data = Data(classes, {"labeled": parts["labeled"]}, split, oracle, {"train": train})
 
     unlabeled = _unlabeled(cfg.get("unlabeled_dataloader"), parts, classes)
@@ -92,19 +93,34 @@ def _unlabeled(
         sources.append(parts["unlabeled"])
     extra = loader.get("dataset") or []
     for i, config in enumerate([extra] if isinstance(extra, Mapping) else extra):
-        sources.append(build(DATASETS, config, f"unlabeled_dataloader.dataset[{i}]"))
+        sources.append(_comparable(build(DATASETS, config, f"unlabeled_dataloader.dataset[{i}]"), classes))
     if not sources:
         raise UserError(
-            "the unlabeled stream has no source", where="unlabeled_dataloader", expected="rest=True and/or dataset=..."
+            "the unlabeled stream has no source",
+            where="unlabeled_dataloader",
+            expected="rest=True and/or dataset=...",
         )
     return sources[0] if len(sources) == 1 else Concat(sources)
+
+
+def _comparable(dataset: FaceDataset, classes: tuple[str, ...]) -> FaceDataset:
+    """Labels of other classes than the target's say nothing of a pseudo-label's purity: forget them."""
+    if dataset.classes in ((), classes):
+        return dataset
+    forgetful = Subset(dataset, np.arange(len(dataset)))
+    forgetful.labels = np.full(len(dataset), UNLABELED, np.int16)
+    forgetful.classes, forgetful.targets = (), None
+    return forgetful
 
 
 def _labeled(config: Any, classes: tuple[str, ...], where: str) -> FaceDataset:
     if not config:
         raise UserError("there is no dataset", where=where, expected="dict(type=..., ...)")
     configs = [config] if isinstance(config, Mapping) else list(config)
-    built = [_with_classes(c, classes, where if len(configs) == 1 else f"{where}[{i}]") for i, c in enumerate(configs)]
+    built = [
+        _with_classes(c, classes, where if len(configs) == 1 else f"{where}[{i}]")
+        for i, c in enumerate(configs)
+    ]
     return built[0] if len(built) == 1 else Concat(built)
 
 
@@ -112,10 +128,14 @@ def _with_classes(config: Mapping[str, Any], classes: tuple[str, ...], where: st
     """Give the target classes to every dataset that maps names (all of ours do)."""
     kind = DATASETS.get(config["type"]) if isinstance(config.get("type"), str) else config.get("type")
     accepts = kind is not None and "classes" in inspect.signature(kind).parameters
-    return build(DATASETS, config, where, **({"classes": classes} if accepts and "classes" not in config else {}))
+    return build(
+        DATASETS, config, where, **({"classes": classes} if accepts and "classes" not in config else {})
+    )
 
 
-def _evaluation(cfg: Config, key: str, parts: Mapping[str, FaceDataset], classes: tuple[str, ...]) -> FaceDataset:
+def _evaluation(
+    cfg: Config, key: str, parts: Mapping[str, FaceDataset], classes: tuple[str, ...]
+) -> FaceDataset:
     config = (cfg.get(key) or {}).get("dataset")
     if config:
         dataset = _labeled(config, classes, f"{key}.dataset")
@@ -126,13 +146,13 @@ def _evaluation(cfg: Config, key: str, parts: Mapping[str, FaceDataset], classes
             f"there is no {key.split('_')[0]} dataset", where=key,
             expected="dataset=dict(...)" + (", or a split with val > 0" if key == "val_dataloader" else ""),
         )  # fmt: skip
-    keep = np.flatnonzero(dataset.labels >= 0)  # an unlabeled frame cannot be scored
-    if len(keep) == 0:
+    scored = _with_label(dataset)
+    if len(scored) == 0:
         raise UserError("none of the evaluation images has a label", where=f"{key}: {dataset.name}")
+    return scored
+
+
+def _with_label(dataset: FaceDataset) -> FaceDataset:
+    """Without the items (unannotated frames) that can neither be learnt from nor scored."""
+    keep = np.flatnonzero(dataset.labels >= 0)
     return dataset if len(keep) == len(dataset) else Subset(dataset, keep)
-
-
-def split_file(cfg: Config, work_dir: str | Path) -> None:
-    """Put the manifest where all runs of an experiment find it, unless the config names a file: beside the run folder."""
-    if cfg.get("split") and not cfg.split.get("file"):
-        cfg.split.file = str(Path(work_dir) / "split.json")

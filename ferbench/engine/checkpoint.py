@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import pickle
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from ferbench.data.io import replacing
 from ferbench.errors import UserError
 
 FORMAT = 1
@@ -21,15 +21,12 @@ def save(content: dict[str, Any], path: Path) -> None:
     Raises:
         UserError: no space, or the folder cannot be written; the old file is untouched.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with open(temporary, "wb") as stream:
+        with replacing(path) as stream:
             torch.save({"format": FORMAT, **content}, stream)
             stream.flush()
             os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    except (OSError, RuntimeError) as error:
-        temporary.unlink(missing_ok=True)
+    except (OSError, RuntimeError) as error:  # torch reports a failed write as a RuntimeError
         raise UserError(
             f"the checkpoint could not be written: {error}",
             where=path,
@@ -46,22 +43,33 @@ def load(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     if not path.is_file():
-        raise UserError("there is no checkpoint", where=path, expected="a file that tools/train.py wrote (last.pth, ...)")
+        raise UserError(
+            "there is no checkpoint", where=path, expected="a file that tools/train.py wrote (last.pth, ...)"
+        )
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError, ValueError) as error:
+    except Exception as error:  # a damaged file can make the unpickler fail in any way
         raise UserError(
             "the checkpoint is damaged or not a checkpoint of ferbench",
-            where=f"{path} ({path.stat().st_size} bytes): {str(error).splitlines()[0]}",
+            where=f"{path} ({path.stat().st_size} bytes): {_first_line(error)}",
             fix="use another checkpoint of the run (best_ema.pth, best_raw.pth), or start anew with --overwrite",
         ) from error
-    if not isinstance(content, dict) or "format" not in content:
-        raise UserError("the file is no checkpoint of ferbench", where=path, expected="a file that tools/train.py wrote")
+    if not isinstance(content, dict) or not {"format", "meta", "iter", "model"} <= content.keys():
+        raise UserError(
+            "the file is no checkpoint of ferbench", where=path, expected="a file that tools/train.py wrote"
+        )
     if content["format"] > FORMAT:
         raise UserError(
-            f"the checkpoint has format {content['format']}", where=path, expected=f"at most {FORMAT}", fix="update ferbench"
+            f"the checkpoint has format {content['format']}",
+            where=path,
+            expected=f"at most {FORMAT}",
+            fix="update ferbench",
         )
     return content
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def load_model_state(model: nn.Module, state: dict[str, torch.Tensor], path: str | Path) -> None:
@@ -81,7 +89,11 @@ def load_model_state(model: nn.Module, state: dict[str, torch.Tensor], path: str
     if missing or unexpected or reshaped:
         found = [
             f"{len(keys)} {what} ({', '.join(keys[:3])}{', ...' if len(keys) > 3 else ''})"
-            for what, keys in (("missing", missing), ("unexpected", unexpected), ("of another shape", reshaped))
+            for what, keys in (
+                ("missing", missing),
+                ("unexpected", unexpected),
+                ("of another shape", reshaped),
+            )
             if keys
         ]
         raise UserError(

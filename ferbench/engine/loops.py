@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 
 import torch
 from mmengine.runner import BaseLoop
 
-from ferbench.data.loader import EvalBatches, TrainBatches, default_workers, eval_loader, to_device, train_loader
+from ferbench.algorithms.base import StepResult
+from ferbench.data.loader import (
+    EvalBatches,
+    TrainBatches,
+    batch_loader,
+    check_batch,
+    default_workers,
+    eval_loader,
+    to_device,
+    train_loader,
+)
 from ferbench.data.randomness import derive_seed
 from ferbench.data.views import Views
-from ferbench.distributed import rank, world_size
+from ferbench.distributed import rank, sum_over_ranks, world_size
 from ferbench.engine.seeding import seed_step
 from ferbench.engine.unreadable import UnreadableLog
 from ferbench.errors import UserError
+from ferbench.parts import build
 from ferbench.registry import LOOPS, METRICS
-from ferbench.algorithms.base import StepResult
 from ferbench.thresholds.base import LabeledPass, RunContext
 
 SMALL_PASS = 2048  # images below which starting workers costs more than it saves
@@ -48,6 +58,11 @@ class SemiTrainLoop(BaseLoop):
         max_unreadable: float = 0.01,
     ):
         self._runner, self.dataloader = runner, dataloader
+        for name, value in (
+            ("max_iters", max_iters), ("val_interval", val_interval), ("micro_batches", micro_batches),
+        ):  # fmt: skip
+            if not isinstance(value, int) or value < 1:
+                raise UserError(f"train_cfg.{name} is {value!r}", expected="a whole number, at least 1")
         self.max_iters, self.val_interval, self.micro_batches = max_iters, val_interval, micro_batches
         self._iter = 0
         self.device = next(runner.model.parameters()).device
@@ -57,7 +72,11 @@ class SemiTrainLoop(BaseLoop):
 
         model, cfg = runner.bare_model, runner.cfg
         self.wanted = model.algorithm.views
-        self.views = Views(**cfg.get("views", {}))
+        if "size" not in cfg.views:
+            raise UserError(
+                "the size of the views is not given", where="views", expected="dict(size=..., ...)"
+            )
+        self.views = Views(**cfg.views)
         if self.views.size != model.preprocess.size:
             raise UserError(
                 f"views of {self.views.size} px are made for a network that is given {model.preprocess.size} px",
@@ -73,7 +92,10 @@ class SemiTrainLoop(BaseLoop):
                 where="unlabeled_dataloader",
                 expected="rest=True and/or dataset=...",
             )
-        self.mu = int(cfg.get("unlabeled_dataloader", {}).get("mu", 7))
+        self.mu = int((cfg.get("unlabeled_dataloader") or {}).get("mu", 7))
+        check_batch(self.labeled, dataloader.get("batch_size"), "labeled")
+        if self.unlabeled is not None:
+            check_batch(self.unlabeled, dataloader["batch_size"] * self.mu, "unlabeled")
         model.bind(
             RunContext(
                 num_classes=len(runner.data.classes),
@@ -115,32 +137,45 @@ class SemiTrainLoop(BaseLoop):
         runner.call_hook("before_train")
         runner.model.train()
         while self._iter < self.max_iters:
-            seed_step(runner.seed, self._iter, rank())
-            batch = self._next(streams)
-            runner.call_hook("before_train_iter", batch_idx=self._iter, data_batch=batch)
-            result = self._step(batch)
-            runner.call_hook("after_train_iter", batch_idx=self._iter, data_batch=batch, outputs=result)
-            self._iter += 1
-            wish = runner.bare_model.algorithm.labeled_pass
-            if wish is not None and self._iter % wish.interval == 0:
-                self.labeled_pass(wish)
-            if self._iter % self.val_interval == 0 or self._iter == self.max_iters:
-                runner.val_loop.run()
-                runner.model.train()
-            runner.call_hook("after_iteration")
+            self.advance(streams)
         runner.call_hook("after_train")
+
+    def advance(self, streams: Mapping[str, Iterator[dict[str, Any]]]) -> None:
+        """One iteration, and what is due after it.
+
+        Args:
+            streams: ``labeled`` and, where the algorithm wants it, ``unlabeled`` batches.
+        """
+        runner = self.runner
+        seed_step(runner.seed, self._iter, rank())
+        batch = self._next(streams)
+        runner.call_hook("before_train_iter", batch_idx=self._iter, data_batch=batch)
+        result = self._step(batch)
+        runner.call_hook("after_train_iter", batch_idx=self._iter, data_batch=batch, outputs=result)
+        self._iter += 1
+        wish = runner.bare_model.algorithm.labeled_pass
+        if wish is not None and self._iter % wish.interval == 0:
+            self.labeled_pass(wish)
+        if self._iter % self.val_interval == 0 or self._iter == self.max_iters:
+            runner.val_loop.run()
+            runner.model.train()
+        runner.call_hook("after_iteration")
 
     def check_finite(self) -> None:
         """Stop if a loss has been NaN or infinite (reads the device; called where one waits for it anyway).
 
+        Called by all processes at the same time. The weights are looked at, too: those that a last update has ruined show
+        in the next loss only.
+
         Raises:
             UserError: with the iteration up to which it happened; no checkpoint is written after it.
         """
-        if self.nonfinite.item():
+        weights = torch.stack(torch._foreach_norm(list(self.runner.bare_model.network.parameters()))).sum()
+        if sum_over_ranks(self.nonfinite + ~weights.isfinite()).item():
             raise UserError(
-                f"the loss became NaN or infinite before iteration {self._iter + 1}",
+                f"the loss or the weights became NaN or infinite before iteration {self._iter + 1}",
                 where=self.runner.work_dir,
-                expected="finite losses",
+                expected="finite numbers",
                 fix="lower the learning rate, clip gradients (optim_wrapper.clip_grad), or use model.precision='bf16' or "
                 "'fp32' instead of 'fp16'; last.pth is from before and healthy",
             )
@@ -191,6 +226,7 @@ class SemiTrainLoop(BaseLoop):
     def labeled_pass(self, wish: LabeledPass) -> None:
         """Show the labeled training set, in evaluation mode, to the rule that asked for it."""
         model, dataset = self.runner.bare_model, self.labeled
+        model.share_buffers()
         number = self._iter // wish.interval
         total = len(dataset) if wish.max_items is None else min(len(dataset), wish.max_items)
         batch_size = self.runner.cfg.val_dataloader.get("batch_size", 256)
@@ -205,6 +241,8 @@ class SemiTrainLoop(BaseLoop):
     def _pass_batches(
         self, items: torch.Tensor, view: str, number: int, batch_size: int, workers: int
     ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        if not len(items):  # more processes than items
+            return
         shares = [s.numpy() for s in items.split(batch_size)]
         if view == "eval":
             batches: Any = EvalBatches(self.labeled, self.runner.bare_model.preprocess)
@@ -213,8 +251,7 @@ class SemiTrainLoop(BaseLoop):
             batches = TrainBatches(self.labeled, self.views, (view,), seed, "labels")
             epoch = torch.full_like(items, number)
             shares = [s.numpy() for s in torch.stack([epoch, items], dim=1).split(batch_size)]
-        loader = torch.utils.data.DataLoader(batches, batch_size=None, sampler=shares, num_workers=workers)  # type: ignore[arg-type]
-        for batch in loader:
+        for batch in batch_loader(batches, shares, workers):
             if "error" in batch:
                 raise batch["error"]
             images = batch["images"]
@@ -234,9 +271,14 @@ class EvaluationLoop(BaseLoop):
 
     def __init__(self, runner: Any, dataloader: Mapping[str, Any], evaluator: Any, part: str = "val"):
         self._runner, self.dataloader, self.part = runner, dataloader, part
+        if not isinstance(dataloader.get("batch_size"), int) or dataloader["batch_size"] < 1:
+            raise UserError(
+                f"{part}_dataloader.batch_size is {dataloader.get('batch_size')!r}",
+                expected="images per process, at least 1",
+            )
         configs = [evaluator] if isinstance(evaluator, Mapping) else evaluator
         make = [dict(c, classes=runner.data.classes) for c in configs]
-        self.metrics = {w: [METRICS.build(c) for c in make] for w in ("raw", "ema")}
+        self.metrics = {w: [build(METRICS, c, f"{part}_evaluator") for c in make] for w in ("raw", "ema")}
         self.unreadable = UnreadableLog(runner.work_dir, runner.logger, dataloader.get("max_unreadable", 0.0))
 
     def run(self) -> dict[str, dict[str, Any]]:
@@ -247,21 +289,25 @@ class EvaluationLoop(BaseLoop):
         return scores
 
     @torch.no_grad()
-    def evaluate(self) -> dict[str, dict[str, Any]]:
-        """As `run`, without telling the hooks."""
+    def evaluate(self, weights: Sequence[str] = ("raw", "ema")) -> dict[str, dict[str, Any]]:
+        """As `run`, without telling the hooks, of some weights only."""
         model, dataset = self.runner.bare_model, self.runner.data.datasets[self.part]
+        model.share_buffers()
         device = next(model.parameters()).device
-        for metric in (*self.metrics["raw"], *self.metrics["ema"]):
+        metrics = {w: self.metrics[w] for w in weights}
+        for metric in (m for group in metrics.values() for m in group):
             metric.reset()
         batches = EvalBatches(dataset, model.preprocess)
         for batch in eval_loader(batches, self.dataloader["batch_size"], self.dataloader.get("num_workers")):
             self.unreadable.count(self.part, len(batch["index"]), batch.pop("unreadable"))
             images, labels = to_device(batch["images"], device), to_device(batch["labels"], device)
-            for weights, metrics in self.metrics.items():
-                probs = model.predict(images, "student" if weights == "raw" else "ema")
-                for metric in metrics:
+            for name, group in metrics.items():
+                probs = model.predict(images, "student" if name == "raw" else "ema")
+                for metric in group:
                     metric.update(probs, labels)
-        return {w: {k: v for m in metrics for k, v in m.compute().items()} for w, metrics in self.metrics.items()}
+        return {
+            name: {k: v for m in group for k, v in m.compute().items()} for name, group in metrics.items()
+        }
 
 
 def _cut(batch: dict[str, Any], parts: int) -> list[dict[str, Any]]:

@@ -61,7 +61,9 @@ class SSLOptimWrapper(OptimWrapper):
         if self.scaler:
             self.scaler.unscale_(self.optimizer)
         if self.clip_grad_kwargs:
-            parameters = [p for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
+            parameters = [
+                p for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None
+            ]
             self.clip_func(parameters, **self.clip_grad_kwargs)
         if self.scaler:
             self.scaler.step(self.optimizer)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from pathlib import Path
 from typing import Any
 
+from ferbench.data.io import replacing
 from ferbench.distributed import rank
 from ferbench.viz.runlog import read_metrics
 
@@ -35,9 +35,8 @@ class RunLog:
         if rank() != 0 or not self.path.is_file():
             return
         kept = [r for r in read_metrics(self.path.parent) if r["iter"] <= iteration and r["kind"] != "test"]
-        temporary = self.path.with_suffix(".tmp")
-        temporary.write_text("".join(json.dumps(r) + "\n" for r in kept), encoding="utf-8")
-        os.replace(temporary, self.path)
+        with replacing(self.path) as stream:
+            stream.write("".join(json.dumps(r) + "\n" for r in kept).encode())
 
 
 def _finite(value: Any) -> Any:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import inspect
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
+from mmengine.hooks import Hook
 from mmengine.model import MMDistributedDataParallel
 from mmengine.runner import Runner
 from torch import nn
@@ -18,7 +20,7 @@ from ferbench.engine.optim import build_optimizer
 from ferbench.errors import UserError
 from ferbench.models.ssl import SSLModel
 from ferbench.parts import build
-from ferbench.registry import LOOPS, MODELS, PARAM_SCHEDULERS
+from ferbench.registry import HOOKS, LOOPS, MODELS, PARAM_SCHEDULERS
 from ferbench.version import __version__
 
 
@@ -51,8 +53,8 @@ class SSLRunner(Runner):
         settings = {"broadcast_buffers": False, **(model_wrapper_cfg or {})}
         return MMDistributedDataParallel(module=model, device_ids=ids, **settings)
 
-    def train(self) -> nn.Module:
-        """Train to the end, or go on from the checkpoint that `resume` names."""
+    def prepare(self, checkpoint_path: Path | None = None) -> None:
+        """Build all that a run needs, and load the checkpoint to go on from; nothing is written to the run's folder."""
         loop = self._train_loop = build(
             LOOPS, self._train_loop, "train_cfg", runner=self, dataloader=self._train_dataloader
         )
@@ -60,14 +62,19 @@ class SSLRunner(Runner):
         if self.bare_model.precision == "fp16":
             self.optim_wrapper.enable_loss_scaling(loop.device.type)
         if self.param_schedulers is not None:
-            configs = self.param_schedulers if isinstance(self.param_schedulers, list) else [self.param_schedulers]
+            configs = (
+                self.param_schedulers if isinstance(self.param_schedulers, list) else [self.param_schedulers]
+            )
             self.param_schedulers = [self._build_schedule(c, loop.max_iters) for c in configs]
         self._val_loop = self.evaluation_loop("val")
         self._test_loop = self.evaluation_loop("test")
         self.call_hook("before_run")
-        if self._load_from:
-            self.resume(self._load_from)
-        loop.run()
+        if checkpoint_path is not None:
+            self.resume(str(checkpoint_path))
+
+    def train(self) -> nn.Module:
+        """Train to the end (call `prepare` first)."""
+        self._train_loop.run()
         self.call_hook("after_run")
         return self.model
 
@@ -76,6 +83,14 @@ class SSLRunner(Runner):
         kind = PARAM_SCHEDULERS.get(config["type"])
         told = {"max_iters": max_iters} if "max_iters" in inspect.signature(kind).parameters else {}
         return build(PARAM_SCHEDULERS, config, "param_scheduler", optimizer=self.optim_wrapper, **told)
+
+    def register_hook(self, hook: Hook | dict, priority: Any = None) -> None:
+        """As mmengine's, with errors that say what is wrong in the config."""
+        if not isinstance(hook, Hook):
+            given = {k: v for k, v in hook.items() if k != "priority"} if isinstance(hook, dict) else hook
+            priority = hook.get("priority", priority) if isinstance(hook, dict) else priority
+            hook = build(HOOKS, given, "default_hooks or custom_hooks")
+        super().register_hook(hook, priority)
 
     def build_model(self, model: Any) -> nn.Module:
         """The model of the config."""
@@ -97,6 +112,8 @@ class SSLRunner(Runner):
             path: file.
             full: with optimizer, schedules and hooks, to resume from; else only the model, to test.
         """
+        self.bare_model.share_buffers()
+        hooks = {name: hook.state_dict() for name, hook in self._stateful_hooks().items()} if full else {}
         if rank() == 0:
             content: dict[str, Any] = {
                 "meta": self._meta(),
@@ -106,7 +123,7 @@ class SSLRunner(Runner):
             if full:
                 content["optimizer"] = self.optim_wrapper.state_dict()
                 content["schedules"] = [_plain(s.state_dict()) for s in self.param_schedulers or []]
-                content["hooks"] = {name: hook.state_dict() for name, hook in self._stateful_hooks().items()}
+                content["hooks"] = hooks
             checkpoint.save(content, path)
         barrier()
 
@@ -120,11 +137,14 @@ class SSLRunner(Runner):
         self.check_meta(content["meta"], filename, exact=True)
         if "optimizer" not in content:
             raise UserError(
-                "the checkpoint holds only weights", where=filename, expected="last.pth", fix="--resume without a path"
+                "the checkpoint holds only weights",
+                where=filename,
+                expected="last.pth",
+                fix="--resume without a path",
             )
         checkpoint.load_model_state(self.bare_model, content["model"], filename)
         self.optim_wrapper.load_state_dict(content["optimizer"])
-        for scheduler, state in zip(self.param_schedulers or [], content["schedules"]):
+        for scheduler, state in zip(self.param_schedulers or [], content["schedules"], strict=True):
             scheduler.load_state_dict(state)
         for name, hook in self._stateful_hooks().items():
             if name in content["hooks"]:
@@ -141,10 +161,14 @@ class SSLRunner(Runner):
             exact: also compare what only matters for going on with the same run (seed, split, batch sizes, ...).
         """
         own = self._meta()
-        for key in ("classes", "preprocess", *(("seed", "split_hash", "identity") if exact else ())):
-            if meta[key] != own[key]:
+        for key in (
+            "classes",
+            "preprocess",
+            *(("seed", "split_hash", "images", "identity") if exact else ()),
+        ):
+            if meta.get(key) != own[key]:
                 raise UserError(
-                    f"the checkpoint has another {key.replace('_', ' ')}: {_difference(meta[key], own[key])}",
+                    f"the checkpoint has another {key.replace('_', ' ')}: {_difference(meta.get(key), own[key])}",
                     where=path,
                     expected="the same as the config's",
                     fix="use the config saved in the run's folder; for another experiment use another --work-dir",
@@ -158,16 +182,30 @@ class SSLRunner(Runner):
             "preprocess": self.bare_model.preprocess.as_dict(),
             "seed": self.seed,
             "split_hash": split.hash if split else None,
-            "identity": {key: _plain(self.cfg.get(key)) for key in IDENTITY},
-            "config": self.cfg.pretty_text,
+            "images": {part: len(dataset) for part, dataset in self.data.datasets.items()},
+            "identity": {key: _plain(_at(self.cfg, key)) for key in IDENTITY},
+            "config": self._config_text,
         }
+
+    @cached_property
+    def _config_text(self) -> str:
+        return self.cfg.pretty_text  # formatted by yapf, which takes up to a second
 
     def _stateful_hooks(self) -> dict[str, Any]:
         return {type(h).__name__: h for h in self._hooks if hasattr(h, "state_dict")}
 
 
 # What must not change between the two halves of a run (paths of data and numbers of workers may).
-IDENTITY = ("model", "views", "train_cfg", "optim_wrapper", "param_scheduler")
+IDENTITY = (
+    "model", "views", "train_cfg", "optim_wrapper", "param_scheduler", "train_dataloader.batch_size",
+    "unlabeled_dataloader.mu",
+)  # fmt: skip
+
+
+def _at(cfg: Any, dotted: str) -> Any:
+    for key in dotted.split("."):
+        cfg = (cfg or {}).get(key)
+    return cfg
 
 
 def _plain(value: Any) -> Any:

@@ -26,7 +26,7 @@ class UnreadableLog:
         self.logger, self.max_share = logger, max_share
         self.seen: dict[str, int] = {}
         self.failed: dict[str, int] = {}
-        self.known: set[str] = set()
+        self.listed: set[str] | None = None
 
     def count(self, stream: str, images: int, unreadable: Sequence[tuple[int, str]]) -> None:
         """Add one batch: ``images`` used in it, and (index, reason) of those that were not readable.
@@ -39,12 +39,19 @@ class UnreadableLog:
             return
         if stream not in self.failed:
             first = unreadable[0][1]
-            self.logger.warning(f"unreadable images in the {stream} data are listed in {self.file}; the first: {first}")
+            self.logger.warning(
+                f"unreadable images in the {stream} data are listed in {self.file}; the first: {first}"
+            )
         self.failed[stream] = self.failed.get(stream, 0) + len(unreadable)
-        new = [reason for _, reason in unreadable if reason not in self.known]
-        self.known.update(new)
+        if self.listed is None:  # not before: a fresh start in the folder removes the file
+            self.listed = (
+                set(self.file.read_text(encoding="utf-8").splitlines()) if self.file.is_file() else set()
+            )
+        lines = dict.fromkeys(f"{stream}\t{reason}" for _, reason in unreadable)
+        new = [line for line in lines if line not in self.listed]
+        self.listed.update(new)
         with open(self.file, "a", encoding="utf-8") as out:
-            out.writelines(f"{stream}\t{reason}\n" for reason in new)
+            out.writelines(f"{line}\n" for line in new)
         share = self.failed[stream] / max(self.seen[stream], ENOUGH if self.max_share else 1)
         if share > self.max_share:
             raise UserError(

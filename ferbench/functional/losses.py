@@ -49,7 +49,8 @@ def masked_contrast(first: Tensor, second: Tensor, weight: Tensor, temperature: 
     """
     features = torch.cat([first, second]).float()
     keep = torch.cat([weight, weight]).to(features.dtype)
-    similarity = features @ features.t() / temperature
+    with torch.autocast(features.device.type, enabled=False):  # 1 / temperature magnifies bfloat16's rounding
+        similarity = features @ features.t() / temperature
     itself = torch.eye(len(features), dtype=torch.bool, device=features.device)
     excluded = itself | (keep == 0)[None, :]
     # A finite stand-in for -inf keeps rows without any partner free of NaN; such rows have weight 0.

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -38,8 +38,9 @@ class LowConfidenceContrast(nn.Module):
 
     def forward(self, step: MatchingStep) -> Tensor:
         """Unweighted term, []."""
-        first, second = (gather_rows_with_grad(F.normalize(step.outputs[v].features, dim=1)) for v in self.views)
-        return masked_contrast(first, second, gather_rows(1.0 - step.weight), self.temperature)
+        features = (F.normalize(step.outputs[view].features.float(), dim=1) for view in self.views)
+        first, second = map(gather_rows_with_grad, features)
+        return masked_contrast(first, second, gather_rows((step.weight == 0).float()), self.temperature)
 
 
 @LOSSES.register_module()
@@ -65,4 +66,4 @@ class LowConfidenceKL(nn.Module):
         log_weak, log_strong = (step.outputs[v].logits.float().log_softmax(dim=1) for v in self.views)
         # sum p (log p - log q) + q (log q - log p) = sum (p - q) (log p - log q)
         both = ((log_weak.exp() - log_strong.exp()) * (log_weak - log_strong)).sum(dim=1)
-        return (both * (1.0 - step.weight)).mean() / (2 * torch.log(torch.tensor(2.0)).item())
+        return (both * (1.0 - step.weight)).mean() / (2 * math.log(2))

@@ -111,8 +111,9 @@ class IResNet(nn.Module):
     def _initialise(self) -> None:
         """Start each block as its shortcut (Goyal et al., arXiv 1706.02677, section 5.1).
 
-        InsightFace draws convolutions with std 0.1, whose scale batch-norm hides in training; but evaluation, and with it
-        the averaged model, would see outputs of 1e5 and more until the running statistics have settled.
+        InsightFace draws convolutions with std 0.1, whose scale batch-norm hides in training; but evaluation,
+        and with it the averaged model, would see outputs of 1e5 and more until the running statistics have
+        settled.
         """
         for module in self.modules():
             if isinstance(module, nn.Conv2d):

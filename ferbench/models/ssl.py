@@ -72,7 +72,8 @@ class SSLModel(nn.Module):
         if batch_norm == "synchronized" and world_size() > 1:
             if not torch.cuda.is_available():
                 raise UserError(
-                    "batch_norm='synchronized' needs GPUs", fix="use 'per_process', or a network without batch-norm"
+                    "batch_norm='synchronized' needs GPUs",
+                    fix="use 'per_process', or a network without batch-norm",
                 )
             self.network = nn.SyncBatchNorm.convert_sync_batchnorm(self.network)
         if channels_last:
@@ -119,7 +120,9 @@ class SSLModel(nn.Module):
         """Pass named view batches through the classifier, as `forward_mode` says (see `ferbench.algorithms.Network`)."""
         if self.forward_mode == "joint":
             outputs = self._pass(views)
-            return {n: o if n in needs_gradient else Output(*(t.detach() for t in o)) for n, o in outputs.items()}
+            return {
+                n: o if n in needs_gradient else Output(*(t.detach() for t in o)) for n, o in outputs.items()
+            }
         without = {n: x for n, x in views.items() if n not in needs_gradient}
         outputs = {}
         if without:
@@ -156,14 +159,32 @@ class SSLModel(nn.Module):
         Args:
             updates: t, optimizer steps done, from 1.
         """
-        if self._ema_pairs is None:  # parameters keep their identity from here on; listing them costs more than the lerp
+        if (
+            self._ema_pairs is None
+        ):  # parameters keep their identity from here on; listing them costs more than the lerp
             averaged, student = list(self.ema_network.parameters()), list(self.network.parameters())
-            self._ema_pairs = (averaged, student, list(self.ema_network.buffers()), list(self.network.buffers()))
+            self._ema_pairs = (
+                averaged,
+                student,
+                list(self.ema_network.buffers()),
+                list(self.network.buffers()),
+            )
         averaged, student, averaged_buffers, buffers = self._ema_pairs
         decay = min(self.ema_decay, (1 + updates) / (10 + updates))
         torch._foreach_lerp_(averaged, student, 1.0 - decay)
         if buffers:
             torch._foreach_copy_(averaged_buffers, buffers)
+
+    @torch.no_grad()
+    def share_buffers(self) -> None:
+        """Give every process the first one's batch-norm statistics, which each keeps of its own share of the batches.
+
+        To be called wherever the model is evaluated or saved; otherwise each process would score its share of the images
+        with another model, and none of them with the one that is saved.
+        """
+        if world_size() > 1:
+            for buffer in (*self.network.buffers(), *self.ema_network.buffers()):
+                torch.distributed.broadcast(buffer, 0)
 
     def autocast(self) -> torch.autocast:
         """The precision of a forward pass."""
@@ -178,7 +199,9 @@ class SSLModel(nn.Module):
         """One pass over the concatenation of some views."""
         if not views:
             return {}
-        output = self.network(torch.cat(list(views.values())) if len(views) > 1 else next(iter(views.values())))
+        output = self.network(
+            torch.cat(list(views.values())) if len(views) > 1 else next(iter(views.values()))
+        )
         sizes = [len(x) for x in views.values()]
-        parts = zip(views, output.logits.split(sizes), output.features.split(sizes))
+        parts = zip(views, output.logits.split(sizes), output.features.split(sizes), strict=True)
         return {name: Output(logits, features) for name, logits, features in parts}

@@ -161,7 +161,7 @@ def _film(seed: int, identity: int, length: int, script: Sequence[int]) -> list[
     faces: list[Face] = []
     for label, end in zip(script, borders.tolist(), strict=True):
         start, prototype = len(faces), sample_prototype(label, rng)
-        peak = rng.uniform(0.5, 1.0)
+        peak = rng.uniform(0.75, 1.0)
         for t in range(start, end):
             rise = np.sin(np.pi * (t - start + 0.5) / (end - start)) ** 0.7
             intensity = float(MIN_INTENSITY + (peak - MIN_INTENSITY) * rise)

@@ -87,7 +87,7 @@ class DynamicThreshold(ThresholdRule):
         if self.scope == "epoch":
             self.labeled_pass = LabeledPass(interval=self.epoch_length, **self._wanted)
         classes = context.num_classes
-        self.register_buffer("threshold", torch.full((classes,), self.init))
+        self.register_buffer("threshold", torch.full((classes,), float(self.init)))
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
         self.register_buffer("sums", torch.zeros(classes, dtype=torch.float64))
         self.register_buffer("counts", torch.zeros(classes, dtype=torch.float64))

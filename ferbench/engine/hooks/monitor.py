@@ -77,7 +77,9 @@ class PseudoLabelMonitor(Hook):
         ]
         lines += self._class_lines(runner.data.classes, ema)
         runner.logger.info("\n".join(lines))
-        self._to_backends(runner, {f"val/{w}/{k}": metrics[w][k] for w in metrics for k in ("macro_f1", "accuracy")})
+        self._to_backends(
+            runner, {f"val/{w}/{k}": metrics[w][k] for w in metrics for k in ("macro_f1", "accuracy")}
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """The open interval's sums."""
@@ -103,10 +105,14 @@ class PseudoLabelMonitor(Hook):
         self.log.append(record)
         self.last = record
         left = timedelta(seconds=round((runner.max_iters - done) * self.busy / self.iterations))
-        text = f"train iter {done}/{runner.max_iters}  " + "  ".join(f"{k} {v:.4f}" for k, v in record["losses"].items())
+        text = f"train iter {done}/{runner.max_iters}  " + "  ".join(
+            f"{k} {v:.4f}" for k, v in record["losses"].items()
+        )
         if "utilization_mean" in record:
             text += f"  utilization {record['utilization_mean']:.3f}"
-            if record["purity_mean"] == record["purity_mean"]:  # NaN: no hidden label known, or nothing selected
+            if (
+                record["purity_mean"] == record["purity_mean"]
+            ):  # NaN: no hidden label known, or nothing selected
                 text += f"  purity {record['purity_mean']:.3f}"
         text += f"  lr {speed['lr']:.5f}  {speed['images_per_s']:.0f} images/s (waits for data {speed['data_wait']:.0%})"
         runner.logger.info(f"{text}  left {left}")
@@ -127,8 +133,12 @@ class PseudoLabelMonitor(Hook):
 
     def _class_lines(self, classes: tuple[str, ...], scores: dict[str, Any]) -> list[str]:
         width = max(len(c) for c in classes)
-        columns = [c for c in ("threshold", "utilization", "purity", "pseudo_label_share") if self.last.get(c)]
-        lines = ["      " + " " * width + "      F1" + "".join(f"  {c.replace('_', ' '):>18}" for c in columns)]
+        columns = [
+            c for c in ("threshold", "utilization", "purity", "pseudo_label_share") if self.last.get(c)
+        ]
+        lines = [
+            "      " + " " * width + "      F1" + "".join(f"  {c.replace('_', ' '):>18}" for c in columns)
+        ]
         for i, name in enumerate(classes):
             cells = "".join(f"  {_number(self.last[c][i]):>18}" for c in columns)
             lines.append(f"      {name:<{width}}  {100 * scores['f1'][i]:6.2f}{cells}")
@@ -148,5 +158,11 @@ def _flat(record: dict[str, Any], classes: tuple[str, ...]) -> dict[str, Any]:
     for key in ("threshold", "utilization", "purity", "pseudo_label_share"):
         flat.update({f"{key}/{name}": v for name, v in zip(classes, record.get(key) or ())})
     flat.update({f"confidence/{q}": v for q, v in record.get("confidence_quantiles", {}).items()})
-    flat.update({k: record[k] for k in ("lr", "images_per_s", "data_wait", "utilization_mean", "purity_mean") if k in record})
+    flat.update(
+        {
+            k: record[k]
+            for k in ("lr", "images_per_s", "data_wait", "utilization_mean", "purity_mean")
+            if k in record
+        }
+    )
     return flat

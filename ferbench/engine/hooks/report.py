@@ -37,12 +37,14 @@ class FinalReport(Hook):
         """See the class."""
         folder, log = Path(runner.work_dir), RunLog(runner.work_dir)
         last = runner.test_loop.evaluate()
-        rows = [{"checkpoint": "last", "weights": w, "iter": runner.iter, **scores} for w, scores in last.items()]
+        rows = [
+            {"checkpoint": "last", "weights": w, "iter": runner.iter, **scores} for w, scores in last.items()
+        ]
         for weights in last:
             path = folder / best(weights)
             content = checkpoint.load(path)
             checkpoint.load_model_state(runner.bare_model, content["model"], path)
-            scores = runner.test_loop.evaluate()[weights]
+            scores = runner.test_loop.evaluate([weights])[weights]
             rows.append({"checkpoint": "best", "weights": weights, "iter": content["iter"], **scores})
         path = folder / LAST
         checkpoint.load_model_state(runner.bare_model, checkpoint.load(path)["model"], path)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ferbench.algorithms.base import PseudoLabels, StepResult
-from ferbench.distributed import sum_over_ranks, world_size
+from ferbench.distributed import rank, sum_over_ranks, world_size
 
 BINS = 200  # of the confidence histogram; quantiles are exact to half a percent point
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -80,17 +80,21 @@ class StepStatistics:
         return out
 
     def state_dict(self) -> dict[str, Any]:
-        """The sums, as plain types and tensors."""
+        """The sums over all processes (called by all of them), as plain types and tensors."""
+        losses = {name: sum_over_ranks(self.losses[name].clone()) for name in sorted(self.losses)}
         return {
-            "steps": self.steps, "losses": self.losses, "per_class": self.per_class, "histogram": self.histogram,
-            "thresholds": self.thresholds, "seen": self.seen_pseudo_labels,
+            "steps": self.steps, "losses": losses, "per_class": sum_over_ranks(self.per_class.clone()),
+            "histogram": sum_over_ranks(self.histogram.clone()), "thresholds": self.thresholds,
+            "seen": self.seen_pseudo_labels,
         }  # fmt: skip
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """See `state_dict`. With several processes each goes on from rank 0's sums."""
+        """See `state_dict`. The first process goes on from all sums, the others from 0, so that the total is right."""
+        share = 1.0 if rank() == 0 else 0.0
         self.steps, self.seen_pseudo_labels = state["steps"], state["seen"]
-        self.losses = {k: v.to(self.device) for k, v in state["losses"].items()}
-        self.per_class, self.histogram = state["per_class"].to(self.device), state["histogram"].to(self.device)
+        self.losses = {k: v.to(self.device) * share for k, v in state["losses"].items()}
+        self.per_class = state["per_class"].to(self.device) * share
+        self.histogram = state["histogram"].to(self.device) * share
         self.thresholds = None if state["thresholds"] is None else state["thresholds"].to(self.device)
 
 

@@ -1,0 +1,68 @@
+"""The folder of a run: who may write into it, and what a fresh start in it removes."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from ferbench.distributed import barrier, rank
+from ferbench.engine import checkpoint
+from ferbench.engine.hooks.keeper import LAST, best
+from ferbench.engine.runlog import NAME as LOG_NAME
+from ferbench.errors import UserError
+
+SPLIT = "split.json"
+KEPT_WITH_LAST = (best("raw"), best("ema"), LOG_NAME, SPLIT)
+OF_A_RUN = (LAST, *KEPT_WITH_LAST, "results.md", "unreadable*.txt", ".*.tmp")
+
+
+def checkpoint_to_resume(folder: Path, resume: bool | str, overwrite: bool) -> Path | None:
+    """The checkpoint to go on from, None for a fresh start. Nothing is written or removed yet.
+
+    Args:
+        folder: of the run.
+        resume: True: ``last.pth`` of the folder, a fresh start if there is none; or the path of a checkpoint.
+        overwrite: the run that the folder holds may be replaced.
+
+    Raises:
+        UserError: the folder holds a run that would be lost, or the checkpoint cannot be read.
+    """
+    last = folder / LAST
+    if resume is True:
+        return last if last.is_file() else None
+    if resume:
+        checkpoint.load(resume)  # before anything is built, so that a wrong path costs nothing
+    if (
+        last.is_file()
+        and not overwrite
+        and not (resume and Path(resume).resolve().parent == folder.resolve())
+    ):
+        raise UserError(
+            "the folder already holds a run",
+            where=folder,
+            expected="a new folder",
+            fix="--resume goes on with it, --overwrite starts anew in it, --work-dir names another one",
+        )
+    return Path(resume) if resume else None
+
+
+def start_anew(folder: Path) -> None:
+    """Remove what an earlier run left in the folder (rank 0; the others wait)."""
+    if rank() == 0:
+        for pattern in OF_A_RUN:
+            for file in folder.glob(pattern):
+                file.unlink()
+    barrier()
+
+
+def adopt(source: Path, folder: Path) -> None:
+    """Bring what belongs to the checkpoint ``source`` into another run folder, so that the run there is whole.
+
+    The best checkpoints so far and the log of the iterations done would be missing at the end of the run.
+    """
+    if rank() == 0 and source.resolve().parent != folder.resolve():
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in KEPT_WITH_LAST:
+            if (source.parent / name).is_file():
+                shutil.copyfile(source.parent / name, folder / name)
+    barrier()

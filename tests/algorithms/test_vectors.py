@@ -1,0 +1,194 @@
+"""The registered algorithms against numbers that public implementations computed (tests/data/vectors/README.md)."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from ferbench.algorithms import Algorithm, Batch
+from ferbench.registry import ALGORITHMS
+from ferbench.thresholds import RunContext
+
+STEPS, CLASSES, UNLABELED = 60, 8, 512
+GRADIENT_STEPS = [0, 20, 40, 59]
+RUNS = {
+    "fixmatch_hard": dict(type="FixMatch"),
+    "fixmatch_p80": dict(type="FixMatch", threshold=0.8),
+    "fixmatch_soft_noT": dict(type="FixMatch", temperature=1.0),
+    "flexmatch_warmup": dict(type="FlexMatch"),
+    "flexmatch_nowarmup": dict(type="FlexMatch", warmup=False),
+    "flexmatch_warmup_p80": dict(type="FlexMatch", threshold=0.8),
+    "pseudolabel": dict(type="PseudoLabel"),
+}
+
+
+def bound(config: dict, context: RunContext) -> Algorithm:
+    algorithm = ALGORITHMS.build(dict(config))
+    algorithm.bind(context)
+    return algorithm
+
+
+def usb_context() -> RunContext:
+    return RunContext(
+        CLASSES, num_labeled=64, num_unlabeled=UNLABELED, max_iters=STEPS, class_counts=(8,) * CLASSES
+    )
+
+
+def batch_of(algorithm: Algorithm, step: int, labels: np.ndarray, index: np.ndarray) -> Batch:
+    y = torch.from_numpy(labels.astype(np.int64))
+    return Batch(
+        labeled={"weak": torch.empty(len(labels), 0)},
+        target=y,
+        labels=y,
+        unlabeled={view: torch.empty(len(index), 0) for view in algorithm.views.unlabeled},
+        index=torch.from_numpy(index.astype(np.int64)),
+        labeled_index=torch.arange(len(labels)),
+        iteration=step,
+    )
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_usb_run(run, vectors, recorded) -> None:
+    given, expected = vectors("inputs"), vectors(run)
+    algorithm = bound(RUNS[run], usb_context())
+    assert algorithm.labeled_pass is None
+    # Targets and records are state of the parts, not of the result: read them where they are made.
+    targets: list[torch.Tensor] = []
+    algorithm.target.register_forward_hook(lambda _module, _args, target: targets.append(target))
+
+    for step in range(STEPS):
+        views = {
+            "labeled": given["logits_lb"],
+            "weak": given["logits_ulb_w"],
+            "strong": given["logits_ulb_s"],
+        }
+        network = recorded({name: (logits[step].copy(), None) for name, logits in views.items()})
+        result = algorithm.step(
+            network, batch_of(algorithm, step, given["y_lb"][step], given["idx_ulb"][step])
+        )
+
+        pseudo = result.pseudo_labels
+        np.testing.assert_array_equal(
+            pseudo.weight.numpy(), expected["mask"][step], err_msg=f"mask, step {step}"
+        )
+        if expected["pseudo_label"].ndim == 3:
+            np.testing.assert_allclose(targets[step].numpy(), expected["pseudo_label"][step], atol=1e-6)
+        else:
+            np.testing.assert_array_equal(targets[step].numpy(), expected["pseudo_label"][step])
+        losses = (result.parts["supervised"], result.parts["unsupervised"], result.loss.detach())
+        for name, loss in zip(("sup_loss", "unsup_loss", "total_loss"), losses, strict=True):
+            assert float(loss) == pytest.approx(expected[name][step], abs=1e-5), f"{name}, step {step}"
+        if "selected_label" in expected:
+            rule = algorithm.threshold
+            np.testing.assert_array_equal(rule.record[:UNLABELED].numpy(), expected["selected_label"][step])
+            np.testing.assert_allclose(rule.status.numpy(), expected["classwise_acc"][step], atol=1e-6)
+
+        if step in GRADIENT_STEPS:
+            result.loss.backward()
+            at = GRADIENT_STEPS.index(step)
+            for view, name in (("labeled", "lb"), ("weak", "ulb_w"), ("strong", "ulb_s")):
+                if f"grad_x_{name}" in expected:
+                    np.testing.assert_allclose(
+                        network.gradient(view), expected[f"grad_x_{name}"][at], atol=1e-5, err_msg=view
+                    )
+            weak_learns = run == "pseudolabel"
+            assert network.asked == [
+                (
+                    {"labeled", "weak"} if weak_learns else {"labeled", "weak", "strong"},
+                    {"labeled", "weak"} if weak_learns else {"labeled", "strong"},
+                )
+            ]
+            if not weak_learns:
+                assert not network.gradient("weak").any()
+
+
+def test_soft_target_is_sharpened_where_the_reference_forgets_to(vectors, recorded) -> None:
+    """Targets softmax(weak logits / 0.5), mask from unsharpened probabilities: NumPy in float64."""
+    given = vectors("inputs")
+    algorithm = bound(dict(type="FixMatch", threshold=0.8, temperature=0.5), usb_context())
+
+    def softmax(x: np.ndarray) -> np.ndarray:
+        e = np.exp(x - x.max(axis=1, keepdims=True))
+        return e / e.sum(axis=1, keepdims=True)
+
+    for step in range(20, STEPS, 7):  # nothing passes 0.8 in the first steps
+        weak, strong = given["logits_ulb_w"][step], given["logits_ulb_s"][step]
+        network = recorded(
+            {
+                "labeled": (given["logits_lb"][step].copy(), None),
+                "weak": (weak.copy(), None),
+                "strong": (strong.copy(), None),
+            }
+        )
+        result = algorithm.step(
+            network, batch_of(algorithm, step, given["y_lb"][step], given["idx_ulb"][step])
+        )
+        weak, strong = weak.astype(np.float64), strong.astype(np.float64)
+        mask = softmax(weak).max(axis=1) >= 0.8
+        per_item = -(softmax(weak / 0.5) * np.log(softmax(strong))).sum(axis=1)
+        assert mask.any()
+        assert float(result.parts["unsupervised"]) == pytest.approx((per_item * mask).mean(), abs=1e-5)
+        result.loss.backward()
+        gradient = (softmax(strong) - softmax(weak / 0.5)) * mask[:, None] / len(mask)
+        np.testing.assert_allclose(network.gradient("strong"), gradient, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("run", "weak_views"), [("adacm_7class", ("weak", "weak2")), ("ssmfar_8class", ("weak",))]
+)
+def test_dynamic_threshold_run(run, weak_views, vectors, recorded) -> None:
+    """Ten epochs: the threshold of each, all masks and labels, the three losses and the gradients."""
+    given = vectors(run)
+    epochs, steps, size, classes = given["in_u1"].shape
+    labels = torch.from_numpy(given["in_train_targets"].astype(np.int64))
+    counts = tuple(torch.bincount(labels, minlength=classes).tolist())
+    context = RunContext(
+        classes, len(labels), num_unlabeled=size, max_iters=epochs * steps, class_counts=counts
+    )
+    algorithm = bound(
+        dict(type="DTM", weak_views=weak_views, rule=dict(epoch_length=steps)),
+        context,
+    )
+    wanted = algorithm.labeled_pass
+    assert (wanted.interval, wanted.weights, wanted.view, wanted.max_items) == (steps, "ema", "weak", None)
+
+    for epoch in range(epochs):
+        np.testing.assert_allclose(
+            algorithm.threshold.thresholds().numpy(), given["threshold_used"][epoch], atol=1e-6
+        )
+        for step in range(steps):
+            at = (epoch, step)
+            second = given["in_u2"][at] if "in_u2" in given else np.full_like(given["in_u1"][at], np.nan)
+            network = recorded(
+                {
+                    "labeled": (given["in_x"][at].copy(), None),
+                    "weak": (given["in_u1"][at].copy(), given["in_f1"][at].copy()),
+                    "weak2": (second.copy(), given["in_f2"][at].copy()),
+                    "strong": (given["in_us"][at].copy(), None),
+                }
+            )
+            result = algorithm.step(
+                network, batch_of(algorithm, epoch * steps + step, given["in_yx"][at], np.arange(size))
+            )
+            np.testing.assert_array_equal(result.pseudo_labels.weight.numpy(), given["mask"][at])
+            np.testing.assert_array_equal(result.pseudo_labels.label.numpy(), given["pseudo_label"][at])
+            names = ("supervised", "unsupervised", "low_confidence")
+            for name, part in zip(("loss_x", "loss_u", "loss_s"), names, strict=True):
+                assert float(result.parts[part]) == pytest.approx(given[name][at], abs=1e-5), (name, at)
+            assert result.loss.item() == pytest.approx(given["loss_total"][at], abs=1e-5), at
+            result.loss.backward()
+            assert not network.gradient("weak").any()
+            assert not network.gradient("weak2").any()
+            # Only the features of the unselected items are pulled.
+            pulled = network.features["weak"].grad.abs().sum(dim=1).numpy() > 0
+            np.testing.assert_array_equal(pulled, given["mask"][at] == 0)
+
+        probs = torch.from_numpy(given["in_train_logits"][epoch]).softmax(dim=1)
+        for rows in torch.arange(len(labels)).split(97):  # the pass comes in batches, the last one smaller
+            algorithm.see_labeled(probs[rows], labels[rows])
+        np.testing.assert_array_equal(algorithm.threshold.counts.numpy(), given["derived_num_correct"][epoch])
+        algorithm.finish_labeled_pass()
+        np.testing.assert_allclose(
+            algorithm.threshold.thresholds().numpy(), given["threshold_after_epoch"][epoch], atol=1e-6
+        )

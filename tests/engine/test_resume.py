@@ -1,0 +1,142 @@
+"""A run that is killed and resumed is the run that was not, bit for bit."""
+
+from __future__ import annotations
+
+import random
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+
+from ferbench.data.datasets.folder import ImageFolder
+from ferbench.engine import api
+from ferbench.errors import UserError
+
+FLEXMATCH = {
+    "model.algorithm._delete_": True, "model.algorithm.type": "FlexMatch", "model.algorithm.threshold": 0.5,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """Uninterrupted runs, each made once."""
+    return tmp_path_factory.mktemp("whole"), {}
+
+
+@pytest.fixture
+def uninterrupted(whole, make, read):
+    def get(name, options=None):
+        folder, runs = whole
+        if name not in runs:
+            api.train(make(options), folder / name)
+            runs[name] = read(folder / name)
+        return runs[name]
+
+    return get
+
+
+def assert_same_run(differ, a, b):
+    assert differ(a.checkpoint["model"], b.checkpoint["model"]) == []
+    assert differ(a.checkpoint["optimizer"], b.checkpoint["optimizer"]) == []
+    assert differ({k: a.checkpoint[k] for k in ("iter", "schedules", "hooks")},
+                  {k: b.checkpoint[k] for k in ("iter", "schedules", "hooks")}) == []  # fmt: skip
+    assert a.metrics == b.metrics
+
+
+def test_the_run_is_one_worth_resuming(uninterrupted):
+    """Else the tests below would pass on state that never changes."""
+    dtm, flexmatch = uninterrupted("dtm"), uninterrupted("flexmatch", FLEXMATCH)
+    lines = [m for m in dtm.metrics if m["kind"] == "train"]
+    assert len({tuple(m["threshold"]) for m in lines}) == len(lines) == 4
+    assert any(0 < m["utilization_mean"] < 1 for m in lines)
+    assert dtm.checkpoint["optimizer"]["state"][0]["momentum_buffer"].abs().max() > 0
+    assert dtm.checkpoint["model"]["algorithm.threshold.updates"] == 6
+    assert (flexmatch.checkpoint["model"]["algorithm.threshold.record"] >= 0).sum() > 10
+    network, ema = (dtm.checkpoint["model"][f"{n}.head.fc.weight"] for n in ("network", "ema_network"))
+    assert not torch.equal(network, ema)
+
+
+def test_the_same_run_twice(uninterrupted, make, read, differ, tmp_path):
+    """Two runs of one process share nothing, not even within one second."""
+    api.train(make(), tmp_path / "again")
+    assert_same_run(differ, read(tmp_path / "again"), uninterrupted("dtm"))
+    config, log = sorted((tmp_path / "again").glob("*.py")), sorted((tmp_path / "again").glob("*/*.log"))
+    assert len(config) == len(log) == 1
+
+
+@pytest.mark.parametrize(("name", "options", "moment"), [
+    ("dtm", {}, "step"), ("dtm", {}, "checkpoint"), ("flexmatch", FLEXMATCH, "step"),
+])  # fmt: skip
+def test_killed_and_resumed(name, options, moment, uninterrupted, make, command, read, differ, tmp_path):
+    # The last checkpoint before is that of iteration 4; at 8, validation is done and the checkpoint is not written yet.
+    k = 8 if moment == "checkpoint" else random.Random(f"{name} {moment}").randrange(5, 12)
+    print(f"killed at iteration {k}")
+    killer = {"custom_hooks.0.iteration": k, "custom_hooks.0.moment": moment}
+    done = command("--work-dir", tmp_path, options={**options, **killer})
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    before = read(tmp_path)
+    assert before.checkpoint["iter"] == (4 if k < 8 or moment == "checkpoint" else 8)
+    if moment == "checkpoint":
+        assert before.metrics[-1]["kind"] == "val"  # a validation that will be done again
+        assert before.metrics[-1]["iter"] == 8
+
+    api.train(make(options), tmp_path, resume=True)
+    assert_same_run(differ, read(tmp_path), uninterrupted(name, options))
+    assert list(tmp_path.glob(".*.tmp")) == []
+
+
+@pytest.fixture
+def stopped(make, tmp_path):
+    """A run folder that stands at iteration 4 of 12."""
+
+    def stop(folder: Path = tmp_path / "stopped", options=None):
+        with pytest.raises(UserError, match="is broken"):
+            api.train(make({**(options or {}), "custom_hooks.1.iteration": 6}), folder)
+        return folder
+
+    return stop
+
+
+def test_nothing_before_the_resume_point_is_read(stopped, make, monkeypatch):
+    folder = stopped()
+    reads = []
+    original = ImageFolder.read_bytes
+    monkeypatch.setattr(ImageFolder, "read_bytes", lambda self, i: reads.append(self.name) or original(self, i))
+    runner = api.train(make(), folder, resume=True)
+    faces, train, test = (reads.count(name) for name in ("faces", "train", "test"))
+    data = runner.data
+    own = len(data.split.parts["unlabeled"]) + 61
+    assert len(data.datasets["unlabeled"]) == own
+    passes, validations = 4, 2  # after 6, 8, 10, 12; after 8, 12
+    expected = 8 * (8 + 16) + passes * 40 + validations * len(data.datasets["val"])  # 8 iterations are left
+    assert faces + train == expected
+    assert test == 3 * 37  # last; best raw; best EMA
+
+
+def test_the_number_of_workers_does_not_matter(stopped, uninterrupted, make, read, differ):
+    folder = stopped()
+    options = {"train_dataloader.num_workers": 1, "unlabeled_dataloader.num_workers": 2, "val_dataloader.num_workers": 1}
+    api.train(make(options), folder, resume=True)
+    assert_same_run(differ, read(folder), uninterrupted("dtm"))
+
+
+def test_resume_into_another_folder(stopped, uninterrupted, make, read, differ, tmp_path):
+    """The best checkpoint so far and the log come along."""
+    source = stopped()
+    before = {f.name: f.read_bytes() for f in source.iterdir() if f.is_file()}
+    api.train(make(), tmp_path / "copy", resume=str(source / "last.pth"))
+    assert_same_run(differ, read(tmp_path / "copy"), uninterrupted("dtm"))
+    assert {f.name: f.read_bytes() for f in source.iterdir() if f.is_file()} == before
+
+
+def test_resume_of_a_finished_run_only_reports(uninterrupted, make, read, differ, tmp_path, monkeypatch):
+    api.train(make(), tmp_path)
+    monkeypatch.setattr("ferbench.engine.loops.SemiTrainLoop.advance", None)
+    api.train(make(), tmp_path, resume=True)
+    assert_same_run(differ, read(tmp_path), uninterrupted("dtm"))
+
+
+def test_resume_of_nothing_starts(make, read, uninterrupted, differ, tmp_path):
+    api.train(make(), tmp_path, resume=True)
+    assert_same_run(differ, read(tmp_path), uninterrupted("dtm"))

@@ -1,0 +1,106 @@
+"""A plug-in file with parts made for tests: networks small enough for a test, and hooks that break a run."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import torch
+from mmengine.hooks import Hook
+from torch import nn
+
+from ferbench.registry import HOOKS, MODELS
+
+WIDTH = 8
+
+
+class _Tiny(nn.Module):
+    num_features = 2 * WIDTH
+
+    def __init__(self, norm: bool):
+        super().__init__()
+        layers: list[nn.Module] = []
+        for before, after in ((3, WIDTH), (WIDTH, 2 * WIDTH)):
+            layers += [nn.Conv2d(before, after, 3, stride=2, padding=1)]
+            layers += [nn.BatchNorm2d(after), nn.ReLU()] if norm else [nn.ReLU()]
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.layers(images).mean(dim=(2, 3))
+
+
+@MODELS.register_module()
+class TinyPlain(_Tiny):
+    """Each image is treated by itself: results do not depend on how a batch is split."""
+
+    def __init__(self):
+        super().__init__(norm=False)
+
+
+@MODELS.register_module()
+class TinyBatchNorm(_Tiny):
+    """With batch-norm."""
+
+    def __init__(self):
+        super().__init__(norm=True)
+
+
+@HOOKS.register_module()
+class KillAt(Hook):
+    """Sends this process (or one of its children) a signal in an iteration.
+
+    Args:
+        iteration: iterations done when it happens, counted from 1.
+        moment: ``step``: after the update, before the labeled pass and validation; ``checkpoint``: after both, before the
+            checkpoint of the iteration.
+        signum: the signal.
+        whom: ``self``, or ``child``: every child process (data-loading workers).
+    """
+
+    priority = "NORMAL"
+
+    def __init__(self, iteration: int = 0, moment: str = "step", signum: int = signal.SIGKILL, whom: str = "self"):
+        self.iteration, self.moment, self.signum, self.whom = iteration, moment, signum, whom
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        if self.moment == "step" and runner.iter + 1 == self.iteration:
+            self._send()
+
+    def after_iteration(self, runner) -> None:
+        if self.moment == "checkpoint" and runner.iter == self.iteration:
+            self._send()
+
+    def _send(self) -> None:
+        if self.whom == "self":
+            os.kill(os.getpid(), self.signum)
+            return
+        for child in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split():
+            os.kill(int(child), self.signum)
+
+
+@HOOKS.register_module()
+class PoisonAt(Hook):
+    """Makes one weight NaN, as a diverging update does."""
+
+    def __init__(self, iteration: int = 0):
+        self.iteration = iteration
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        if runner.iter + 1 == self.iteration:
+            with torch.no_grad():
+                runner.bare_model.network.head.fc.bias[0] = float("nan")
+
+
+@HOOKS.register_module()
+class FailAt(Hook):
+    """Raises an error on one process, or on all (None)."""
+
+    def __init__(self, iteration: int = 0, rank: int | None = None):
+        self.iteration, self.rank = iteration, rank
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        from ferbench.errors import UserError
+
+        if runner.iter + 1 == self.iteration and self.rank in (runner.rank, None):
+            raise UserError("the data of this process is broken")
