@@ -148,7 +148,11 @@ def _evaluation(
         )  # fmt: skip
     scored = _with_label(dataset)
     if len(scored) == 0:
-        raise UserError("none of the evaluation images has a label", where=f"{key}: {dataset.name}")
+        raise UserError(
+            "there is no evaluation image, or none of them has a label",
+            where=f"{key}: {dataset.name}",
+            fix="if it is the val part of a split: the data may be too few for it, choose a larger split.val",
+        )
     return scored
 
 

@@ -81,7 +81,7 @@ class SSLModel(nn.Module):
         self.ema_network = deepcopy(self.network).requires_grad_(False)
         if compile:
             self.network.compile()
-        self._ema_pairs: tuple[list[Tensor], list[Tensor], list[Tensor], list[Tensor]] | None = None
+        self._averaging: tuple[list[Tensor], list[Tensor], list[Tensor], list[Tensor]] | None = None
 
     def bind(self, context: RunContext) -> None:
         """Let the algorithm allocate what depends on the run (call before loading a checkpoint)."""
@@ -154,26 +154,22 @@ class SSLModel(nn.Module):
         """Move the averaged classifier towards the student; call after every optimizer step.
 
         The decay warms up as ``min(ema_decay, (1 + t) / (10 + t))``, so that a short run is not averaged with its
-        random start. Buffers (batch-norm statistics) are copied, not averaged.
+        random start. Batch-norm statistics are averaged like the weights (as Ada-CM, unlike USB, which copies them):
+        the student's belong to other weights than the averaged ones. Integer buffers are copied.
 
         Args:
             updates: t, optimizer steps done, from 1.
         """
-        if (
-            self._ema_pairs is None
-        ):  # parameters keep their identity from here on; listing them costs more than the lerp
-            averaged, student = list(self.ema_network.parameters()), list(self.network.parameters())
-            self._ema_pairs = (
-                averaged,
-                student,
-                list(self.ema_network.buffers()),
-                list(self.network.buffers()),
-            )
-        averaged, student, averaged_buffers, buffers = self._ema_pairs
+        if self._averaging is None:  # tensors keep their identity from here on; listing them costs more than the lerp
+            pairs = list(zip(_tensors(self.ema_network), _tensors(self.network), strict=True))
+            averaged = [pair for pair in pairs if pair[0].is_floating_point()]
+            copied = [pair for pair in pairs if not pair[0].is_floating_point()]
+            self._averaging = (*_columns(averaged), *_columns(copied))
+        averaged_to, averaged_from, copied_to, copied_from = self._averaging
         decay = min(self.ema_decay, (1 + updates) / (10 + updates))
-        torch._foreach_lerp_(averaged, student, 1.0 - decay)
-        if buffers:
-            torch._foreach_copy_(averaged_buffers, buffers)
+        torch._foreach_lerp_(averaged_to, averaged_from, 1.0 - decay)
+        if copied_to:
+            torch._foreach_copy_(copied_to, copied_from)
 
     @torch.no_grad()
     def share_buffers(self) -> None:
@@ -205,3 +201,11 @@ class SSLModel(nn.Module):
         sizes = [len(x) for x in views.values()]
         parts = zip(views, output.logits.split(sizes), output.features.split(sizes), strict=True)
         return {name: Output(logits, features) for name, logits, features in parts}
+
+
+def _tensors(module: nn.Module) -> list[Tensor]:
+    return [*module.parameters(), *module.buffers()]
+
+
+def _columns(pairs: list[tuple[Tensor, Tensor]]) -> tuple[list[Tensor], list[Tensor]]:
+    return [first for first, _ in pairs], [second for _, second in pairs]

@@ -101,7 +101,8 @@ def config_file(tmp_path_factory) -> Path:
 def _process_state(monkeypatch):
     """A run seeds the global generators and names its folders in the environment: give both back."""
     for name in ("FERBENCH_DATA", "FERBENCH_CONFIGS"):
-        monkeypatch.setenv(name, "")
+        monkeypatch.setenv(name, "")  # so that what a test sets is taken back
+        monkeypatch.delenv(name)
     python, numpy, torch_state = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
     yield
     random.setstate(python)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,7 @@ def write_fer2013(root: Path) -> None:
         images.writerow(["emotion", "pixels", "Usage"])
         votes.writerow(["Usage", "Image name", *columns])
         row = 0
-        for usage, per_class in (("Training", 8), ("PublicTest", 2), ("PrivateTest", 1)):
+        for usage, per_class in (("Training", 16), ("PublicTest", 2), ("PrivateTest", 1)):
             for label in [*range(7)] * per_class:
                 pixels = rng.integers(0, 60, 48 * 48) + 25 * label
                 images.writerow([label, " ".join(map(str, pixels)), usage])
@@ -47,7 +48,7 @@ def data(tmp_path_factory) -> Path:
     """The folder that all shipped configs find their data in."""
     root = tmp_path_factory.mktemp("data")
     drawn = root / "synthetic"
-    layouts.write(drawn, layouts.SMALL, workers=1)
+    layouts.write(drawn, replace(layouts.SMALL, videos=24, frames=8), workers=1)  # enough videos for a validation part
     (root / "affwild2").symlink_to(drawn / "affwild2")
     (root / "lfw").symlink_to(drawn / "faces")
     (root / "faces").mkdir()
