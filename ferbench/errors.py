@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from difflib import get_close_matches
-from typing import Iterable
 
 
 class UserError(Exception):
@@ -18,7 +18,9 @@ class UserError(Exception):
         fix: what to do now, ideally a command.
     """
 
-    def __init__(self, what: str, *, where: object = None, expected: str | None = None, fix: str | None = None):
+    def __init__(
+        self, what: str, *, where: object = None, expected: str | None = None, fix: str | None = None
+    ):
         self.what, self.where, self.expected, self.fix = what, where, expected, fix
         parts = [what]
         if where is not None:

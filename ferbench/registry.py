@@ -32,7 +32,8 @@ class Registry(mm.Registry):
             raise UserError(
                 f"there is no {self.kind} named {key!r}",
                 expected=nearest(key, self.names()),
-                fix=plugins.failure_report() or "`ferbench list` shows every registered name and where it comes from",
+                fix=plugins.failure_report()
+                or "`ferbench list` shows every registered name and where it comes from",
             )
         return found
 

@@ -21,5 +21,11 @@ class FixMatch(Matching):
     """
 
     def __init__(self, threshold: float = 0.95, temperature: float | None = None, **parts: Any):
-        target = dict(type="HardTarget") if temperature is None else dict(type="SoftTarget", temperature=temperature)
-        super().__init__(threshold=dict(type="FixedThreshold", threshold=threshold), **{"target": target, **parts})
+        target = (
+            dict(type="HardTarget")
+            if temperature is None
+            else dict(type="SoftTarget", temperature=temperature)
+        )
+        super().__init__(
+            threshold=dict(type="FixedThreshold", threshold=threshold), **{"target": target, **parts}
+        )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from ferbench.algorithms.base import Algorithm, Batch, Network, PseudoLabels, StepResult, Views
 from ferbench.distributed import gather_rows, local_rows
 from ferbench.functional.losses import rampup
+from ferbench.losses.base import ExtraTerm
 from ferbench.models.classifier import Output
 from ferbench.parts import build
 from ferbench.registry import ALGORITHMS, LOSSES, TARGETS, THRESHOLDS
@@ -69,16 +71,23 @@ class Matching(Algorithm):
         at = "model.algorithm"
         self.threshold = build(THRESHOLDS, threshold, f"{at}.threshold")
         self.target = build(TARGETS, target or dict(type="HardTarget"), f"{at}.target")
-        self.consistency = build(LOSSES, consistency or dict(type="ConsistencyCrossEntropy"), f"{at}.consistency")
+        self.consistency = build(
+            LOSSES, consistency or dict(type="ConsistencyCrossEntropy"), f"{at}.consistency"
+        )
         self.supervised_loss = build(
             LOSSES, supervised_loss or dict(type="SupervisedCrossEntropy"), f"{at}.supervised_loss"
         )
-        self.terms = nn.ModuleList(build(LOSSES, term, f"{at}.terms") for term in terms)
+        extra: list[ExtraTerm] = [build(LOSSES, term, f"{at}.terms[{i}]") for i, term in enumerate(terms)]
+        self.terms = nn.ModuleList(extra)
         self.weak_views, self.prediction_view = tuple(weak_views), prediction_view
         self.lambda_x, self.lambda_u, self.ramp = lambda_x, lambda_u, ramp
-        wanted = [*self.weak_views, prediction_view, *(view for term in self.terms for view in term.views)]
+        wanted = [*self.weak_views, prediction_view, *(view for term in extra for view in term.views)]
         self.views = Views(labeled=("weak",), unlabeled=tuple(dict.fromkeys(wanted)))
-        self.needs_gradient = {"labeled", prediction_view, *(v for term in self.terms for v in term.needs_gradient)}
+        self.needs_gradient = {
+            "labeled",
+            prediction_view,
+            *(v for term in extra for v in term.needs_gradient),
+        }
 
     def bind(self, context: RunContext) -> None:
         """See `Algorithm.bind`."""
@@ -108,7 +117,7 @@ class Matching(Algorithm):
         scale = self.lambda_u * rampup(batch.iteration, self.max_iters, self.ramp)
         loss = self.lambda_x * supervised + scale * consistency
         parts = {"supervised": supervised.detach(), "unsupervised": consistency.detach()}
-        for term in self.terms:
+        for term in cast(Iterable[ExtraTerm], self.terms):
             value = term(step)
             loss = loss + term.weight * value
             parts[term.name] = value.detach()

@@ -17,9 +17,9 @@ from mmengine.config import Config
 from rich.console import Console
 
 from ferbench import _torchvision_guard  # noqa: F401 - before anything imports torchvision
-from ferbench.engine import checkpoint
 from ferbench.data import manifest
 from ferbench.data.loader import explaining_dead_workers
+from ferbench.engine import checkpoint
 from ferbench.engine.build import Data, build_data
 from ferbench.engine.folder import SPLIT, adopt, checkpoint_to_resume, start_anew
 from ferbench.engine.runner import SSLRunner

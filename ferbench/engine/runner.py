@@ -34,6 +34,9 @@ class SSLRunner(Runner):
     """
 
     data: Data
+    _train_loop: Any
+    optim_wrapper: Any
+    param_schedulers: Any
 
     @property
     def bare_model(self) -> SSLModel:

@@ -18,5 +18,5 @@ def seed_step(seed: int, iteration: int, rank: int) -> None:
     """
     value = derive_seed("step", seed, iteration, rank)
     torch.manual_seed(value % 2**63)
-    np.random.seed(value % 2**32)  # noqa: NPY002 - plug-ins may use the legacy global generator
+    np.random.seed(value % 2**32)  # plug-ins may use the legacy global generator
     random.seed(value)

@@ -6,10 +6,11 @@ import math
 from typing import TYPE_CHECKING
 
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from ferbench.distributed import gather_rows, gather_rows_with_grad
 from ferbench.functional.losses import masked_contrast
+from ferbench.losses.base import ExtraTerm
 from ferbench.registry import LOSSES
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @LOSSES.register_module()
-class LowConfidenceContrast(nn.Module):
+class LowConfidenceContrast(ExtraTerm):
     """Pulls the two weak views of each unselected item together (Ada-CM, arXiv 2203.12341, eq. 7).
 
     SimCLR loss over the L2-normalised features of the items of weight 0, of the global batch: all processes' items are
@@ -44,7 +45,7 @@ class LowConfidenceContrast(nn.Module):
 
 
 @LOSSES.register_module()
-class LowConfidenceKL(nn.Module):
+class LowConfidenceKL(ExtraTerm):
     """Symmetric KL, in bits, between weak and strong probabilities of the unselected items (SS-MFAR, ABAW 2022).
 
     Mean over the whole batch of ``(1 - w) * (KL(p_weak || p_strong) + KL(p_strong || p_weak)) / 2``.

@@ -77,7 +77,7 @@ class SSLModel(nn.Module):
                 )
             self.network = nn.SyncBatchNorm.convert_sync_batchnorm(self.network)
         if channels_last:
-            self.network = self.network.to(memory_format=torch.channels_last)
+            self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's stub lacks it
         self.ema_network = deepcopy(self.network).requires_grad_(False)
         if compile:
             self.network.compile()
@@ -160,7 +160,9 @@ class SSLModel(nn.Module):
         Args:
             updates: t, optimizer steps done, from 1.
         """
-        if self._averaging is None:  # tensors keep their identity from here on; listing them costs more than the lerp
+        if (
+            self._averaging is None
+        ):  # tensors keep their identity from here on; listing them costs more than the lerp
             pairs = list(zip(_tensors(self.ema_network), _tensors(self.network), strict=True))
             averaged = [pair for pair in pairs if pair[0].is_floating_point()]
             copied = [pair for pair in pairs if not pair[0].is_floating_point()]

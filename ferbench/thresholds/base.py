@@ -87,7 +87,9 @@ class ThresholdRule(nn.Module, ABC):
 
     def see_labeled(self, probs: Tensor, labels: Tensor) -> None:
         """One local batch of the pass that `labeled_pass` asked for: probs [N, C], labels [N]."""
-        raise NotImplementedError(f"{type(self).__name__} asks for a labeled pass but does not implement see_labeled")
+        raise NotImplementedError(
+            f"{type(self).__name__} asks for a labeled pass but does not implement see_labeled"
+        )
 
     def finish_labeled_pass(self) -> None:
         """The pass is over on this rank; sum over ranks what was collected and update the state."""

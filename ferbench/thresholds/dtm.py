@@ -75,17 +75,17 @@ class DynamicThreshold(ThresholdRule):
         _one_of("view", view, ("weak", "eval"))
         _one_of("scope", scope, ("epoch", "iteration"))
         _one_of("no_sample", no_sample, NO_SAMPLE)
-        self.curve = dict(beta=beta, gamma=gamma, floor=floor, cap=cap)
+        self.beta, self.gamma, self.floor, self.cap = beta, gamma, floor, cap
         self.init, self.source, self.no_sample = init, source, no_sample
         self.scope, self.momentum = scope, momentum
-        self.epoch_length, self.epoch_origin = epoch_length, epoch_origin
-        self._wanted = dict(weights=weights, view=view, max_items=max_items)
+        self.epoch_length, self.epoch_origin = epoch_length or 0, epoch_origin  # 0 until `bind` knows the run
+        self.weights, self.view, self.max_items = weights, view, max_items
 
     def bind(self, context: RunContext) -> None:
         """See `ThresholdRule.bind`."""
         self.epoch_length = self.epoch_length or max(1, context.max_iters // 20)
         if self.scope == "epoch":
-            self.labeled_pass = LabeledPass(interval=self.epoch_length, **self._wanted)
+            self.labeled_pass = LabeledPass(self.epoch_length, self.weights, self.view, self.max_items)
         classes = context.num_classes
         self.register_buffer("threshold", torch.full((classes,), float(self.init)))
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
@@ -126,11 +126,17 @@ class DynamicThreshold(ThresholdRule):
         missing = margin.isnan()
         if self.no_sample == "global_mean":
             margin = torch.where(missing, margin.nanmean(), margin)
-        new = dynamic_thresholds(margin, epoch, **self.curve).float()
-        fallback = self.threshold if self.no_sample == "keep" else torch.full_like(new, self.curve["floor"])
+        new = dynamic_thresholds(
+            margin, epoch, beta=self.beta, gamma=self.gamma, floor=self.floor, cap=self.cap
+        ).float()
+        fallback = self.threshold if self.no_sample == "keep" else torch.full_like(new, self.floor)
         self.threshold.copy_(torch.where(new.isnan(), fallback, new))
 
 
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
-        raise UserError(f"DynamicThreshold got {name}={value!r}", expected=" or ".join(allowed), fix=nearest(value, allowed))
+        raise UserError(
+            f"DynamicThreshold got {name}={value!r}",
+            expected=" or ".join(allowed),
+            fix=nearest(value, allowed),
+        )

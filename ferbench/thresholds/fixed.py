@@ -26,7 +26,9 @@ class FixedThreshold(ThresholdRule):
 
     def bind(self, context: RunContext) -> None:
         """See `ThresholdRule.bind`."""
-        self.register_buffer("level", torch.full((context.num_classes,), float(self.threshold)), persistent=False)
+        self.register_buffer(
+            "level", torch.full((context.num_classes,), float(self.threshold)), persistent=False
+        )
 
     def forward(self, evidence: Evidence) -> Tensor:
         """See `ThresholdRule.forward`."""

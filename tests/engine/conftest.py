@@ -103,10 +103,10 @@ def _process_state(monkeypatch):
     for name in ("FERBENCH_DATA", "FERBENCH_CONFIGS"):
         monkeypatch.setenv(name, "")  # so that what a test sets is taken back
         monkeypatch.delenv(name)
-    python, numpy, torch_state = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
+    python, numpy, torch_state = random.getstate(), np.random.get_state(), torch.get_rng_state()
     yield
     random.setstate(python)
-    np.random.set_state(numpy)  # noqa: NPY002
+    np.random.set_state(numpy)
     torch.set_rng_state(torch_state)
 
 

@@ -60,7 +60,7 @@ def data(tmp_path_factory) -> Path:
 
 
 def test_nothing_is_forgotten():
-    assert ROOT == config_root()
+    assert config_root() == ROOT
     datasets = {name.split("_", 1)[1] for name in CONFIGS if name.startswith("fixmatch/")}
     for algorithm in ("supervised", "oracle", "pseudolabel", "fixmatch", "flexmatch", "dtm"):
         for dataset in datasets:

@@ -158,7 +158,10 @@ def test_average_by_hand() -> None:
     for update, decay in ((1, 2 / 11), (2, 0.25), (3, 0.25), (4, 0.25)):
         perturb(model)
         model.update_ema(update)
-        for name, tensor in network.items():  # batch-norm statistics are averaged, their integer counter is copied
+        for (
+            name,
+            tensor,
+        ) in network.items():  # batch-norm statistics are averaged, their integer counter is copied
             mixed = decay * expected[name] + (1 - decay) * tensor
             expected[name] = mixed if tensor.is_floating_point() else tensor.clone()
             torch.testing.assert_close(ema[name], expected[name])

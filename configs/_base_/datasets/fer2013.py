@@ -7,7 +7,9 @@ _root = "{{$FERBENCH_DATA:data}}"
 # FER2013 is grey: colour would tell the two sources apart, and self-training would make a class of the difference.
 _lfw = dict(type="ImageFolder", root=_root + "/lfw", grayscale=True)
 classes = ("Angry", "Disgust", "Fear", "Happy", "Sad", "Surprise", "Neutral")
-train_dataloader = dict(batch_size=16, dataset=dict(type="FER2013", root=_root + "/fer2013.csv", usage="Training"))
+train_dataloader = dict(
+    batch_size=16, dataset=dict(type="FER2013", root=_root + "/fer2013.csv", usage="Training")
+)
 split = dict(type="BudgetSplit", per_class=100, val=0.1, seed=0)
 unlabeled_dataloader = dict(mu=2, rest=True, dataset=_lfw)
 val_dataloader = dict(batch_size=256)

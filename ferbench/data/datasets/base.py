@@ -138,7 +138,10 @@ class ClassMap:
 
     def as_dict(self) -> dict[str, str | None]:
         """Source name -> target name (None: dropped), as written into the run record."""
-        return {n: (self.target[t] if t >= 0 else None) for n, t in zip(self.source, self.table[:-1].tolist())}
+        return {
+            n: (self.target[t] if t >= 0 else None)
+            for n, t in zip(self.source, self.table[:-1].tolist(), strict=True)
+        }
 
 
 class Subset(FaceDataset):
@@ -248,7 +251,21 @@ def require_folder(path: str | Path, what: str, synthetic: bool = True, get: str
     fixes = [get] if get else []
     if synthetic:
         fixes.append("or draw synthetic faces in the same layout: python tools/make_synthetic.py OUT")
-    raise UserError(f"the folder with {what} does not exist", where=folder, expected="a folder", fix="; ".join(fixes) or None)
+    raise UserError(
+        f"the folder with {what} does not exist",
+        where=folder,
+        expected="a folder",
+        fix="; ".join(fixes) or None,
+    )
 
 
-__all__ = ["UNLABELED", "ClassMap", "Concat", "EncodedDataset", "FaceDataset", "Subset", "UnreadableImage", "require_folder"]
+__all__ = [
+    "UNLABELED",
+    "ClassMap",
+    "Concat",
+    "EncodedDataset",
+    "FaceDataset",
+    "Subset",
+    "UnreadableImage",
+    "require_folder",
+]

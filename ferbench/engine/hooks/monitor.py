@@ -41,16 +41,18 @@ class PseudoLabelMonitor(Hook):
     def before_train(self, runner: Any) -> None:
         """Drop records of iterations that a resumed run will do again."""
         self.log.rewind(runner.iter)
-        self.busy, self.iterations, self.last = 0.0, 0, {}
+        self.busy, self.iterations = 0.0, 0
+        self.last: dict[str, Any] = {}
         self._mark(runner)
 
     def after_train_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: list[StepResult] | None = None
     ) -> None:
         """Add one step; report at the end of an interval."""
+        assert outputs is not None
         hidden = data_batch.get("unlabeled", {}).get("hidden_labels")
         parts = hidden.chunk(len(outputs)) if hidden is not None else [None] * len(outputs)
-        for result, labels in zip(outputs, parts):
+        for result, labels in zip(outputs, parts, strict=True):
             self.statistics.add(result, labels)
         self.iterations += 1
         if (runner.iter + 1) % self.interval == 0 or runner.iter + 1 == runner.max_iters:
@@ -156,7 +158,7 @@ def _number(value: float | None) -> str:
 def _flat(record: dict[str, Any], classes: tuple[str, ...]) -> dict[str, Any]:
     flat = {f"loss/{k}": v for k, v in record["losses"].items()}
     for key in ("threshold", "utilization", "purity", "pseudo_label_share"):
-        flat.update({f"{key}/{name}": v for name, v in zip(classes, record.get(key) or ())})
+        flat.update({f"{key}/{name}": v for name, v in zip(classes, record.get(key) or (), strict=False)})
     flat.update({f"confidence/{q}": v for q, v in record.get("confidence_quantiles", {}).items()})
     flat.update(
         {

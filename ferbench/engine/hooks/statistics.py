@@ -65,7 +65,7 @@ class StepStatistics:
             return {}
         names = sorted(self.losses)
         losses = sum_over_ranks(torch.stack([self.losses[n] for n in names])) / (self.steps * world_size())
-        out: dict[str, Any] = {"losses": dict(zip(names, losses.tolist()))}
+        out: dict[str, Any] = {"losses": dict(zip(names, losses.tolist(), strict=True))}
         if self.seen_pseudo_labels:
             counts, weights, known, right = sum_over_ranks(self.per_class).cpu()
             total = counts.sum()
