@@ -160,7 +160,7 @@ def test_supervised_loss(name, run_step) -> None:
     ("config", "where"),
     [
         (dict(name="DTM", rule=dict(momentun=0.5)), "model.algorithm.threshold.momentun"),
-        (dict(name="DTM", terms=[dict(type="LowConfidenceKL", wait=1)]), "model.algorithm.terms.wait"),
+        (dict(name="DTM", terms=[dict(type="LowConfidenceKL", wait=1)]), "model.algorithm.terms[0].wait"),
         (
             dict(name="Supervised", supervised_loss=dict(type="SupervisedCrossEntropy", class_wait=[1])),
             "model.algorithm.supervised_loss.class_wait",

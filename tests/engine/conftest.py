@@ -125,7 +125,9 @@ def command(images, config_file):
     """Runs ``tools/train.py`` (or another tool) on the config; stdout, stderr and exit code."""
     root = Path(__file__).resolve().parents[2]
 
-    def run(*arguments, tool="train.py", options=None, processes=1, config=config_file, data=images, timeout=120):
+    def run(
+        *arguments, tool="train.py", options=None, processes=1, config=config_file, data=images, timeout=120
+    ):
         words = [sys.executable]
         if processes > 1:
             words += ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
@@ -134,7 +136,9 @@ def command(images, config_file):
         if options:
             words += ["--cfg-options", *(f"{k}={v}" for k, v in options.items())]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        return subprocess.run(words, capture_output=True, text=True, timeout=timeout, env=environment, check=False)
+        return subprocess.run(
+            words, capture_output=True, text=True, timeout=timeout, env=environment, check=False
+        )
 
     return run
 
@@ -157,9 +161,15 @@ def differences(a, b, path="") -> list[str]:
         keys = sorted({*a, *b}, key=str)
         return [d for k in keys for d in differences(a.get(k), b.get(k), f"{path}/{k}")]
     if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)) and len(a) == len(b):
-        return [d for i, (x, y) in enumerate(zip(a, b, strict=True)) for d in differences(x, y, f"{path}/{i}")]
+        return [
+            d for i, (x, y) in enumerate(zip(a, b, strict=True)) for d in differences(x, y, f"{path}/{i}")
+        ]
     if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
-        same = a.dtype == b.dtype and torch.equal(a.nan_to_num(7e7), b.nan_to_num(7e7)) and a.isnan().equal(b.isnan())
+        same = (
+            a.dtype == b.dtype
+            and torch.equal(a.nan_to_num(7e7), b.nan_to_num(7e7))
+            and a.isnan().equal(b.isnan())
+        )
         return [] if same else [path]
     return [] if a == b else [f"{path}: {a!r} and {b!r}"]
 

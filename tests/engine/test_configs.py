@@ -26,9 +26,31 @@ PARTS = Path(__file__).with_name("tiny_parts.py")
 def write_fer2013(root: Path) -> None:
     """``fer2013.csv`` and ``fer2013new.csv``: noise that darkens with the class, all ten people of one opinion."""
     rng = np.random.default_rng(0)
-    votes_of = {0: "anger", 1: "disgust", 2: "fear", 3: "happiness", 4: "sadness", 5: "surprise", 6: "neutral"}
-    columns = ["neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown", "NF"]
-    with open(root / "fer2013.csv", "w", newline="") as a, open(root / "fer2013new.csv", "w", newline="") as b:
+    votes_of = {
+        0: "anger",
+        1: "disgust",
+        2: "fear",
+        3: "happiness",
+        4: "sadness",
+        5: "surprise",
+        6: "neutral",
+    }
+    columns = [
+        "neutral",
+        "happiness",
+        "surprise",
+        "sadness",
+        "anger",
+        "disgust",
+        "fear",
+        "contempt",
+        "unknown",
+        "NF",
+    ]
+    with (
+        open(root / "fer2013.csv", "w", newline="") as a,
+        open(root / "fer2013new.csv", "w", newline="") as b,
+    ):
         images, votes = csv.writer(a), csv.writer(b)
         images.writerow(["emotion", "pixels", "Usage"])
         votes.writerow(["Usage", "Image name", *columns])
@@ -48,7 +70,9 @@ def data(tmp_path_factory) -> Path:
     """The folder that all shipped configs find their data in."""
     root = tmp_path_factory.mktemp("data")
     drawn = root / "synthetic"
-    layouts.write(drawn, replace(layouts.SMALL, videos=24, frames=8), workers=1)  # enough videos for a validation part
+    layouts.write(
+        drawn, replace(layouts.SMALL, videos=24, frames=8), workers=1
+    )  # enough videos for a validation part
     (root / "affwild2").symlink_to(drawn / "affwild2")
     (root / "lfw").symlink_to(drawn / "faces")
     (root / "faces").mkdir()
@@ -64,7 +88,10 @@ def test_nothing_is_forgotten():
     datasets = {name.split("_", 1)[1] for name in CONFIGS if name.startswith("fixmatch/")}
     for algorithm in ("supervised", "oracle", "pseudolabel", "fixmatch", "flexmatch", "dtm"):
         for dataset in datasets:
-            assert any(n.startswith(f"{algorithm}/") and n.endswith(dataset) for n in CONFIGS), (algorithm, dataset)
+            assert any(n.startswith(f"{algorithm}/") and n.endswith(dataset) for n in CONFIGS), (
+                algorithm,
+                dataset,
+            )
     assert any("threshold_only" in name for name in CONFIGS)
 
 

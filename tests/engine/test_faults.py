@@ -104,7 +104,9 @@ class TestConfig:
 class TestFolder:
     def test_it_holds_a_run(self, ferbench, finished):
         before = contents(finished)
-        refused(ferbench("--work-dir", finished, options=SHORT), "already holds a run", "--resume", "--overwrite")
+        refused(
+            ferbench("--work-dir", finished, options=SHORT), "already holds a run", "--resume", "--overwrite"
+        )
         assert contents(finished) == before
 
     def test_overwrite_leaves_nothing_of_the_old_run(self, ferbench, finished, make, read, tmp_path, differ):
@@ -123,7 +125,10 @@ class TestFolder:
 class TestResume:
     def test_another_seed(self, ferbench, finished):
         before = contents(finished)
-        refused(ferbench("--work-dir", finished, "--resume", "--seed", 1, options=SHORT), "another seed: 0 instead of 1")
+        refused(
+            ferbench("--work-dir", finished, "--resume", "--seed", 1, options=SHORT),
+            "another seed: 0 instead of 1",
+        )
         assert contents(finished) == before
 
     @pytest.mark.parametrize(("options", "sentence"), [
@@ -141,7 +146,9 @@ class TestResume:
         content = checkpoint.load(finished / "last.pth")
         content["model"].pop("network.head.fc.bias")
         checkpoint.save(content, finished / "last.pth")
-        refused(ferbench("--work-dir", finished, "--resume", options=SHORT), "1 missing (network.head.fc.bias)")
+        refused(
+            ferbench("--work-dir", finished, "--resume", options=SHORT), "1 missing (network.head.fc.bias)"
+        )
 
     def test_the_best_checkpoint_holds_only_weights(self, ferbench, finished):
         result = ferbench("--work-dir", finished, "--resume", finished / "best_ema.pth", options=SHORT)
@@ -167,7 +174,11 @@ class TestResume:
         split = finished / "split.json"
         split.write_text(split.read_text().replace('"count": ', '"count": 1', 1))
         before = contents(finished)
-        refused(ferbench("--work-dir", finished, "--resume", options=SHORT), "edited after it was written", "split.json")
+        refused(
+            ferbench("--work-dir", finished, "--resume", options=SHORT),
+            "edited after it was written",
+            "split.json",
+        )
         assert contents(finished) == before
 
     def test_a_checkpoint_does_not_run_code(self, finished):
@@ -206,7 +217,9 @@ class TestUnreadable:
         lines = (tmp_path / "run" / "unreadable.txt").read_text().splitlines()
         assert len(lines) == len(set(lines)) == 2
         assert all(line.startswith("unlabeled\t") and "faces/people/000" in line for line in lines)
-        assert "unreadable images in the unlabeled data" in next((tmp_path / "run").glob("*/*.log")).read_text()
+        assert (
+            "unreadable images in the unlabeled data" in next((tmp_path / "run").glob("*/*.log")).read_text()
+        )
         assert [m["kind"] for m in read(tmp_path / "run").metrics].count("test") == 1
         own = [m["losses"]["loss"] for m in read(tmp_path / "run").metrics if m["kind"] == "train"]
         assert np.isfinite(own).all()
@@ -221,7 +234,9 @@ class TestUnreadable:
 
     def test_many_stop_the_run(self, damaged, ferbench, tmp_path):
         result = ferbench("--work-dir", tmp_path / "run", data=damaged(30))
-        refused(result, "unlabeled images could not be read", "at most 0.01", "check_data.py", "unreadable.txt")
+        refused(
+            result, "unlabeled images could not be read", "at most 0.01", "check_data.py", "unreadable.txt"
+        )
 
     def test_a_worker_that_finds_no_replacement(self, damaged, ferbench, tmp_path):
         options = {"unlabeled_dataloader.num_workers": 1, "unlabeled_dataloader.rest": False}
@@ -244,7 +259,9 @@ class TestDivergence:
         refused(result, "became NaN or infinite", "lower the learning rate")
         assert not list((tmp_path / "run").glob("*.pth"))
 
-    @pytest.mark.parametrize("iteration", [6, 8])  # in the middle, and in the update right before a checkpoint
+    @pytest.mark.parametrize(
+        "iteration", [6, 8]
+    )  # in the middle, and in the update right before a checkpoint
     def test_the_last_checkpoint_is_healthy(self, iteration, ferbench, make, tmp_path):
         options = {"custom_hooks.2.iteration": iteration}
         code, message = ferbench("--work-dir", tmp_path / "run", options=options)
@@ -277,7 +294,9 @@ class TestDisk:
                 patch.setattr(torch, "save", save)
             else:
                 original = os.replace
-                patch.setattr(os, "replace", lambda a, b: (replace if str(b).endswith("pth") else original)(a, b))
+                patch.setattr(
+                    os, "replace", lambda a, b: (replace if str(b).endswith("pth") else original)(a, b)
+                )
             result = ferbench("--work-dir", folder, "--resume")
         refused(result, "could not be written", ".pth", "--resume")
         assert (folder / "last.pth").read_bytes() == before
@@ -296,7 +315,9 @@ class TestAccidents:
         refused((done.returncode, done.stderr), "a data-loading process died", "--resume", "num_workers")
         api.train(make(), tmp_path / "run", resume=True)
 
-    @pytest.mark.parametrize(("signum", "workers"), [(signal.SIGINT, 0), (signal.SIGTERM, 0), (signal.SIGTERM, 1)])
+    @pytest.mark.parametrize(
+        ("signum", "workers"), [(signal.SIGINT, 0), (signal.SIGTERM, 0), (signal.SIGTERM, 1)]
+    )
     def test_interrupted(self, signum, workers, ferbench, make, read, tmp_path):
         handler = signal.getsignal(signal.SIGTERM)
         options = {

@@ -79,12 +79,16 @@ class TestPrecision:
 
 class TestScores:
     @pytest.mark.parametrize("name", ["last", "best_ema", "best_raw"])
-    def test_testing_gives_the_numbers_of_the_log(self, name, make, config_file, images, read, tmp_path, capsys):
+    def test_testing_gives_the_numbers_of_the_log(
+        self, name, make, config_file, images, read, tmp_path, capsys
+    ):
         folder = tmp_path / "run"
         api.train(make({"train_cfg.max_iters": 8}), folder)
         rows = read(folder).metrics[-1]["rows"]
         kind, _, weights = name.partition("_")
-        wanted = [r for r in rows if r["checkpoint"] == kind and r["weights"] in (weights or "raw ema").split()]
+        wanted = [
+            r for r in rows if r["checkpoint"] == kind and r["weights"] in (weights or "raw ema").split()
+        ]
         before = sorted(f.name for f in folder.iterdir())
 
         scores = api.test(make(), folder / f"{name}.pth")
@@ -122,7 +126,9 @@ class TestWarnings:
 def test_compiled(make, read, tmp_path, monkeypatch):
     """By the backend "eager": compiling C++ for the tiny network takes 40 s, and finds what this finds."""
     compiled, original = [], nn.Module.compile
-    monkeypatch.setattr(nn.Module, "compile", lambda self: compiled.append(self) or original(self, backend="eager"))
+    monkeypatch.setattr(
+        nn.Module, "compile", lambda self: compiled.append(self) or original(self, backend="eager")
+    )
     api.train(make({**SUPERVISED, "model.compile": True}), tmp_path / "compiled")
     api.train(make(SUPERVISED), tmp_path / "eager")
     assert [type(module).__name__ for module in compiled] == ["Classifier"]

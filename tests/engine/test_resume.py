@@ -14,7 +14,8 @@ from ferbench.engine import api
 from ferbench.errors import UserError
 
 FLEXMATCH = {
-    "model.algorithm._delete_": True, "model.algorithm.type": "FlexMatch", "model.algorithm.threshold": 0.5,
+    "model.algorithm._delete_": True, "model.algorithm.type": "FlexMatch", "model.algorithm.threshold": 0.4,
+    "model.algorithm.warmup": False,
 }  # fmt: skip
 
 
@@ -52,7 +53,10 @@ def test_the_run_is_one_worth_resuming(uninterrupted):
     assert any(0 < m["utilization_mean"] < 1 for m in lines)
     assert dtm.checkpoint["optimizer"]["state"][0]["momentum_buffer"].abs().max() > 0
     assert dtm.checkpoint["model"]["algorithm.threshold.updates"] == 6
-    assert (flexmatch.checkpoint["model"]["algorithm.threshold.record"] >= 0).sum() > 10
+    assert (
+        flexmatch.checkpoint["model"]["algorithm.threshold.counts"][1:] > 10
+    ).sum() >= 2  # two classes recorded
+    assert any(m["utilization_mean"] < 0.9 for m in flexmatch.metrics if m["kind"] == "train")
     network, ema = (dtm.checkpoint["model"][f"{n}.head.fc.weight"] for n in ("network", "ema_network"))
     assert not torch.equal(network, ema)
 
@@ -102,7 +106,9 @@ def test_nothing_before_the_resume_point_is_read(stopped, make, monkeypatch):
     folder = stopped()
     reads = []
     original = ImageFolder.read_bytes
-    monkeypatch.setattr(ImageFolder, "read_bytes", lambda self, i: reads.append(self.name) or original(self, i))
+    monkeypatch.setattr(
+        ImageFolder, "read_bytes", lambda self, i: reads.append(self.name) or original(self, i)
+    )
     runner = api.train(make(), folder, resume=True)
     faces, train, test = (reads.count(name) for name in ("faces", "train", "test"))
     data = runner.data
@@ -116,7 +122,11 @@ def test_nothing_before_the_resume_point_is_read(stopped, make, monkeypatch):
 
 def test_the_number_of_workers_does_not_matter(stopped, uninterrupted, make, read, differ):
     folder = stopped()
-    options = {"train_dataloader.num_workers": 1, "unlabeled_dataloader.num_workers": 2, "val_dataloader.num_workers": 1}
+    options = {
+        "train_dataloader.num_workers": 1,
+        "unlabeled_dataloader.num_workers": 2,
+        "val_dataloader.num_workers": 1,
+    }
     api.train(make(options), folder, resume=True)
     assert_same_run(differ, read(folder), uninterrupted("dtm"))
 

@@ -21,7 +21,8 @@ ALGORITHMS = {
     "dtm": {},
     "dtm_threshold_only": {"model.algorithm.threshold_only": True},
     "flexmatch": {
-        "model.algorithm._delete_": True, "model.algorithm.type": "FlexMatch", "model.algorithm.threshold": 0.5,
+        "model.algorithm._delete_": True, "model.algorithm.type": "FlexMatch", "model.algorithm.threshold": 0.4,
+    "model.algorithm.warmup": False,
     },
 }  # fmt: skip
 BATCH_NORM = {"model.backbone.type": "TinyBatchNorm", "train_cfg.max_iters": 6}
@@ -33,12 +34,23 @@ def two(tmp_path_factory, images, config_file):
     """Run folders of two gloo processes: DTM by tools/dist_train.sh, the others in one group to save time."""
     root = tmp_path_factory.mktemp("two")
     environment = {**os.environ, "PYTHON": sys.executable}
-    words = ["bash", HERE.parents[1] / "tools" / "dist_train.sh", config_file, "2", "--work-dir", root / "dtm"]
+    words = [
+        "bash",
+        HERE.parents[1] / "tools" / "dist_train.sh",
+        config_file,
+        "2",
+        "--work-dir",
+        root / "dtm",
+    ]
     options = ["--data", images, "--cfg-options", *(f"{k}={v}" for k, v in NO_DROPOUT.items())]
-    done = subprocess.run([*words, *options], capture_output=True, text=True, timeout=240, env=environment, check=False)
+    done = subprocess.run(
+        [*words, *options], capture_output=True, text=True, timeout=240, env=environment, check=False
+    )
     assert done.returncode == 0, done.stderr
 
-    runs = {str(root / name): {**NO_DROPOUT, **options} for name, options in ALGORITHMS.items() if name != "dtm"}
+    runs = {
+        str(root / name): {**NO_DROPOUT, **options} for name, options in ALGORITHMS.items() if name != "dtm"
+    }
     # Stops between two records of the monitor (each 3 iterations), and goes on from the checkpoint of iteration 4.
     runs[str(root / "dtm_threshold_only")]["custom_hooks.1.iteration"] = 6
     runs[str(root / "batch_norm")] = {**NO_DROPOUT, **BATCH_NORM}
@@ -107,7 +119,9 @@ def test_batch_norm_scores_are_those_of_the_saved_model(two, make, read):
 
 
 def test_an_error_on_one_process_ends_both_with_one_message(command, tmp_path):
-    done = command("--work-dir", tmp_path, processes=2, options={"custom_hooks.1.iteration": 2, "custom_hooks.1.rank": 1})
+    done = command(
+        "--work-dir", tmp_path, processes=2, options={"custom_hooks.1.iteration": 2, "custom_hooks.1.rank": 1}
+    )
     assert done.returncode != 0
     ours = [line for line in done.stderr.splitlines() if line.startswith("error")]
     assert ours == ["error (process 1): the data of this process is broken"]
@@ -116,6 +130,8 @@ def test_an_error_on_one_process_ends_both_with_one_message(command, tmp_path):
 
 def test_a_batch_that_cannot_be_split(make, tmp_path, monkeypatch):
     monkeypatch.setattr("ferbench.data.loader.world_size", lambda: 3)
-    with pytest.raises(UserError, match="the global batch of 8 labeled images cannot be split over 3 processes"):
+    with pytest.raises(
+        UserError, match="the global batch of 8 labeled images cannot be split over 3 processes"
+    ):
         api.train(make(), tmp_path)
     assert not list(tmp_path.glob("*.pth"))

@@ -60,7 +60,9 @@ class KillAt(Hook):
 
     priority = "NORMAL"
 
-    def __init__(self, iteration: int = 0, moment: str = "step", signum: int = signal.SIGKILL, whom: str = "self"):
+    def __init__(
+        self, iteration: int = 0, moment: str = "step", signum: int = signal.SIGKILL, whom: str = "self"
+    ):
         self.iteration, self.moment, self.signum, self.whom = iteration, moment, signum, whom
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
