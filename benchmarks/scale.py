@@ -120,9 +120,13 @@ def measured(work: Callable[[], object]) -> Opened:
     here, there = context.Pipe()
     process = context.Process(target=_measure, args=(there, work))
     process.start()
-    result = here.recv()
-    process.join()
-    return result
+    there.close()  # so that the end of the process is the end of the pipe
+    try:
+        return here.recv()
+    except EOFError:
+        raise SystemExit("the process that was to be measured has failed, see above") from None
+    finally:
+        process.join()
 
 
 def _measure(connection: Connection, work: Callable[[], object]) -> None:

@@ -308,6 +308,7 @@ def allocator_table(shape: Shape, rounds: int) -> Table:
     for keep in (True, False):
         ends[keep], theirs = context.Pipe()
         context.Process(target=serve, args=(theirs, shape, keep), daemon=True).start()
+        theirs.close()  # if the process fails, `recv` then ends instead of waiting for ever
 
     def request(name: str, keep: bool) -> float:
         ends[keep].send(name)

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,3 +19,13 @@ os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.g
 def repo() -> Path:
     """The top of the checkout."""
     return ROOT
+
+
+@pytest.fixture(autouse=True)
+def no_leftover_scope() -> Iterator[None]:
+    """A run sets mmengine's default scope for the whole process; the next test starts without one."""
+    yield
+    if "mmengine" in sys.modules:
+        from mmengine.registry import DefaultScope
+
+        DefaultScope._instance_dict.clear()

@@ -248,7 +248,7 @@ class TestUnreadable:
         broken = sorted((root / "test").rglob("*.png"))[0]
         broken.unlink()
         broken.write_bytes(b"")
-        with pytest.raises(UserError, match="1 of .* test images could not be read"):
+        with pytest.raises(UserError, match=r"1 of .* test images could not be read"):
             api.train(make(SHORT, root), tmp_path / "run")
         api.train(make({**SHORT, "test_dataloader.max_unreadable": 0.1}, root), tmp_path / "run", resume=True)
 

@@ -138,6 +138,15 @@ def test_mmpretrain_backbone_pools_the_last_map() -> None:
     assert backbone.train().network.training
 
 
+def test_mmpretrain_backbone_within_a_run() -> None:
+    """A run sets the default scope to ferbench, which has no ResNet of its own."""
+    from mmengine.registry import DefaultScope
+
+    DefaultScope.get_instance("a run", scope_name="ferbench")
+    backbone = MMPretrainBackbone(dict(type="mmpretrain.ResNet", depth=18))
+    assert backbone.num_features == 512
+
+
 def test_mmpretrain_transformer_and_its_size() -> None:
     config = dict(type="mmpretrain.VisionTransformer", arch="deit-tiny", img_size=32)
     backbone = MMPretrainBackbone(config).eval()

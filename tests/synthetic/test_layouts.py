@@ -133,7 +133,7 @@ def test_neighbouring_frames_are_alike_and_expressions_come_in_segments():
         changes.append((~same).sum())
         assert np.abs(np.diff([face.conditions.yaw for face in faces])).max() < 0.1
     assert np.mean(steps) < 0.35 * np.mean(jumps)
-    assert 1 <= np.mean(changes) <= 6
+    assert 4 <= np.mean(changes) <= 10  # 40 frames in segments of four or more, neighbours sometimes alike
 
 
 def test_classes_are_as_frequent_as_stated_and_all_present():
