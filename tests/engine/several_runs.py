@@ -1,6 +1,6 @@
 """Started by torchrun: several runs in one group of processes, ``{folder: options}`` as JSON.
 
-A run whose options make every process fail (``FailAt``) is resumed without that.
+A folder that holds a run is resumed. A run whose options make every process fail (``FailAt``) is resumed without that.
 """
 
 import json
@@ -16,7 +16,7 @@ def main(config: str, data: str, runs: str) -> None:
         cfg = load_config(config, options, (), data)
         cfg.launcher = "pytorch"
         try:
-            api.train(cfg, folder)
+            api.train(cfg, folder, resume=True)
         except UserError as error:
             if "is broken" not in str(error):
                 raise

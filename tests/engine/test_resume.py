@@ -53,9 +53,8 @@ def test_the_run_is_one_worth_resuming(uninterrupted):
     assert any(0 < m["utilization_mean"] < 1 for m in lines)
     assert dtm.checkpoint["optimizer"]["state"][0]["momentum_buffer"].abs().max() > 0
     assert dtm.checkpoint["model"]["algorithm.threshold.updates"] == 6
-    assert (
-        flexmatch.checkpoint["model"]["algorithm.threshold.counts"][1:] > 10
-    ).sum() >= 2  # two classes recorded
+    recorded = flexmatch.checkpoint["model"]["algorithm.threshold.counts"][1:]
+    assert (recorded > 0).sum() >= 2
     assert any(m["utilization_mean"] < 0.9 for m in flexmatch.metrics if m["kind"] == "train")
     network, ema = (dtm.checkpoint["model"][f"{n}.head.fc.weight"] for n in ("network", "ema_network"))
     assert not torch.equal(network, ema)

@@ -1,0 +1,70 @@
+"""Every command of the README runs, in its order. Long ones are shortened by options that are appended to them."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SHORT = {
+    "make_synthetic.py": "--videos 24 --frames 14 --unlabeled 40 --train 2 --test 2".split(),
+    "train": ["--cfg-options", "train_cfg.max_iters=4", "train_cfg.val_interval=2", "split.per_class=2"],
+    "test.py": ["--cfg-options", "split.per_class=2"],
+    "check_data.py": ["--cfg-options", "split.per_class=2"],
+}
+
+
+def commands(text: str) -> list[str]:
+    """The lines of the README's bash blocks, without comments."""
+    blocks = re.findall(r"```bash\n(.*?)```", text, flags=re.S)
+    lines = [line.split("  #")[0].strip() for block in blocks for line in block.splitlines()]
+    return [re.sub(r"\s+# .*", "", line) for line in lines if line and not line.startswith("#")]
+
+
+def shortened(command: str) -> list[str]:
+    words = shlex.split(command)
+    for mark, extra in SHORT.items():
+        if any(mark in Path(word).name for word in words[:2]):
+            return words + extra
+    return words
+
+
+@pytest.fixture(scope="module")
+def desk(repo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that looks like the top of a checkout, so that nothing is written into the real one."""
+    folder = tmp_path_factory.mktemp("desk")
+    for name in ("tools", "configs", "examples", "Makefile", "requirements", "setup.cfg", "setup.py", "pyproject.toml"):
+        (folder / name).symlink_to(repo / name)
+    return folder
+
+
+def test_commands(repo: Path, desk: Path) -> None:
+    found = commands((repo / "README.md").read_text(encoding="utf-8"))
+    assert len(found) >= 9
+    environment = {
+        **os.environ,
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+        "OMP_NUM_THREADS": "1",
+    }
+    for command in found:
+        words = shlex.split(command)
+        if words[0] == "make":  # what they do is the rest of this test, and all tests; here: that they are targets
+            words = ["make", "--dry-run", *words[1:]]
+        else:
+            words = shortened(command)
+        result = subprocess.run(words, cwd=desk, env=environment, capture_output=True, text=True, check=False)
+        assert result.returncode == 0, f"{command}\n{result.stdout[-2000:]}\n{result.stderr[-2000:]}"
+    run = desk / "work_dirs" / "demo"
+    assert (run / "results.md").is_file()
+    assert list((run / "plots").glob("*.png"))
+
+
+def test_links_lead_somewhere(repo: Path) -> None:
+    for page in (repo / "README.md", *sorted((repo / "docs").rglob("*.md"))):
+        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
+            assert "://" in target or (page.parent / target).exists(), f"{page.name}: {target}"
