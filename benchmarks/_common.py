@@ -8,6 +8,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -18,9 +19,9 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def alternate(
-    programs: Mapping[str, Callable[[], object]],
+    programs: Mapping[str, Callable[[], Any]],
     rounds: int,
-    clock: Callable[[Callable[[], object]], float] = seconds,
+    clock: Callable[[Callable[[], Any]], float] = seconds,
 ) -> dict[str, list[float]]:
     """Seconds of each program in each round.
 

@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -108,7 +109,7 @@ def command_table(rounds: int) -> tuple[Table, float]:
     table = Table(Column("command", no_wrap=True), "wall s", "CPU s")
     walls = {}
     for name, words in commands.items():
-        walls[name], cpu = timed(lambda words=words: run(words), rounds)
+        walls[name], cpu = timed(partial(run, words), rounds)
         table.add_row(name, f"{walls[name]:.2f}", f"{cpu:.2f}")
     return table, walls["python tools/train.py --help"]
 

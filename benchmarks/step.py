@@ -30,6 +30,7 @@ import time
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -99,9 +100,8 @@ class Bare:
     def __init__(self, shape: Shape, split: bool = True, channels_last: bool = True, **sgd: bool):
         torch.manual_seed(0)
         form = torch.channels_last if channels_last else torch.contiguous_format
-        self.network: nn.Module = timm.create_model(shape.network, num_classes=len(CLASSES)).to(
-            memory_format=form
-        )
+        self.network: nn.Module = timm.create_model(shape.network, num_classes=len(CLASSES))
+        self.network.to(memory_format=form)  # type: ignore[call-overload]
         self.optimizer = torch.optim.SGD(
             self.network.parameters(),
             lr=0.03,
@@ -265,7 +265,8 @@ def update_table(shape: Shape, rounds: int) -> Table:
         programs[f"SGD {name}"] = bare.optimizer.step
     network = bare.network
     averaged = deepcopy(network).requires_grad_(False)
-    mine, theirs = list(averaged.parameters()), list(network.parameters())
+    mine: list[Tensor] = list(averaged.parameters())
+    theirs: list[Tensor] = list(network.parameters())
 
     @torch.no_grad()
     def together() -> None:
@@ -319,9 +320,7 @@ def allocator_table(shape: Shape, rounds: int) -> Table:
         for n in ("bare", "peer")
         for k in (True, False)
     }
-    answers: dict[str, Callable[[], float]] = {
-        text: (lambda n=n, k=k: request(n, k)) for (n, k), text in names.items()
-    }
+    answers = {text: partial(request, *name) for name, text in names.items()}
     times = alternate(answers, rounds, clock=lambda ask: ask())  # the clock is the other process's
     for end in ends.values():
         end.send(None)

@@ -12,7 +12,18 @@ from pathlib import Path
 import pytest
 
 SHORT = {
-    "make_synthetic.py": "--videos 24 --frames 14 --unlabeled 40 --train 2 --test 2".split(),
+    "make_synthetic.py": [
+        "--videos",
+        "24",
+        "--frames",
+        "14",
+        "--unlabeled",
+        "40",
+        "--train",
+        "2",
+        "--test",
+        "2",
+    ],
     "train": ["--cfg-options", "train_cfg.max_iters=4", "train_cfg.val_interval=2", "split.per_class=2"],
     "test.py": ["--cfg-options", "split.per_class=2"],
     "check_data.py": ["--cfg-options", "split.per_class=2"],
@@ -38,7 +49,16 @@ def shortened(command: str) -> list[str]:
 def desk(repo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that looks like the top of a checkout, so that nothing is written into the real one."""
     folder = tmp_path_factory.mktemp("desk")
-    for name in ("tools", "configs", "examples", "Makefile", "requirements", "setup.cfg", "setup.py", "pyproject.toml"):
+    for name in (
+        "tools",
+        "configs",
+        "examples",
+        "Makefile",
+        "requirements",
+        "setup.cfg",
+        "setup.py",
+        "pyproject.toml",
+    ):
         (folder / name).symlink_to(repo / name)
     return folder
 
@@ -52,11 +72,12 @@ def test_commands(repo: Path, desk: Path) -> None:
         "OMP_NUM_THREADS": "1",
     }
     for command in found:
-        words = shlex.split(command)
-        if words[0] == "make":  # what they do is the rest of this test, and all tests; here: that they are targets
-            words = ["make", "--dry-run", *words[1:]]
-        else:
-            words = shortened(command)
+        # What make does is the rest of this test, and all the others; here: that these are targets.
+        words = (
+            shlex.split(command.replace("make", "make --dry-run", 1))
+            if command[:4] == "make"
+            else shortened(command)
+        )
         result = subprocess.run(words, cwd=desk, env=environment, capture_output=True, text=True, check=False)
         assert result.returncode == 0, f"{command}\n{result.stdout[-2000:]}\n{result.stderr[-2000:]}"
     run = desk / "work_dirs" / "demo"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -187,14 +188,21 @@ def batch_loader(dataset: Dataset, sampler: Any, workers: int | None) -> Iterato
 
 @contextmanager
 def explaining_dead_workers() -> Iterator[None]:
-    """Make a `UserError` of what torch raises when a data-loading process dies (in whatever line the news arrives)."""
+    """Make a `UserError` of what is raised when a data-loading process dies.
+
+    torch raises a RuntimeError in whatever line of the main thread the news arrives; before it, taking over a batch whose
+    memory the dead process was to hand over may fail in any way that a connection can.
+    """
     try:
         yield
-    except RuntimeError as error:
-        if not str(error).startswith("DataLoader worker (pid"):
+    except (RuntimeError, OSError, EOFError) as error:
+        frames = traceback.walk_tb(error.__traceback__)
+        if not str(error).startswith("DataLoader worker (pid") and not any(
+            frame.f_globals.get("__name__") == "multiprocessing.resource_sharer" for frame, _ in frames
+        ):
             raise
         raise UserError(
-            f"a data-loading process died: {error}",
+            f"a data-loading process died: {str(error) or type(error).__name__}",
             expected="enough memory (also /dev/shm) for all of them",
             fix="go on with --resume; if it dies again, set num_workers of the dataloaders lower (0: none)",
         ) from error

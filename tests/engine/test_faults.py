@@ -48,7 +48,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def refused(result, *sentences):
     code, message = result
-    assert code == cli.USER_ERROR
+    assert code == cli.USER_ERROR, message
     assert message.startswith("error: ")
     assert message.count("error: ") == 1
     assert "Traceback" not in message

@@ -14,7 +14,7 @@ from ferbench.engine import api
 from ferbench.errors import UserError
 
 FLEXMATCH = {
-    "model.algorithm._delete_": True, "model.algorithm.type": "FlexMatch", "model.algorithm.threshold": 0.4,
+    "model.algorithm._delete_": True, "model.algorithm.type": "FlexMatch", "model.algorithm.threshold": 0.6,
     "model.algorithm.warmup": False,
 }  # fmt: skip
 
