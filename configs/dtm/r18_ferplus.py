@@ -1,4 +1,4 @@
-"""DTM, full recipe on FER+."""
+"""DTM's threshold, all else as FixMatch: FER+."""
 
 _base_ = [
     "../_base_/datasets/ferplus.py",
@@ -6,4 +6,4 @@ _base_ = [
     "../_base_/schedules/short.py",
     "../_base_/runtime/default.py",
 ]
-model = dict(algorithm=dict(type="DTM", beta=0.97, floor=0.8))
+model = dict(algorithm=dict(type="DTM", threshold_only=True, beta=0.97, floor=0.8))

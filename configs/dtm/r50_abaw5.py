@@ -1,4 +1,4 @@
-"""DTM, full recipe on ABAW5 EXPR."""
+"""DTM's threshold, all else as FixMatch: ABAW5 EXPR."""
 
 _base_ = [
     "../_base_/datasets/abaw5_expr.py",
@@ -6,4 +6,4 @@ _base_ = [
     "../_base_/schedules/ssl.py",
     "../_base_/runtime/default.py",
 ]
-model = dict(algorithm=dict(type="DTM", beta=0.97, floor=0.8))
+model = dict(algorithm=dict(type="DTM", threshold_only=True, beta=0.97, floor=0.8))

@@ -1,4 +1,4 @@
-"""DTM, threshold only, on synthetic faces."""
+"""DTM's threshold, all else as FixMatch: synthetic faces."""
 
 _base_ = [
     "../_base_/datasets/synthetic.py",
@@ -6,4 +6,4 @@ _base_ = [
     "../_base_/schedules/tiny.py",
     "../_base_/runtime/default.py",
 ]
-model = dict(algorithm=dict(type="DTM", beta=0.97, floor=0.8, threshold_only=True))
+model = dict(algorithm=dict(type="DTM", threshold_only=True, beta=0.97, floor=0.8))

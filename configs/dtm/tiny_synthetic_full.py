@@ -1,4 +1,4 @@
-"""DTM, full recipe, on synthetic faces."""
+"""DTM, full recipe (two weak views averaged, low-confidence term): synthetic faces."""
 
 _base_ = [
     "../_base_/datasets/synthetic.py",

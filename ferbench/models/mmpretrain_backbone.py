@@ -101,7 +101,9 @@ def _build(config: dict[str, Any]) -> nn.Module:
             expected=nearest(key, MMPRETRAIN_MODELS.module_dict),
         )
     try:
-        network = MMPRETRAIN_MODELS.build({**config, "type": key, "_scope_": "mmpretrain"})  # whatever the default scope
+        network = MMPRETRAIN_MODELS.build(
+            {**config, "type": key, "_scope_": "mmpretrain"}
+        )  # whatever the default scope
     except (TypeError, AssertionError, ValueError, KeyError) as error:
         raise UserError(
             f"mmpretrain cannot build {name!r} with these arguments: {error}",

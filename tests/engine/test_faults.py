@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+from multiprocessing import resource_sharer
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 import torch
 
 from ferbench import cli
+from ferbench.data.loader import explaining_dead_workers
 from ferbench.engine import api, checkpoint
 from ferbench.errors import UserError
 
@@ -314,6 +316,16 @@ class TestAccidents:
         done = command("--work-dir", tmp_path / "run", options=options)
         refused((done.returncode, done.stderr), "a data-loading process died", "--resume", "num_workers")
         api.train(make(), tmp_path / "run", resume=True)
+
+    def test_a_batch_of_a_dead_worker(self, tmp_path):
+        """It may be gone before torch knows that its maker is."""
+        with pytest.raises(UserError, match="a data-loading process died"), explaining_dead_workers():
+            resource_sharer._resource_sharer.get_connection((str(tmp_path / "gone"), 0))
+
+    @pytest.mark.parametrize("error", [FileNotFoundError("x"), RuntimeError("x"), EOFError()])
+    def test_other_errors_stay_what_they_are(self, error):
+        with pytest.raises(type(error)), explaining_dead_workers():
+            raise error
 
     @pytest.mark.parametrize(
         ("signum", "workers"), [(signal.SIGINT, 0), (signal.SIGTERM, 0), (signal.SIGTERM, 1)]
