@@ -1,0 +1,193 @@
+"""Run records: what is written is read, and what does not fit is refused by name."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import subprocess
+import sys
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+from sklearn.metrics import f1_score
+
+from ferbench.benchmark import record
+from ferbench.errors import UserError
+
+
+def change(file, *path, value):
+    """Set (or, with None as the last of the path, remove) one key of a JSON file."""
+    content = json.loads(file.read_text())
+    node = content
+    for key in path[:-1]:
+        node = node[key]
+    if value is KeyError:
+        del node[path[-1]]
+    else:
+        node[path[-1]] = value
+    file.write_text(json.dumps(content))
+
+
+@pytest.fixture
+def file(tmp_path, make_record):
+    path = tmp_path / "record.json"
+    record.write(make_record(), path)
+    return path
+
+
+class TestRoundTrip:
+    def test_what_is_written_is_read(self, tmp_path, make_record, make_result, cell, failed_record):
+        grouped = make_result("best", "ema", groups={"v1": [[0, 0, 6], [0, 1, 2], [1, 1, 4]],
+                                                     "v2": [[1, 0, 1], [2, 1, 2], [2, 2, 5]]})  # fmt: skip
+        smoothed = make_result("best", "ema", smoothed=True)
+        running = {"status": "running", "results": [], "curves": record.Curves(), "cost": None}
+        for written in (
+            make_record(), make_record(cell=cell), make_record(cell=replace(cell, trial=3, trials=5)), failed_record,
+            make_record(results=[grouped, smoothed]), make_record(**running), make_record(split_hash=None),
+        ):  # fmt: skip
+            record.write(written, tmp_path / "r.json")
+            assert record.read(tmp_path / "r.json") == written
+
+    def test_one_line_per_key_and_no_nan(self, file, make_record, tmp_path):
+        lines = file.read_text().splitlines()
+        assert len(lines) == len(asdict(make_record())) + 2
+        assert json.loads(file.read_text())["curves"]["classes"]["purity"][0] == [0.9, None, None]
+        with pytest.raises(ValueError, match="JSON"):
+            record.write(
+                make_record(cost=record.Cost(float("nan"), 1, None, None, 1.0, None, [])), tmp_path / "n"
+            )
+        assert not list(tmp_path.glob("*n*.tmp"))
+        assert not (tmp_path / "n").exists()
+
+    def test_a_whole_number_is_a_share_too(self, file):
+        change(file, "results", 0, "accuracy", value=1)
+        assert record.read(file).results[0].accuracy == 1.0
+
+    def test_the_example_is_right(self, make_record):
+        """By scikit-learn, so that the tests of statistics may build on it."""
+        row = make_record().result("best", "ema")
+        truth, predicted = (np.repeat(np.indices((3, 3))[i].ravel(), np.ravel(row.confusion)) for i in (0, 1))
+        assert row.macro_f1 == pytest.approx(f1_score(truth, predicted, average="macro"))
+
+
+class TestAccess:
+    def test_a_result(self, make_record, make_result):
+        rows = [make_result("best", "ema", iter=7), make_result("best", "ema", smoothed=True, iter=8)]
+        found = make_record(results=rows)
+        assert found.result().iter == 7
+        assert found.result("best", "ema", smoothed=True).iter == 8
+        with pytest.raises(KeyError, match="no last raw"):
+            found.result("last", "raw")
+
+    def test_a_trial_is_no_result(self, make_record, cell):
+        assert not make_record().is_trial
+        assert not make_record(cell=replace(cell, trials=5)).is_trial
+        assert make_record(cell=replace(cell, trials=5, trial=0)).is_trial
+
+    def test_dense(self):
+        assert record.dense([[0, 1, 3], [1, 1, 2]], 2) == [[0, 3], [0, 2]]
+
+
+class TestRefused:
+    @pytest.mark.parametrize(("path", "value", "sentence"), [
+        (["status"], "done", "status is 'done' instead of one of finished, failed, running"),
+        (["failure"], "a reason", "belongs to a failed run"),
+        (["status"], "failed", "belongs to a failed run"),
+        (["seed"], "1", "seed is '1' instead of a int"),
+        (["seed"], True, "seed is True instead of a int"),
+        (["seed"], KeyError, "seed is missing"),
+        (["sede"], 1, "unknown key sede (did you mean 'seed'"),
+        (["results"], [], "finished but has no results"),
+        (["results", 0, "weights"], "mean", "weights 'mean'"),
+        (["results", 0, "f1"], [0.1, 0.2], "results[0] is not of 3 classes"),
+        (["results", 1, "confusion", 0], [6, 2], "results[1] is not of 3 classes"),
+        (["results", 1, "confusion", 0], [6, 2, 1], "results[1].confusion does not sum to count"),
+        (["results", 1, "groups"], {"v": [[0, 0, 6]]}, "results[1].groups do not sum to confusion"),
+        (["results", 1, "groups"], {"v": [[0, 3, 6]]}, "[0, 3, 6] is no [truth, prediction, count] of 3 classes"),
+        (["results", 0, "iter"], None, "results[0].iter is None"),
+        (["curves", "val", "hours"], [0.1], "curves.val.hours has 1 entries instead of 2"),
+        (["curves", "classes", "purity"], [[0.1, 0.2]] * 2, "curves.classes.purity is not of 3 classes"),
+        (["protocol", "mu"], 3, "protocol_hash is not that of the protocol"),
+        (["protocol_hash"], None, "protocol_hash is not that of the protocol"),
+        (["data", "test"], [], "data.test is [] instead of an object"),
+        (["schema"], "1", "it has no schema"),
+    ])  # fmt: skip
+    def test_a_damaged_record(self, path, value, sentence, file):
+        change(file, *path, value=value)
+        with pytest.raises(UserError) as caught:
+            record.read(file)
+        assert sentence in str(caught.value)
+        assert str(file) in str(caught.value)
+        assert "damaged" in str(caught.value)
+
+    @pytest.mark.parametrize("schema", [0, 2])
+    def test_another_schema(self, schema, file):
+        change(file, "schema", value=schema)
+        with pytest.raises(UserError, match=f"has schema {schema}(.|\n)*expected: schema 1"):
+            record.read(file)
+
+    @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b'"record"'])
+    def test_no_json(self, content, file):
+        file.write_bytes(content)
+        with pytest.raises(UserError, match="damaged"):
+            record.read(file)
+
+    def test_not_there(self, tmp_path):
+        with pytest.raises(UserError, match="cannot be read"):
+            record.read(tmp_path / "record.json")
+
+    def test_every_cut_of_the_file_is_refused(self, file):
+        whole = file.read_bytes().rstrip()
+        for size in range(0, len(whole), 97):
+            file.write_bytes(whole[:size])
+            with pytest.raises(UserError):
+                record.read(file)
+
+
+class TestReadAll:
+    def test_damaged_ones_are_named_and_the_others_read(self, tmp_path, make_record):
+        for seed in range(3):
+            (tmp_path / f"seed{seed}").mkdir()
+            record.write(make_record(seed=seed), tmp_path / f"seed{seed}" / "record.json")
+        (tmp_path / "seed1" / "record.json").write_text("{")
+        (tmp_path / "seed0" / "other.json").write_text("{}")
+        records, skipped = record.read_all([tmp_path])
+        assert [r.seed for r in records] == [0, 2]
+        [(path, reason)] = skipped
+        assert path == tmp_path / "seed1" / "record.json"
+        assert "JSON" in reason
+
+    def test_a_folder_of_collected_records(self, tmp_path, make_record):
+        for seed in (1, 0):
+            record.write(make_record(seed=seed), tmp_path / f"fixmatch-{seed}.json")
+        assert [r.seed for r in record.read_all([tmp_path])[0]] == [0, 1]
+        twice = [tmp_path / "fixmatch-1.json", tmp_path]
+        assert [r.seed for r in record.read_all(twice)[0]] == [1, 0]
+
+    def test_a_place_that_is_not_there(self, tmp_path):
+        with pytest.raises(UserError, match="no records"):
+            record.read_all([tmp_path / "nowhere"])
+
+
+def test_a_full_disk_leaves_the_old_record(file, make_record, monkeypatch):
+    before = file.read_bytes()
+
+    def replace(source, target):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "replace", replace)
+    with pytest.raises(UserError, match="No space left"):
+        record.write(make_record(seed=9), file)
+    assert file.read_bytes() == before
+    assert os.listdir(file.parent) == [file.name]
+
+
+def test_reading_needs_nothing_heavy():
+    code = (
+        "import sys, ferbench.benchmark.record\n"
+        "print([m for m in ('torch', 'mmengine', 'cv2', 'numpy') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
