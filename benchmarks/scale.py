@@ -43,9 +43,9 @@ from ferbench.data.datasets.recordio import RecordIO
 from ferbench.data.paths import PathArray
 from ferbench.data.records import MAGIC
 from ferbench.data.samplers import EndlessSampler
+from ferbench.testing import make_evidence
 from ferbench.thresholds import (
     DynamicThreshold,
-    Evidence,
     FixedThreshold,
     FlexThreshold,
     RunContext,
@@ -87,7 +87,7 @@ def update_cost(rule: ThresholdRule, size: int, rounds: int) -> float:
         labeled = torch.randn(64, CLASSES, generator=generator).softmax(1)
         labels = torch.randint(0, CLASSES, (64,), generator=generator)
         index = torch.randint(0, size, (BATCH,), generator=generator)
-        evidence = Evidence(logits.softmax(1), index, labeled, labels, step)
+        evidence = make_evidence(logits.softmax(1), index, labeled, labels, step)
         start = time.process_time()
         rule(evidence)
         times.append(time.process_time() - start)
@@ -165,7 +165,9 @@ def write_records(folder: Path, count: int) -> Path:
         for key in np.unique([0, *np.linspace(1, count, 16).astype(np.int64), count]).tolist():
             labels = np.array([count + 1, count + 1] if key == 0 else [], "<f4").tobytes()
             header = np.array([len(labels) // 4, 0], "<u4").tobytes() + np.array([key, 0], "<u8").tobytes()
-            payload = (header + labels + b"image" * (key > 0)).ljust(RECORD - 8, b"\0")
+            payload = header + labels  # of the header record: no image
+            if key:
+                payload = (payload + b"image").ljust(RECORD - 8, b"\0")
             file.seek(key * RECORD)
             file.write(MAGIC + len(payload).to_bytes(4, "little") + payload)
     return rec

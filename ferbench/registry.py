@@ -57,6 +57,7 @@ TRANSFORMS = _child("transform", mm.TRANSFORMS, "data.augment")
 SPLITS = _child("split", None, "data.splits")
 MODELS = _child("model", mm.MODELS, "models")
 ALGORITHMS = _child("algorithm", None, "algorithms")
+ALIGNMENTS = _child("alignment", None, "alignments")
 THRESHOLDS = _child("threshold", None, "thresholds")
 TARGETS = _child("target", None, "targets")
 LOSSES = _child("loss", None, "losses")
@@ -71,6 +72,6 @@ VISBACKENDS = _child("vis_backend", mm.VISBACKENDS)
 LOG_PROCESSORS = _child("log_processor", mm.LOG_PROCESSORS)
 
 ALL: tuple[Registry, ...] = (
-    DATASETS, TRANSFORMS, SPLITS, MODELS, ALGORITHMS, THRESHOLDS, TARGETS, LOSSES,
+    DATASETS, TRANSFORMS, SPLITS, MODELS, ALGORITHMS, ALIGNMENTS, THRESHOLDS, TARGETS, LOSSES,
     HOOKS, LOOPS, METRICS, OPTIM_WRAPPERS, OPTIMIZERS, PARAM_SCHEDULERS, VISUALIZERS, VISBACKENDS, LOG_PROCESSORS,
 )  # fmt: skip

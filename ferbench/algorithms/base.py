@@ -7,10 +7,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from torch import Tensor, nn
+from torch import Tensor
 
+from ferbench.lifecycle import Part
 from ferbench.models.classifier import Output
-from ferbench.thresholds.base import LabeledPass, RunContext
 
 
 @dataclass(frozen=True)
@@ -45,10 +45,19 @@ class Batch:
 
 
 class Network(Protocol):
-    """How an algorithm runs the classifier: several named view batches at once (`ferbench.models.ssl`)."""
+    """How an algorithm runs the classifier: several named view batches at once (`ferbench.models.passes`)."""
 
-    def __call__(self, views: Mapping[str, Tensor], needs_gradient: Collection[str]) -> dict[str, Output]:
-        """Output of every view; views not in ``needs_gradient`` come without a graph."""
+    def __call__(
+        self, views: Mapping[str, Tensor], needs_gradient: Collection[str], update_statistics: bool = True
+    ) -> dict[str, Output]:
+        """Output of every view; views not in ``needs_gradient`` come without a graph.
+
+        ``update_statistics=False`` keeps the pass out of batch-norm's running statistics.
+        """
+        ...
+
+    def teacher(self, views: Mapping[str, Tensor]) -> dict[str, Output]:
+        """Output of every view from the EMA weights, in evaluation mode, without a graph."""
         ...
 
 
@@ -78,30 +87,27 @@ class StepResult:
     pseudo_labels: PseudoLabels | None = None
 
 
-class Algorithm(nn.Module, ABC):
-    """Base of all algorithms. It owns rules and losses (modules), never the classifier or the data.
+class Algorithm(Part, ABC):
+    """Base of all algorithms. It owns rules and losses (parts), never the classifier or the data.
 
     Attributes:
-        views: the views it needs.
         all_labels: whether it trains on the labels of the whole training part (the oracle) instead of the budget.
+        generation: iterations after which the classifier starts anew from its initial weights, over and over (set in
+            `bind`), or None. What was learnt survives in the parts' buffers.
     """
 
-    views: Views = Views()
     all_labels: bool = False
-
-    def bind(self, context: RunContext) -> None:
-        """Allocate state that depends on the run. Called once, before any checkpoint is loaded."""
+    generation: int | None = None
 
     @property
-    def labeled_pass(self) -> LabeledPass | None:
-        """The pass over the labeled set that one of its rules asks for, or None (valid after `bind`)."""
+    def views(self) -> Views:
+        """The views it needs."""
+        return Views()
+
+    @property
+    def prediction_head(self) -> str | None:
+        """The head (see `Part.heads`) whose output is the prediction at evaluation; None: the classifier's own."""
         return None
-
-    def see_labeled(self, probs: Tensor, labels: Tensor) -> None:
-        """See `ThresholdRule.see_labeled`."""
-
-    def finish_labeled_pass(self) -> None:
-        """See `ThresholdRule.finish_labeled_pass`."""
 
     @abstractmethod
     def step(self, network: Network, batch: Batch) -> StepResult:

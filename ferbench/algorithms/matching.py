@@ -1,22 +1,28 @@
-"""The shared weak -> strong step: algorithm = views + threshold rule + target rule + consistency loss (+ extra terms)."""
+"""The shared weak -> strong step: algorithm = views + alignment + threshold + target + consistency loss (+ extra terms)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import cast
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, cast
 
 import torch
+from mmengine.registry import Registry
 from torch import Tensor, nn
 
 from ferbench.algorithms.base import Algorithm, Batch, Network, PseudoLabels, StepResult, Views
+from ferbench.alignments.base import AlignRule
 from ferbench.distributed import gather_rows, local_rows
+from ferbench.errors import UserError
 from ferbench.functional.losses import rampup
+from ferbench.lifecycle import RunContext
 from ferbench.losses.base import ExtraTerm
 from ferbench.models.classifier import Output
 from ferbench.parts import build
-from ferbench.registry import ALGORITHMS, LOSSES, TARGETS, THRESHOLDS
-from ferbench.thresholds.base import Evidence, LabeledPass, RunContext
+from ferbench.registry import ALGORITHMS, ALIGNMENTS, LOSSES, TARGETS, THRESHOLDS
+from ferbench.thresholds.base import Evidence
+
+AT = "model.algorithm"
 
 
 @dataclass(frozen=True)
@@ -24,119 +30,164 @@ class MatchingStep:
     """What extra terms may use; one process' share, rows in batch order.
 
     Attributes:
-        outputs: ``labeled`` and every unlabeled view -> logits and features.
+        outputs: ``labeled``, ``labeled_<view>``, every unlabeled and every derived view -> logits, features, heads.
         batch: the step's batch.
-        probs: [b, C] weak-view probabilities (mean over the weak views), no gradient.
-        target: pseudo-labels.
+        evidence: what the rules saw, of the global batch.
+        probs: [b, C] aligned weak-view probabilities (mean over the weak views), no gradient.
+        target: [b] or [b, C] pseudo-labels.
         weight: [b] from the threshold rule, no gradient.
+        network: for further passes.
     """
 
     outputs: dict[str, Output]
     batch: Batch
+    evidence: Evidence
     probs: Tensor
     target: Tensor
     weight: Tensor
+    network: Network
 
 
 @ALGORITHMS.register_module()
 class Matching(Algorithm):
     """``L = lambda_x * L_x + lambda_u * ramp * consistency(prediction view, target, weight) + sum(weight_k * term_k)``.
 
+    Every part is a config, or a part that is already built (for algorithms whose parts share state).
+
     Args:
-        threshold: config of the rule that weights the pseudo-labels.
-        target: config of the rule that makes the pseudo-labels.
-        consistency: config of the loss between pseudo-label and prediction.
-        supervised_loss: config of the loss on labeled items.
-        terms: configs of extra terms; each names the views and the gradients it needs, and its weight.
+        threshold: the rule that weights the pseudo-labels.
+        alignment: what is done to the weak view's probabilities first: one rule, or several in their order.
+        target: the rule that makes the pseudo-labels.
+        consistency: the loss between pseudo-label and prediction.
+        supervised_loss: the loss on labeled items.
+        terms: extra terms; each names the views, heads and gradients it needs, and its weight.
         weak_views: views whose mean probability is the evidence (Ada-CM and DTM average two).
         prediction_view: the view that learns the pseudo-label; a weak view for Pseudo-Label.
+        judge: whose weak-view predictions are the evidence: ``student``, or the ``ema`` model (Mean Teacher).
+        embedding: head whose output on the weak views the rules see too, or None.
         lambda_x, lambda_u: loss weights.
         ramp: fraction of the run over which lambda_u grows linearly from 0; 0: constant.
     """
 
     def __init__(
         self,
-        threshold: dict,
-        target: dict | None = None,
-        consistency: dict | None = None,
-        supervised_loss: dict | None = None,
-        terms: Sequence[dict] = (),
+        threshold: Any,
+        alignment: Any = None,
+        target: Any = None,
+        consistency: Any = None,
+        supervised_loss: Any = None,
+        terms: Sequence[Any] = (),
         weak_views: Sequence[str] = ("weak",),
         prediction_view: str = "strong",
+        judge: str = "student",
+        embedding: str | None = None,
         lambda_x: float = 1.0,
         lambda_u: float = 1.0,
         ramp: float = 0.0,
     ):
         super().__init__()
-        at = "model.algorithm"
-        self.threshold = build(THRESHOLDS, threshold, f"{at}.threshold")
-        self.target = build(TARGETS, target or dict(type="HardTarget"), f"{at}.target")
-        self.consistency = build(
-            LOSSES, consistency or dict(type="ConsistencyCrossEntropy"), f"{at}.consistency"
+        if judge not in ("student", "ema"):
+            raise UserError(f"{AT}.judge is {judge!r}", expected="student or ema")
+        aligns = [alignment] if isinstance(alignment, (Mapping, nn.Module)) else list(alignment or ())
+        self.alignments = nn.ModuleList(
+            _part(ALIGNMENTS, a, f"{AT}.alignment[{i}]") for i, a in enumerate(aligns)
         )
-        self.supervised_loss = build(
-            LOSSES, supervised_loss or dict(type="SupervisedCrossEntropy"), f"{at}.supervised_loss"
+        self.threshold = _part(THRESHOLDS, threshold, f"{AT}.threshold")
+        self.target = _part(TARGETS, target or dict(type="HardTarget"), f"{AT}.target")
+        self.consistency = _part(
+            LOSSES, consistency or dict(type="ConsistencyCrossEntropy"), f"{AT}.consistency"
         )
-        extra: list[ExtraTerm] = [build(LOSSES, term, f"{at}.terms[{i}]") for i, term in enumerate(terms)]
-        self.terms = nn.ModuleList(extra)
+        self.supervised_loss = _part(
+            LOSSES, supervised_loss or dict(type="SupervisedCrossEntropy"), f"{AT}.supervised_loss"
+        )
+        self.terms = nn.ModuleList(_part(LOSSES, t, f"{AT}.terms[{i}]") for i, t in enumerate(terms))
         self.weak_views, self.prediction_view = tuple(weak_views), prediction_view
+        self.judge, self.embedding = judge, embedding
         self.lambda_x, self.lambda_u, self.ramp = lambda_x, lambda_u, ramp
-        wanted = [*self.weak_views, prediction_view, *(view for term in extra for view in term.views)]
-        self.views = Views(labeled=("weak",), unlabeled=tuple(dict.fromkeys(wanted)))
-        self.needs_gradient = {
-            "labeled",
-            prediction_view,
-            *(v for term in extra for v in term.needs_gradient),
-        }
-
-    def bind(self, context: RunContext) -> None:
-        """See `Algorithm.bind`."""
-        self.max_iters = context.max_iters
-        self.threshold.bind(context)
 
     @property
-    def labeled_pass(self) -> LabeledPass | None:
-        """See `Algorithm.labeled_pass`."""
-        return self.threshold.labeled_pass
+    def views(self) -> Views:
+        """See `Algorithm.views`."""
+        terms = list(self._terms())
+        labeled = ["weak", *(view for term in terms for view in term.labeled_views)]
+        unlabeled = [*self.weak_views, self.prediction_view, *(view for term in terms for view in term.views)]
+        return Views(tuple(dict.fromkeys(labeled)), tuple(dict.fromkeys(unlabeled)))
 
-    def see_labeled(self, probs: Tensor, labels: Tensor) -> None:
-        """See `Algorithm.see_labeled`."""
-        self.threshold.see_labeled(probs, labels)
-
-    def finish_labeled_pass(self) -> None:
-        """See `Algorithm.finish_labeled_pass`."""
-        self.threshold.finish_labeled_pass()
+    def bind(self, context: RunContext) -> None:
+        """See `Part.bind`."""
+        self.max_iters = context.max_iters
 
     def step(self, network: Network, batch: Batch) -> StepResult:
         """See `Algorithm.step`."""
-        outputs = network({"labeled": batch.labeled["weak"], **batch.unlabeled}, self.needs_gradient)
-        step = self._judge(outputs, batch)
+        outputs, judged = self._run(network, batch)
+        evidence = self._evidence(judged, batch)
+        weight, target = local_rows(self.threshold(evidence)), local_rows(self.target(evidence))
+        step = MatchingStep(outputs, batch, evidence, local_rows(evidence.probs), target, weight, network)
 
-        supervised = self.supervised_loss(outputs["labeled"].logits, batch.target)
-        consistency = self.consistency(outputs[self.prediction_view].logits, step.target, step.weight)
+        supervised = self.supervised_loss(outputs["labeled"].logits, batch.target, batch.iteration)
+        consistency = self.consistency(self._prediction(outputs), target, weight)
         scale = self.lambda_u * rampup(batch.iteration, self.max_iters, self.ramp)
         loss = self.lambda_x * supervised + scale * consistency
         parts = {"supervised": supervised.detach(), "unsupervised": consistency.detach()}
-        for term in cast(Iterable[ExtraTerm], self.terms):
+        for term in self._terms():
             value = term(step)
             loss = loss + term.weight * value
             parts[term.name] = value.detach()
 
-        confidence, label = step.probs.max(dim=1)
-        pseudo_labels = PseudoLabels(confidence, label, step.weight, self.threshold.thresholds())
+        label = target.argmax(dim=1) if target.is_floating_point() else target
+        confidence = step.probs.max(dim=1).values
+        pseudo_labels = PseudoLabels(confidence, label, weight, self.threshold.thresholds())
         return StepResult(loss, parts, pseudo_labels)
 
+    def _terms(self) -> Iterable[ExtraTerm]:
+        return cast(Iterable[ExtraTerm], self.terms)
+
+    def _run(self, network: Network, batch: Batch) -> tuple[dict[str, Output], dict[str, Output]]:
+        """Outputs of the student, and of the model that judges the weak views."""
+        labeled = {"labeled" if v == "weak" else f"labeled_{v}": x for v, x in batch.labeled.items()}
+        learning = {"labeled", self.prediction_view, *(n for t in self._terms() for n in t.needs_gradient)}
+        read = {*learning, *(view for term in self._terms() for view in term.views)}
+        unlabeled = {v: x for v, x in batch.unlabeled.items() if self.judge == "student" or v in read}
+        derived = {n: x for term in self._terms() for n, x in term.derived_views(batch).items()}
+        outputs = network({**labeled, **unlabeled, **derived}, learning)
+        if self.judge == "student":
+            return outputs, outputs
+        weak = {view: batch.unlabeled[view] for view in self.weak_views}
+        return outputs, network.teacher({"labeled": batch.labeled["weak"], **weak})
+
     @torch.no_grad()
-    def _judge(self, outputs: dict[str, Output], batch: Batch) -> MatchingStep:
-        """Pseudo-label and weight of every unlabeled item, from the evidence of the global batch."""
+    def _evidence(self, judged: dict[str, Output], batch: Batch) -> Evidence:
+        """What the rules may look at, of the global batch; probabilities aligned."""
         assert batch.index is not None
-        probs = torch.stack([outputs[v].logits.float().softmax(dim=1) for v in self.weak_views]).mean(dim=0)
+        weak = [judged[view] for view in self.weak_views]
+        probs = gather_rows(torch.stack([o.logits.float().softmax(dim=1) for o in weak]).mean(dim=0))
         evidence = Evidence(
-            probs=gather_rows(probs),
+            probs=probs,
+            raw_probs=probs,
             index=gather_rows(batch.index),
-            labeled_probs=gather_rows(outputs["labeled"].logits.float().softmax(dim=1)),
+            labeled_probs=gather_rows(judged["labeled"].logits.float().softmax(dim=1)),
             labels=gather_rows(batch.labels),
+            labeled_index=gather_rows(batch.labeled_index),
             iteration=batch.iteration,
         )
-        weight = local_rows(self.threshold(evidence))
-        return MatchingStep(outputs, batch, probs, self.target(probs), weight)
+        if self.embedding is not None:
+            evidence = replace(
+                evidence,
+                embedding=gather_rows(weak[0].heads[self.embedding].float()),
+                labeled_embedding=gather_rows(judged["labeled"].heads[self.embedding].float()),
+            )
+        for rule in self.alignments:
+            evidence = replace(evidence, probs=rule(evidence))
+        return evidence
+
+    def _prediction(self, outputs: dict[str, Output]) -> Tensor:
+        """Logits that learn the pseudo-label, with the alignments' margins."""
+        logits = outputs[self.prediction_view].logits
+        for rule in cast(Iterable[AlignRule], self.alignments):
+            margin = rule.margin()
+            logits = logits if margin is None else logits + margin
+        return logits
+
+
+def _part(registry: Registry, part: Any, where: str) -> Any:
+    return part if isinstance(part, nn.Module) else build(registry, part, where)

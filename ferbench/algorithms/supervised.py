@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ferbench.algorithms.base import Algorithm, Batch, Network, StepResult, Views
+from ferbench.algorithms.base import Algorithm, Batch, Network, StepResult
 from ferbench.parts import build
 from ferbench.registry import ALGORITHMS, LOSSES
 
@@ -15,8 +15,6 @@ class Supervised(Algorithm):
         supervised_loss: config of the loss on labeled items.
     """
 
-    views = Views(labeled=("weak",))
-
     def __init__(self, supervised_loss: dict | None = None):
         super().__init__()
         self.supervised_loss = build(
@@ -26,7 +24,7 @@ class Supervised(Algorithm):
     def step(self, network: Network, batch: Batch) -> StepResult:
         """See `Algorithm.step`."""
         output = network({"labeled": batch.labeled["weak"]}, needs_gradient=("labeled",))["labeled"]
-        loss = self.supervised_loss(output.logits, batch.target)
+        loss = self.supervised_loss(output.logits, batch.target, batch.iteration)
         return StepResult(loss, {"supervised": loss.detach()})
 
 

@@ -11,6 +11,7 @@ import torch
 from mmengine.runner import BaseLoop
 
 from ferbench.algorithms.base import StepResult
+from ferbench.data.datasets.base import FaceDataset
 from ferbench.data.loader import (
     EvalBatches,
     TrainBatches,
@@ -27,9 +28,9 @@ from ferbench.distributed import rank, sum_over_ranks, world_size
 from ferbench.engine.seeding import seed_step
 from ferbench.engine.unreadable import UnreadableLog
 from ferbench.errors import UserError
+from ferbench.lifecycle import DatasetPass, Part, RunContext, parts_of
 from ferbench.parts import build
 from ferbench.registry import LOOPS, METRICS
-from ferbench.thresholds.base import LabeledPass, RunContext
 
 SMALL_PASS = 2048  # images below which starting workers costs more than it saves
 
@@ -103,8 +104,17 @@ class SemiTrainLoop(BaseLoop):
                 num_unlabeled=len(self.unlabeled) if self.unlabeled is not None else 0,
                 max_iters=max_iters,
                 class_counts=tuple(self.labeled.class_counts().tolist()),
+                labeled_batch=dataloader["batch_size"],
+                unlabeled_batch=dataloader["batch_size"] * self.mu if self.unlabeled is not None else 0,
+                seed=runner.seed,
             )
         )
+        self.passes = [
+            (part, stream, wish)
+            for part in parts_of(model.algorithm)
+            for stream, wish in (("labeled", part.labeled_pass), ("unlabeled", part.unlabeled_pass))
+            if wish is not None
+        ]
 
     @property
     def iter(self) -> int:
@@ -153,9 +163,12 @@ class SemiTrainLoop(BaseLoop):
         result = self._step(batch)
         runner.call_hook("after_train_iter", batch_idx=self._iter, data_batch=batch, outputs=result)
         self._iter += 1
-        wish = runner.bare_model.algorithm.labeled_pass
-        if wish is not None and self._iter % wish.interval == 0:
-            self.labeled_pass(wish)
+        for part, stream, wish in self.passes:
+            if wish.due(self._iter):
+                self.dataset_pass(part, stream, wish)
+        if self._updates() == 0 and self._iter < self.max_iters:
+            runner.bare_model.start_anew()
+            runner.optim_wrapper.forget()
         if self._iter % self.val_interval == 0 or self._iter == self.max_iters:
             runner.val_loop.run()
             runner.model.train()
@@ -219,13 +232,30 @@ class SemiTrainLoop(BaseLoop):
             self.nonfinite += ~result.loss.isfinite()
             results.append(result)
         optim.step()
-        runner.bare_model.update_ema(self._iter + 1)
+        runner.bare_model.update_ema(self._updates() + 1)
         return results
 
+    def _updates(self) -> int:
+        """Updates of the weights since they last were the initial ones."""
+        generation = self.runner.bare_model.algorithm.generation
+        return self._iter if generation is None else self._iter % generation
+
     @torch.no_grad()
-    def labeled_pass(self, wish: LabeledPass) -> None:
-        """Show the labeled training set, in evaluation mode, to the rule that asked for it."""
-        model, dataset = self.runner.bare_model, self.labeled
+    def dataset_pass(self, part: Part, stream: str, wish: DatasetPass) -> None:
+        """Show a training set, in evaluation mode, to the part that asked for it.
+
+        Args:
+            part: it is told each batch, and the end.
+            stream: ``labeled`` or ``unlabeled``.
+            wish: what it asked for.
+        """
+        model = self.runner.bare_model
+        dataset = self.labeled if stream == "labeled" else self.unlabeled
+        if dataset is None:
+            raise UserError(
+                f"{type(part).__name__} wants to see the unlabeled set, but the algorithm reads no unlabeled stream",
+                where="model.algorithm",
+            )
         model.share_buffers()
         number = self._iter // wish.interval
         total = len(dataset) if wish.max_items is None else min(len(dataset), wish.max_items)
@@ -233,29 +263,47 @@ class SemiTrainLoop(BaseLoop):
         items = torch.arange(total) * len(dataset) // total
         mine = items[rank() :: world_size()]
         workers = 0 if len(mine) < SMALL_PASS else default_workers()
-        for images, labels in self._pass_batches(mine, wish.view, number, batch_size, workers):
+        see, finish = (
+            (part.see_labeled, part.finish_labeled_pass)
+            if stream == "labeled"
+            else (part.see_unlabeled, part.finish_unlabeled_pass)
+        )
+        for images, known in self._pass_batches(
+            dataset, stream, mine, wish.view, number, batch_size, workers
+        ):
             probs = model.predict(images.to(self.device, non_blocking=True), wish.weights)
-            model.algorithm.see_labeled(probs, labels.to(self.device, non_blocking=True))
-        model.algorithm.finish_labeled_pass()
+            see(probs, known.to(self.device, non_blocking=True))
+        finish()
 
     def _pass_batches(
-        self, items: torch.Tensor, view: str, number: int, batch_size: int, workers: int
+        self,
+        dataset: FaceDataset,
+        stream: str,
+        items: torch.Tensor,
+        view: str,
+        number: int,
+        batch_size: int,
+        workers: int,
     ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Images, and labels (labeled) or places in the set (unlabeled)."""
         if not len(items):  # more processes than items
             return
         shares = [s.numpy() for s in items.split(batch_size)]
         if view == "eval":
-            batches: Any = EvalBatches(self.labeled, self.runner.bare_model.preprocess)
+            batches: Any = EvalBatches(dataset, self.runner.bare_model.preprocess)
         else:
-            seed = derive_seed(self.runner.seed, "labeled pass")
-            batches = TrainBatches(self.labeled, self.views, (view,), seed, "labels")
+            seed = derive_seed(self.runner.seed, f"{stream} pass")
+            batches = TrainBatches(dataset, self.views, (view,), seed, "labels")
             epoch = torch.full_like(items, number)
             shares = [s.numpy() for s in torch.stack([epoch, items], dim=1).split(batch_size)]
         for batch in batch_loader(batches, shares, workers):
             if "error" in batch:
                 raise batch["error"]
             images = batch["images"]
-            yield (images if view == "eval" else images[view]), batch["labels"]
+            yield (
+                images if view == "eval" else images[view],
+                batch["labels" if stream == "labeled" else "index"],
+            )
 
 
 @LOOPS.register_module()

@@ -72,6 +72,10 @@ class SSLOptimWrapper(OptimWrapper):
             self.optimizer.step(**kwargs)
         self.optimizer.zero_grad(set_to_none=True)
 
+    def forget(self) -> None:
+        """Drop what the optimizer remembers of its steps (momentum): the weights start anew."""
+        self.optimizer.state.clear()
+
     def state_dict(self) -> dict:
         """Optimizer state, and the loss scale where there is one."""
         state = super().state_dict()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from mmengine.hooks import Hook
@@ -53,7 +53,12 @@ class SSLRunner(Runner):
         if not self.distributed:
             return model
         # Rules hold the same state on every process by construction; broadcasting buffers would only cost time.
-        settings = {"broadcast_buffers": False, **(model_wrapper_cfg or {})}
+        # A head may stay out of the loss of some steps.
+        settings = {
+            "broadcast_buffers": False,
+            "find_unused_parameters": len(cast(SSLModel, model).network.heads) > 0,
+            **(model_wrapper_cfg or {}),
+        }
         return MMDistributedDataParallel(module=model, device_ids=ids, **settings)
 
     def prepare(self, checkpoint_path: Path | None = None) -> None:

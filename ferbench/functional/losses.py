@@ -23,6 +23,22 @@ def cross_entropy(logits: Tensor, target: Tensor, class_weight: Tensor | None = 
     return F.cross_entropy(logits.float(), target, weight=class_weight, reduction="none")
 
 
+def squared_error(logits: Tensor, target: Tensor) -> Tensor:
+    """Squared distance between the predicted probabilities and the target, mean over the classes.
+
+    Args:
+        logits: [B, C].
+        target: [B] class indices, or [B, C] probabilities.
+
+    Returns:
+        [B] float32.
+    """
+    probs = logits.float().softmax(dim=1)
+    if not target.is_floating_point():
+        target = F.one_hot(target, probs.shape[1])
+    return (probs - target).square().mean(dim=1)
+
+
 def weighted_mean(per_item: Tensor, weight: Tensor) -> Tensor:
     """``mean_i(weight_i * loss_i)`` over the whole batch; [B], [B] -> []."""
     return (per_item * weight).mean()

@@ -1,14 +1,17 @@
 """Supervised, consistency and extra losses as registered modules over `ferbench.functional.losses`."""
 
-from ferbench.losses.base import ExtraTerm
-from ferbench.losses.consistency import ConsistencyCrossEntropy
+from ferbench.losses.base import Consistency, ExtraTerm, SupervisedLoss
+from ferbench.losses.consistency import ConsistencyCrossEntropy, ConsistencySquaredError
 from ferbench.losses.low_confidence import LowConfidenceContrast, LowConfidenceKL
 from ferbench.losses.supervised import SupervisedCrossEntropy
 
 __all__ = [
+    "Consistency",
     "ConsistencyCrossEntropy",
+    "ConsistencySquaredError",
     "ExtraTerm",
     "LowConfidenceContrast",
     "LowConfidenceKL",
     "SupervisedCrossEntropy",
+    "SupervisedLoss",
 ]

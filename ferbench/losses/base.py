@@ -1,30 +1,56 @@
-"""What an extra term of a matching loss is."""
+"""What the losses of an algorithm are."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from torch import Tensor, nn
+from torch import Tensor
+
+from ferbench.lifecycle import Part
 
 if TYPE_CHECKING:
+    from ferbench.algorithms.base import Batch
     from ferbench.algorithms.matching import MatchingStep
 
 
-class ExtraTerm(nn.Module, ABC):
+class SupervisedLoss(Part, ABC):
+    """Loss on the labeled items."""
+
+    @abstractmethod
+    def forward(self, logits: Tensor, target: Tensor, iteration: int) -> Tensor:
+        """[B, C] logits, [B] labels or [B, C] probabilities, and the step (from 0) -> []."""
+
+
+class Consistency(Part, ABC):
+    """Loss between the pseudo-label and the prediction on another view."""
+
+    @abstractmethod
+    def forward(self, logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+        """[B, C] logits, [B] classes or [B, C] probabilities, [B] weights -> []: a mean over the whole batch."""
+
+
+class ExtraTerm(Part, ABC):
     """A summand of the loss beside the supervised and the consistency loss.
 
     Attributes:
         name: in the log.
         weight: factor in the total loss.
-        views: unlabeled views that it reads.
-        needs_gradient: those of them that must carry a gradient.
+        views: unlabeled views that it reads, of those that the data offers.
+        labeled_views: labeled views beside ``weak``; their outputs are named ``labeled_<view>``.
+        needs_gradient: names of outputs that must carry a gradient.
     """
 
     name: str
     weight: float
-    views: tuple[str, ...]
-    needs_gradient: tuple[str, ...]
+    views: tuple[str, ...] = ()
+    labeled_views: tuple[str, ...] = ()
+    needs_gradient: tuple[str, ...] = ()
+
+    def derived_views(self, batch: Batch) -> Mapping[str, Tensor]:
+        """Further images [*, 3, S, S] that it makes of the batch on the device; their outputs bear the names given here."""
+        return {}
 
     @abstractmethod
     def forward(self, step: MatchingStep) -> Tensor:

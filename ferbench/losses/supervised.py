@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ferbench.functional.losses import cross_entropy
+from ferbench.losses.base import SupervisedLoss
 from ferbench.registry import LOSSES
 
 
 @LOSSES.register_module()
-class SupervisedCrossEntropy(nn.Module):
+class SupervisedCrossEntropy(SupervisedLoss):
     """Mean cross-entropy against the label, or against a label distribution where the data has one (FER+ votes).
 
     Args:
@@ -26,6 +27,6 @@ class SupervisedCrossEntropy(nn.Module):
         weight = None if class_weight is None else torch.tensor(class_weight, dtype=torch.float32)
         self.register_buffer("class_weight", weight, persistent=False)
 
-    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """[B, C] logits and [B] labels or [B, C] probabilities -> []."""
+    def forward(self, logits: Tensor, target: Tensor, iteration: int) -> Tensor:
+        """See `SupervisedLoss.forward`."""
         return cross_entropy(logits, target, self.class_weight).mean()

@@ -7,7 +7,7 @@ A backbone is any module with an attribute ``num_features`` (D) and ``forward(im
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
@@ -22,10 +22,23 @@ class Output(NamedTuple):
     Attributes:
         logits: [B, C].
         features: [B, D], the vectors that the logits are a linear map of.
+        heads: what each further head makes of the features, [B, ...].
     """
 
     logits: Tensor
     features: Tensor
+    heads: Mapping[str, Tensor] = {}
+
+    def detach(self) -> Output:
+        """The same without a graph."""
+        heads = {name: x.detach() for name, x in self.heads.items()}
+        return Output(self.logits.detach(), self.features.detach(), heads)
+
+    def split(self, sizes: Sequence[int]) -> list[Output]:
+        """Cut into batches of the given sizes."""
+        heads = {name: x.split(list(sizes)) for name, x in self.heads.items()}
+        parts = zip(self.logits.split(list(sizes)), self.features.split(list(sizes)), strict=True)
+        return [Output(*part, {n: x[i] for n, x in heads.items()}) for i, part in enumerate(parts)]
 
 
 @MODELS.register_module()
@@ -60,6 +73,7 @@ class Classifier(nn.Module):
             )
         self.num_features = num_features
         self.head = head if isinstance(head, nn.Module) else self._build_head(dict(head), num_classes)
+        self.heads = nn.ModuleDict()
 
     def _build_head(self, config: dict[str, Any], num_classes: int | None) -> nn.Module:
         asked = config.get("num_classes", num_classes)
@@ -71,6 +85,19 @@ class Classifier(nn.Module):
             )
         return MODELS.build(config, default_args=dict(in_features=self.num_features, num_classes=asked))
 
+    def add_heads(self, heads: Mapping[str, nn.Module]) -> None:
+        """Further heads on the features, for an algorithm that needs them.
+
+        Raises:
+            UserError: a name is taken.
+        """
+        for name, head in heads.items():
+            if name in self.heads:
+                raise UserError(
+                    f"two parts of the algorithm want a head named {name!r}", where="model.algorithm"
+                )
+            self.heads[name] = head
+
     @property
     def initial_weights(self) -> dict[str, Any] | None:
         """Which file the backbone started from, for the run record; None: random weights."""
@@ -78,7 +105,7 @@ class Classifier(nn.Module):
         return None if loaded is None else loaded.as_dict()
 
     def forward(self, images: Tensor) -> Output:
-        """Logits and features of normalised images [B, 3, S, S]."""
+        """What the classifier says of normalised images [B, 3, S, S]."""
         features = self.backbone(images)
         if features.ndim != 2 or features.shape[1] != self.num_features:
             raise UserError(
@@ -86,4 +113,7 @@ class Classifier(nn.Module):
                 where="model.backbone",
                 expected=f"[B, {self.num_features}]: one pooled vector per image",
             )
-        return self.head(features)
+        output = self.head(features)
+        if not self.heads:
+            return output
+        return output._replace(heads={name: head(output.features) for name, head in self.heads.items()})

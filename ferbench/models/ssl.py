@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any
 
@@ -13,10 +13,11 @@ from ferbench.algorithms.base import Batch, StepResult
 from ferbench.data.preprocess import Preprocess
 from ferbench.distributed import world_size
 from ferbench.errors import UserError
-from ferbench.models.classifier import Classifier, Output
+from ferbench.lifecycle import RunContext, bind, parts_of
+from ferbench.models.classifier import Classifier
+from ferbench.models.passes import Passes
 from ferbench.parts import build
 from ferbench.registry import ALGORITHMS, MODELS
-from ferbench.thresholds.base import RunContext
 
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -67,7 +68,9 @@ class SSLModel(nn.Module):
         self.preprocess = Preprocess(**preprocess)
         self.network = Classifier(backbone, head or dict(type="LinearHead"), num_classes)
         self.algorithm = build(ALGORITHMS, algorithm, "model.algorithm")
-        self.ema_decay, self.forward_mode, self.batch_norm = ema_decay, forward_mode, batch_norm
+        for part in parts_of(self.algorithm):
+            self.network.add_heads(part.heads(self.network.num_features, num_classes))
+        self.ema_decay, self.batch_norm = ema_decay, batch_norm
         self.precision = precision
         if batch_norm == "synchronized" and world_size() > 1:
             if not torch.cuda.is_available():
@@ -79,6 +82,7 @@ class SSLModel(nn.Module):
         if channels_last:
             self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's stub lacks it
         self.ema_network = deepcopy(self.network).requires_grad_(False)
+        self.passes = Passes(self.network, self.ema_network, forward_mode)
         if compile:
             self.network.compile()
         self._averaging: tuple[list[Tensor], list[Tensor], list[Tensor], list[Tensor]] | None = None
@@ -86,8 +90,16 @@ class SSLModel(nn.Module):
     def bind(self, context: RunContext) -> None:
         """Let the algorithm allocate what depends on the run (call before loading a checkpoint)."""
         device = next(self.network.parameters()).device
-        self.algorithm.bind(context)
+        bind(self.algorithm, context)
         self.algorithm.to(device)
+        if self.algorithm.generation is not None:
+            self._initial = {k: v.clone() for k, v in self.network.state_dict().items()}
+
+    @torch.no_grad()
+    def start_anew(self) -> None:
+        """Give the classifier and its average the weights they had at first (for an algorithm of several generations)."""
+        self.network.load_state_dict(self._initial)
+        self.ema_network.load_state_dict(self._initial)
 
     def train(self, mode: bool = True) -> SSLModel:
         """Set training mode; the averaged classifier always stays in evaluation mode."""
@@ -114,21 +126,7 @@ class SSLModel(nn.Module):
             iteration=iteration,
         )
         with self.autocast():
-            return self.algorithm.step(self.run_views, step_batch)
-
-    def run_views(self, views: Mapping[str, Tensor], needs_gradient: Collection[str]) -> dict[str, Output]:
-        """Pass named view batches through the classifier, as `forward_mode` says (see `ferbench.algorithms.Network`)."""
-        if self.forward_mode == "joint":
-            outputs = self._pass(views)
-            return {
-                n: o if n in needs_gradient else Output(*(t.detach() for t in o)) for n, o in outputs.items()
-            }
-        without = {n: x for n, x in views.items() if n not in needs_gradient}
-        outputs = {}
-        if without:
-            with torch.no_grad():
-                outputs = self._pass(without)
-        return {**outputs, **self._pass({n: x for n, x in views.items() if n in needs_gradient})}
+            return self.algorithm.step(self.passes, step_batch)
 
     @torch.no_grad()
     def predict(self, images: Tensor, weights: str) -> Tensor:
@@ -145,7 +143,9 @@ class SSLModel(nn.Module):
         was_training = network.training
         network.eval()
         with self.autocast():
-            logits = network(self.preprocess.normalize(images)).logits
+            output = network(self.preprocess.normalize(images))
+        head = self.algorithm.prediction_head
+        logits = output.logits if head is None else output.heads[head]
         network.train(was_training)
         return logits.float().softmax(dim=1)
 
@@ -192,17 +192,6 @@ class SSLModel(nn.Module):
 
     def _normalize(self, images: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {name: self.preprocess.normalize(x) for name, x in images.items()}
-
-    def _pass(self, views: Mapping[str, Tensor]) -> dict[str, Output]:
-        """One pass over the concatenation of some views."""
-        if not views:
-            return {}
-        output = self.network(
-            torch.cat(list(views.values())) if len(views) > 1 else next(iter(views.values()))
-        )
-        sizes = [len(x) for x in views.values()]
-        parts = zip(views, output.logits.split(sizes), output.features.split(sizes), strict=True)
-        return {name: Output(logits, features) for name, logits, features in parts}
 
 
 def _tensors(module: nn.Module) -> list[Tensor]:

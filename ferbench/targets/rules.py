@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 
-from torch import Tensor, nn
+from torch import Tensor
 
+from ferbench.functional.probabilities import sharpen
 from ferbench.registry import TARGETS
+from ferbench.thresholds.base import Evidence, Rule
 
 
-class TargetRule(nn.Module, ABC):
-    """Turns the weak view's probabilities into the target of the strong view; no gradient passes."""
+class TargetRule(Rule):
+    """What the other view is asked to predict."""
 
     @abstractmethod
-    def forward(self, probs: Tensor) -> Tensor:
-        """[B, C] probabilities -> [B] classes, or [B, C] probabilities."""
+    def forward(self, evidence: Evidence) -> Tensor:
+        """[B] classes, or [B, C] probabilities."""
 
 
 @TARGETS.register_module()
 class HardTarget(TargetRule):
-    """The most probable class (FixMatch, arXiv 2001.07685, eq. 4)."""
+    """The most probable class (FixMatch, arXiv 2001.07685, eq. 4).
 
-    def forward(self, probs: Tensor) -> Tensor:
+    Args:
+        raw: of the probabilities before alignment (SoftMatch) instead of after it.
+    """
+
+    def __init__(self, raw: bool = False):
+        super().__init__()
+        self.raw = raw
+
+    def forward(self, evidence: Evidence) -> Tensor:
         """See `TargetRule.forward`."""
-        return probs.argmax(dim=1)
+        return (evidence.raw_probs if self.raw else evidence.probs).argmax(dim=1)
 
 
 @TARGETS.register_module()
@@ -38,9 +48,6 @@ class SoftTarget(TargetRule):
         super().__init__()
         self.temperature = temperature
 
-    def forward(self, probs: Tensor) -> Tensor:
+    def forward(self, evidence: Evidence) -> Tensor:
         """See `TargetRule.forward`."""
-        if self.temperature == 1.0:
-            return probs
-        # In logarithms: p^(1/T) underflows for small p and T.
-        return (probs.clamp_min(1e-30).log() / self.temperature).softmax(dim=1)
+        return sharpen(evidence.probs, self.temperature)

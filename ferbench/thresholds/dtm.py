@@ -10,8 +10,9 @@ from torch import Tensor
 from ferbench.distributed import sum_over_ranks
 from ferbench.errors import UserError, nearest
 from ferbench.functional.thresholds import class_confidence, dynamic_thresholds, pass_mask
+from ferbench.lifecycle import DatasetPass, RunContext
 from ferbench.registry import THRESHOLDS
-from ferbench.thresholds.base import Evidence, LabeledPass, RunContext, ThresholdRule
+from ferbench.thresholds.base import Evidence, ThresholdRule
 
 SOURCES = ("correct_only", "all_of_true_class", "all_of_predicted_class")
 NO_SAMPLE = ("floor", "keep", "global_mean")
@@ -82,10 +83,10 @@ class DynamicThreshold(ThresholdRule):
         self.weights, self.view, self.max_items = weights, view, max_items
 
     def bind(self, context: RunContext) -> None:
-        """See `ThresholdRule.bind`."""
+        """See `Part.bind`."""
         self.epoch_length = self.epoch_length or max(1, context.max_iters // 20)
         if self.scope == "epoch":
-            self.labeled_pass = LabeledPass(self.epoch_length, self.weights, self.view, self.max_items)
+            self.labeled_pass = DatasetPass(self.epoch_length, self.weights, self.view, self.max_items)
         classes = context.num_classes
         self.register_buffer("threshold", torch.full((classes,), float(self.init)))
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
@@ -105,13 +106,13 @@ class DynamicThreshold(ThresholdRule):
         return mask
 
     def see_labeled(self, probs: Tensor, labels: Tensor) -> None:
-        """See `ThresholdRule.see_labeled`."""
+        """See `Part.see_labeled`."""
         sums, counts = class_confidence(probs, labels, self.source)
         self.sums += sums
         self.counts += counts
 
     def finish_labeled_pass(self) -> None:
-        """See `ThresholdRule.finish_labeled_pass`."""
+        """See `Part.finish_labeled_pass`."""
         self.margin.copy_(sum_over_ranks(self.sums) / sum_over_ranks(self.counts))
         self._set(self.margin, self.updates + self.epoch_origin)
         self.updates += 1

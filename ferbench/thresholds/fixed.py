@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from ferbench.functional.thresholds import pass_mask
+from ferbench.lifecycle import RunContext
 from ferbench.registry import THRESHOLDS
-from ferbench.thresholds.base import Evidence, RunContext, ThresholdRule
+from ferbench.thresholds.base import Evidence, ThresholdRule
 
 
 @THRESHOLDS.register_module()
@@ -25,7 +26,7 @@ class FixedThreshold(ThresholdRule):
         self.threshold = threshold
 
     def bind(self, context: RunContext) -> None:
-        """See `ThresholdRule.bind`."""
+        """See `Part.bind`."""
         self.register_buffer(
             "level", torch.full((context.num_classes,), float(self.threshold)), persistent=False
         )

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from ferbench.functional.thresholds import flex_learning_status, flex_thresholds, pass_mask
+from ferbench.lifecycle import RunContext
 from ferbench.registry import THRESHOLDS
-from ferbench.thresholds.base import Evidence, RunContext, ThresholdRule
+from ferbench.thresholds.base import Evidence, ThresholdRule
 
 
 @THRESHOLDS.register_module()
@@ -38,7 +39,7 @@ class FlexThreshold(ThresholdRule):
         self.threshold, self.warmup = threshold, warmup
 
     def bind(self, context: RunContext) -> None:
-        """See `ThresholdRule.bind`."""
+        """See `Part.bind`."""
         self.register_buffer("record", torch.full((context.num_unlabeled + 1,), -1, dtype=torch.int8))
         counts = torch.zeros(context.num_classes + 1, dtype=torch.int64)
         counts[0] = context.num_unlabeled

@@ -10,8 +10,9 @@ import torch
 
 from ferbench.algorithms import Algorithm, Batch, StepResult
 from ferbench.errors import UserError
+from ferbench.lifecycle import RunContext, bind
 from ferbench.registry import ALGORITHMS
-from ferbench.thresholds import RunContext
+from ferbench.testing import RecordedNetwork
 
 CONTEXT = RunContext(4, num_labeled=8, num_unlabeled=20, max_iters=40, class_counts=(2, 2, 2, 2))
 RunStep = Callable[..., StepResult]
@@ -19,12 +20,12 @@ RunStep = Callable[..., StepResult]
 
 def build(name: str, **options) -> Algorithm:
     algorithm = ALGORITHMS.build(dict(type=name, **options))
-    algorithm.bind(CONTEXT)
+    bind(algorithm, CONTEXT)
     return algorithm
 
 
 @pytest.fixture
-def run_step(recorded) -> RunStep:
+def run_step() -> RunStep:
     """A step on random logits and features: ``run_step(algorithm, unlabeled=6, labeled=3, iteration=0, sure=1.0)``."""
 
     def run(
@@ -32,12 +33,12 @@ def run_step(recorded) -> RunStep:
     ):
         rng = np.random.default_rng(0)
 
-        def view(size: int) -> tuple[np.ndarray, np.ndarray]:
-            draw = rng.normal(size=(size, 9)).astype(np.float32)
-            return draw[:, :4] * np.float32(sure), draw[:, 4:]
-
         names = ("labeled", "weak", "strong", "weak2")
-        network = recorded({name: view(labeled if name == "labeled" else unlabeled) for name in names})
+        sizes = {name: labeled if name == "labeled" else unlabeled for name in names}
+        draws = {n: torch.from_numpy(rng.normal(size=(s, 9)).astype(np.float32)) for n, s in sizes.items()}
+        network = RecordedNetwork(
+            {n: x[:, :4] * sure for n, x in draws.items()}, {n: x[:, 4:] for n, x in draws.items()}
+        )
         labels = torch.arange(labeled) % 4
         images = {name: torch.empty(unlabeled, 0) for name in algorithm.views.unlabeled}
         batch = Batch(
@@ -89,9 +90,9 @@ def test_threshold_only_dtm_is_fixmatch_until_its_threshold_moves(run_step) -> N
     assert torch.equal(ours.pseudo_labels.weight, theirs.pseudo_labels.weight)
     assert torch.equal(ours.loss, theirs.loss)
     assert ours.parts.keys() == theirs.parts.keys() == {"supervised", "unsupervised"}
-    assert dtm.labeled_pass.interval == 2
-    dtm.see_labeled(torch.eye(4), torch.arange(4))
-    dtm.finish_labeled_pass()
+    assert dtm.threshold.labeled_pass.interval == 2
+    dtm.threshold.see_labeled(torch.eye(4), torch.arange(4))
+    dtm.threshold.finish_labeled_pass()
     assert (dtm.threshold.thresholds() > 0.7).all()
 
 

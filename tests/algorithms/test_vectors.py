@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from ferbench.algorithms import Algorithm, Batch
+from ferbench.lifecycle import RunContext, bind, parts_of
 from ferbench.registry import ALGORITHMS
-from ferbench.thresholds import RunContext
+from ferbench.testing import RecordedNetwork
 
 STEPS, CLASSES, UNLABELED = 60, 8, 512
 GRADIENT_STEPS = [0, 20, 40, 59]
@@ -25,8 +26,16 @@ RUNS = {
 
 def bound(config: dict, context: RunContext) -> Algorithm:
     algorithm = ALGORITHMS.build(dict(config))
-    algorithm.bind(context)
+    bind(algorithm, context)
     return algorithm
+
+
+def recorded(logits: dict, features: dict | None = None) -> RecordedNetwork:
+    """A network that answers with these arrays."""
+    tensors = (
+        {view: torch.from_numpy(x) for view, x in (given or {}).items()} for given in (logits, features)
+    )
+    return RecordedNetwork(*tensors)
 
 
 def usb_context() -> RunContext:
@@ -49,10 +58,10 @@ def batch_of(algorithm: Algorithm, step: int, labels: np.ndarray, index: np.ndar
 
 
 @pytest.mark.parametrize("run", RUNS)
-def test_usb_run(run, vectors, recorded) -> None:
+def test_usb_run(run, vectors) -> None:
     given, expected = vectors("inputs"), vectors(run)
     algorithm = bound(RUNS[run], usb_context())
-    assert algorithm.labeled_pass is None
+    assert all(part.labeled_pass is None for part in parts_of(algorithm))
     # Targets and records are state of the parts, not of the result: read them where they are made.
     targets: list[torch.Tensor] = []
     algorithm.target.register_forward_hook(lambda _module, _args, target: targets.append(target))
@@ -63,7 +72,7 @@ def test_usb_run(run, vectors, recorded) -> None:
             "weak": given["logits_ulb_w"],
             "strong": given["logits_ulb_s"],
         }
-        network = recorded({name: (logits[step].copy(), None) for name, logits in views.items()})
+        network = recorded({name: logits[step] for name, logits in views.items()})
         result = algorithm.step(
             network, batch_of(algorithm, step, given["y_lb"][step], given["idx_ulb"][step])
         )
@@ -103,7 +112,7 @@ def test_usb_run(run, vectors, recorded) -> None:
                 assert not network.gradient("weak").any()
 
 
-def test_soft_target_is_sharpened_where_the_reference_forgets_to(vectors, recorded) -> None:
+def test_soft_target_is_sharpened_where_the_reference_forgets_to(vectors) -> None:
     """Targets softmax(weak logits / 0.5), mask from unsharpened probabilities: NumPy in float64."""
     given = vectors("inputs")
     algorithm = bound(dict(type="FixMatch", threshold=0.8, temperature=0.5), usb_context())
@@ -114,13 +123,7 @@ def test_soft_target_is_sharpened_where_the_reference_forgets_to(vectors, record
 
     for step in range(20, STEPS, 7):  # nothing passes 0.8 in the first steps
         weak, strong = given["logits_ulb_w"][step], given["logits_ulb_s"][step]
-        network = recorded(
-            {
-                "labeled": (given["logits_lb"][step].copy(), None),
-                "weak": (weak.copy(), None),
-                "strong": (strong.copy(), None),
-            }
-        )
+        network = recorded({"labeled": given["logits_lb"][step], "weak": weak, "strong": strong})
         result = algorithm.step(
             network, batch_of(algorithm, step, given["y_lb"][step], given["idx_ulb"][step])
         )
@@ -137,7 +140,7 @@ def test_soft_target_is_sharpened_where_the_reference_forgets_to(vectors, record
 @pytest.mark.parametrize(
     ("run", "weak_views"), [("adacm_7class", ("weak", "weak2")), ("ssmfar_8class", ("weak",))]
 )
-def test_dynamic_threshold_run(run, weak_views, vectors, recorded) -> None:
+def test_dynamic_threshold_run(run, weak_views, vectors) -> None:
     """Ten epochs: the threshold of each, all masks and labels, the three losses and the gradients."""
     given = vectors(run)
     epochs, steps, size, classes = given["in_u1"].shape
@@ -150,7 +153,7 @@ def test_dynamic_threshold_run(run, weak_views, vectors, recorded) -> None:
         dict(type="DTM", weak_views=weak_views, rule=dict(epoch_length=steps)),
         context,
     )
-    wanted = algorithm.labeled_pass
+    wanted = algorithm.threshold.labeled_pass
     assert (wanted.interval, wanted.weights, wanted.view, wanted.max_items) == (steps, "ema", "weak", None)
 
     for epoch in range(epochs):
@@ -162,11 +165,12 @@ def test_dynamic_threshold_run(run, weak_views, vectors, recorded) -> None:
             second = given["in_u2"][at] if "in_u2" in given else np.full_like(given["in_u1"][at], np.nan)
             network = recorded(
                 {
-                    "labeled": (given["in_x"][at].copy(), None),
-                    "weak": (given["in_u1"][at].copy(), given["in_f1"][at].copy()),
-                    "weak2": (second.copy(), given["in_f2"][at].copy()),
-                    "strong": (given["in_us"][at].copy(), None),
-                }
+                    "labeled": given["in_x"][at],
+                    "weak": given["in_u1"][at],
+                    "weak2": second,
+                    "strong": given["in_us"][at],
+                },
+                {"weak": given["in_f1"][at], "weak2": given["in_f2"][at]},
             )
             result = algorithm.step(
                 network, batch_of(algorithm, epoch * steps + step, given["in_yx"][at], np.arange(size))
@@ -186,9 +190,9 @@ def test_dynamic_threshold_run(run, weak_views, vectors, recorded) -> None:
 
         probs = torch.from_numpy(given["in_train_logits"][epoch]).softmax(dim=1)
         for rows in torch.arange(len(labels)).split(97):  # the pass comes in batches, the last one smaller
-            algorithm.see_labeled(probs[rows], labels[rows])
+            algorithm.threshold.see_labeled(probs[rows], labels[rows])
         np.testing.assert_array_equal(algorithm.threshold.counts.numpy(), given["derived_num_correct"][epoch])
-        algorithm.finish_labeled_pass()
+        algorithm.threshold.finish_labeled_pass()
         np.testing.assert_allclose(
             algorithm.threshold.thresholds().numpy(), given["threshold_after_epoch"][epoch], atol=1e-6
         )

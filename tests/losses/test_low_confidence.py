@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from ferbench import testing
 from ferbench.algorithms import MatchingStep
-from ferbench.algorithms.base import Batch
 from ferbench.models.classifier import Output
 from ferbench.registry import LOSSES
 
@@ -19,11 +19,7 @@ def make_step() -> Callable[..., MatchingStep]:
     """A step of the given views ``name -> (logits, features)`` and weights."""
 
     def make(weight: list[float], **views: tuple[torch.Tensor, torch.Tensor]) -> MatchingStep:
-        outputs = {name: Output(*pair) for name, pair in views.items()}
-        labels = torch.zeros(1, dtype=torch.int64)
-        batch = Batch({}, labels, labels, {}, torch.arange(len(weight)), torch.arange(1), 0)
-        probs = outputs["weak"].logits.detach().softmax(dim=1)
-        return MatchingStep(outputs, batch, probs, probs.argmax(dim=1), torch.tensor(weight))
+        return testing.make_step({name: Output(*pair) for name, pair in views.items()}, weight)
 
     return make
 

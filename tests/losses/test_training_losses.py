@@ -25,11 +25,13 @@ def test_supervised(batch) -> None:
     logits, labels, votes = batch
     loss = LOSSES.build(dict(type="SupervisedCrossEntropy"))
     expected = -log_softmax(logits)[np.arange(6), labels].mean()
-    assert loss(torch.from_numpy(logits), torch.from_numpy(labels)).item() == pytest.approx(
+    assert loss(torch.from_numpy(logits), torch.from_numpy(labels), 0).item() == pytest.approx(
         expected, abs=1e-6
     )
     expected = -(votes * log_softmax(logits)).sum(1).mean()
-    assert loss(torch.from_numpy(logits), torch.from_numpy(votes)).item() == pytest.approx(expected, abs=1e-6)
+    assert loss(torch.from_numpy(logits), torch.from_numpy(votes), 0).item() == pytest.approx(
+        expected, abs=1e-6
+    )
 
 
 def test_class_weights_divide_by_the_batch_size(batch) -> None:
@@ -38,7 +40,7 @@ def test_class_weights_divide_by_the_batch_size(batch) -> None:
     loss = LOSSES.build(dict(type="SupervisedCrossEntropy", class_weight=[1, 2, 5]))
     factor = np.array([1, 2, 5])[labels]
     expected = -(factor * log_softmax(logits)[np.arange(6), labels]).sum() / 6
-    assert loss(torch.from_numpy(logits), torch.from_numpy(labels)).item() == pytest.approx(
+    assert loss(torch.from_numpy(logits), torch.from_numpy(labels), 0).item() == pytest.approx(
         expected, abs=1e-5
     )
     assert loss.state_dict() == {}

@@ -69,7 +69,7 @@ def test_unpooled_features_are_named() -> None:
 def test_normalized_head_returns_unit_features_that_made_the_logits() -> None:
     head = LinearHead(6, 4, normalize=True).eval()
     features = torch.randn(5, 6)
-    logits, normalized = head(features)
+    logits, normalized, _ = head(features)
     torch.testing.assert_close(normalized, features / features.norm(dim=1, keepdim=True))
     torch.testing.assert_close(logits, normalized @ head.fc.weight.t() + head.fc.bias)
 

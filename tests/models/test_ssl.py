@@ -64,12 +64,12 @@ def test_split_and_joint_agree_without_batch_norm() -> None:
     split, joint = (make_model(nn.GroupNorm(2, DIM), forward_mode=mode) for mode in ("split", "joint"))
     views = float_views(split)
     for needed in ({"labeled", "strong"}, set(views), {"strong"}):
-        outputs = [model.run_views(views, needed) for model in (split, joint)]
+        outputs = [model.passes(views, needed) for model in (split, joint)]
         assert outputs[0].keys() == outputs[1].keys() == views.keys()
         for name, x in views.items():
             assert outputs[0][name].logits.shape == (len(x), CLASSES)
             assert outputs[0][name].features.shape == (len(x), DIM)
-            for ours, theirs in zip(outputs[0][name], outputs[1][name], strict=True):
+            for ours, theirs in zip(outputs[0][name][:2], outputs[1][name][:2], strict=True):
                 torch.testing.assert_close(ours, theirs)
                 assert ours.requires_grad == theirs.requires_grad == (name in needed)
                 assert (ours.grad_fn is not None) == (name in needed)
@@ -92,7 +92,7 @@ def test_split_and_joint_train_alike_without_batch_norm() -> None:
 def test_batch_norm_sees_each_pass_apart(mode, passes) -> None:
     model = make_model(nn.BatchNorm2d(DIM), forward_mode=mode).train()
     views = float_views(model)
-    outputs = model.run_views(views, {"labeled", "strong"})
+    outputs = model.passes(views, {"labeled", "strong"})
     norm = model.network.backbone.norm
     assert norm.num_batches_tracked == passes
 
@@ -110,9 +110,9 @@ def test_batch_norm_sees_each_pass_apart(mode, passes) -> None:
 def test_a_single_view_and_no_view() -> None:
     model = make_model()
     views = float_views(model)
-    only = model.run_views({"labeled": views["labeled"]}, ("labeled",))
+    only = model.passes({"labeled": views["labeled"]}, ("labeled",))
     torch.testing.assert_close(only["labeled"].logits, model.network(views["labeled"]).logits)
-    assert not model.run_views({"weak": views["weak"]}, ())["weak"].logits.requires_grad
+    assert not model.passes({"weak": views["weak"]}, ())["weak"].logits.requires_grad
 
 
 def test_step_of_fixmatch_by_hand() -> None:

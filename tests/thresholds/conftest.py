@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ferbench.registry import THRESHOLDS
+from ferbench.testing import make_evidence
 from ferbench.thresholds import Evidence, RunContext, ThresholdRule
 
 MakeRule = Callable[..., ThresholdRule]
@@ -37,22 +38,7 @@ def make_rule() -> MakeRule:
 @pytest.fixture(scope="session")
 def evidence() -> MakeEvidence:
     """One step; what is not given is uninteresting: items 0, 1, ... and one labeled item."""
-
-    def make(
-        probs: Any, index: Any = None, labeled: Any = None, labels: Any = (0,), iteration: int = 0
-    ) -> Evidence:
-        probs = torch.as_tensor(probs)
-        if labeled is None:
-            labeled = torch.full((len(labels), probs.shape[1]), 1 / probs.shape[1])
-        return Evidence(
-            probs=probs,
-            index=torch.arange(len(probs)) if index is None else torch.as_tensor(index),
-            labeled_probs=torch.as_tensor(labeled),
-            labels=torch.as_tensor(labels),
-            iteration=iteration,
-        )
-
-    return make
+    return make_evidence
 
 
 @pytest.fixture(scope="session")

@@ -44,7 +44,7 @@ def test_steps_do_not_move_an_epoch_wise_threshold(make_rule, evidence) -> None:
     rule = make_rule("DynamicThreshold")
     before = {name: state.clone() for name, state in rule.state_dict().items()}
     for step in range(30):
-        rule(evidence([[1.0, 0, 0]], labeled=[[1.0, 0, 0]], labels=[0], iteration=step))
+        rule(evidence([[1.0, 0, 0]], labeled_probs=[[1.0, 0, 0]], labels=[0], iteration=step))
     for name, state in rule.state_dict().items():
         torch.testing.assert_close(state, before[name], rtol=0, atol=0, equal_nan=True)
 
@@ -150,7 +150,7 @@ def test_per_iteration_running_mean(make_rule, evidence) -> None:
     unlabeled = [[0.65, 0.35]]
 
     def step(iteration: int, labeled: list, labels: list) -> tuple[float, list[float]]:
-        weight = rule(evidence(unlabeled, labeled=labeled, labels=labels, iteration=iteration))
+        weight = rule(evidence(unlabeled, labeled_probs=labeled, labels=labels, iteration=iteration))
         return weight.item(), rule.thresholds().tolist()
 
     weight, thresholds = step(0, [[0.8, 0.2], [0.6, 0.4]], [0, 0])

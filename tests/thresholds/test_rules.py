@@ -98,7 +98,7 @@ def test_state_survives_a_file(options, make_rule, evidence, round_trip) -> None
 def test_types_of_the_probabilities(options, dtype, make_rule, evidence) -> None:
     rule = make_rule(classes=2, items=4, **options)
     probs = torch.tensor([[0.75, 0.25], [0.5, 0.5]], dtype=dtype)
-    weight = rule(evidence(probs, labeled=probs, labels=[0, 1]))
+    weight = rule(evidence(probs, labeled_probs=probs, labels=[0, 1]))
     assert weight.shape == (2,)
     assert weight.dtype == dtype
     assert rule.thresholds().dtype == torch.float32

@@ -7,14 +7,13 @@ import torch
 from ferbench_example import Jaffe, TopShareThreshold
 
 from ferbench.errors import UserError
-from ferbench.thresholds import Evidence, RunContext
+from ferbench.testing import make_evidence
+from ferbench.thresholds import RunContext
 
 
 def evidence(confidences):
     top = torch.tensor(confidences)
-    probs = torch.stack([top, 1 - top], dim=1)
-    empty = torch.zeros(0, dtype=torch.int64)
-    return Evidence(probs, torch.arange(len(top)), torch.zeros(0, 2), empty, iteration=0)
+    return make_evidence(torch.stack([top, 1 - top], dim=1))
 
 
 def bound(**options):

@@ -1,0 +1,5 @@
+"""Alignments: what is done to the weak view's probabilities before threshold and target. One file per rule."""
+
+from ferbench.alignments.base import AlignRule
+
+__all__ = ["AlignRule"]

@@ -1,0 +1,21 @@
+"""What an alignment is: it changes the pseudo-label probabilities before threshold and target look at them."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+from torch import Tensor
+
+from ferbench.thresholds.base import Evidence, Rule
+
+
+class AlignRule(Rule):
+    """From probabilities to probabilities; several may follow each other."""
+
+    @abstractmethod
+    def forward(self, evidence: Evidence) -> Tensor:
+        """New ``evidence.probs``: [B, C], rows sum to 1; may update the state."""
+
+    def margin(self) -> Tensor | None:
+        """[C] to be added to the logits that learn the pseudo-label, without gradient, or None. Asked after `forward`."""
+        return None

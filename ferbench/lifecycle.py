@@ -1,0 +1,105 @@
+"""What the parts of an algorithm (rules, losses, terms, the algorithm itself) learn of the run they serve, and when."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """What a part may know of the run it serves, given once before the first step.
+
+    Attributes:
+        num_classes: C.
+        num_labeled: items in the labeled stream.
+        num_unlabeled: items in the unlabeled stream; `Evidence.index` is below it.
+        max_iters: training iterations of the whole run.
+        class_counts: labeled items per class, C integers.
+        labeled_batch, unlabeled_batch: images of a step, over all processes.
+        seed: of the run; for draws that all processes must share.
+    """
+
+    num_classes: int
+    num_labeled: int
+    num_unlabeled: int
+    max_iters: int
+    class_counts: tuple[int, ...]
+    labeled_batch: int = 0
+    unlabeled_batch: int = 0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class DatasetPass:
+    """A part's wish to see a whole dataset in evaluation mode from time to time.
+
+    Attributes:
+        interval: iterations between two passes; the first comes after ``interval`` iterations.
+        weights: ``ema`` or ``student``.
+        view: ``weak`` (as in training) or ``eval`` (no augmentation).
+        max_items: at most so many items, evenly spread over the set; None for all.
+        last: iteration after which no pass is made any more; None: to the end.
+    """
+
+    interval: int
+    weights: str = "ema"
+    view: str = "weak"
+    max_items: int | None = None
+    last: int | None = None
+
+    def due(self, iteration: int) -> bool:
+        """Whether a pass is to be made after ``iteration`` iterations."""
+        return iteration % self.interval == 0 and (self.last is None or iteration <= self.last)
+
+
+class Part(nn.Module):
+    """Base of everything an algorithm is made of.
+
+    State lives in buffers, so that it is checkpointed and moved with the model. What a part wants of the run it says by
+    its attributes; what it does not override costs nothing.
+
+    Attributes:
+        labeled_pass: the pass over the labeled set that it asks for (set it in `bind`), or None.
+        unlabeled_pass: the same over the unlabeled set; it costs one forward pass of every image.
+    """
+
+    labeled_pass: DatasetPass | None = None
+    unlabeled_pass: DatasetPass | None = None
+
+    def bind(self, context: RunContext) -> None:
+        """Allocate state that depends on the run. Called once, before any checkpoint is loaded."""
+
+    def heads(self, num_features: int, num_classes: int) -> dict[str, nn.Module]:
+        """Further heads on the features [B, D] that it needs, by name; trained, averaged and saved with the classifier."""
+        return {}
+
+    def see_labeled(self, probs: Tensor, labels: Tensor) -> None:
+        """One local batch of the pass that `labeled_pass` asked for: probs [N, C], labels [N]."""
+        raise NotImplementedError(
+            f"{type(self).__name__} asks for a labeled pass but does not implement see_labeled"
+        )
+
+    def finish_labeled_pass(self) -> None:
+        """The pass is over on this rank; sum over ranks what was collected and update the state."""
+
+    def see_unlabeled(self, probs: Tensor, index: Tensor) -> None:
+        """One local batch of the pass that `unlabeled_pass` asked for: probs [N, C], places in the unlabeled set [N]."""
+        raise NotImplementedError(
+            f"{type(self).__name__} asks for an unlabeled pass but does not implement see_unlabeled"
+        )
+
+    def finish_unlabeled_pass(self) -> None:
+        """See `finish_labeled_pass`."""
+
+
+def parts_of(module: nn.Module) -> list[Part]:
+    """The module itself and all in it that are parts, outer ones first, each once."""
+    return [part for part in module.modules() if isinstance(part, Part)]
+
+
+def bind(module: nn.Module, context: RunContext) -> None:
+    """Let every part in a module allocate what depends on the run."""
+    for part in parts_of(module):
+        part.bind(context)
