@@ -66,16 +66,26 @@ class PseudoLabels:
     """What a step decided about this process' unlabeled items, for diagnostics only.
 
     Attributes:
-        confidence: [b] largest weak-view probability.
-        label: [b] pseudo-label.
+        probs: [b, C] weak-view probabilities that the rules saw.
+        target: [b] or [b, C] pseudo-labels.
         weight: [b] in [0, 1].
         thresholds: [C] or None.
     """
 
-    confidence: Tensor
-    label: Tensor
+    probs: Tensor
+    target: Tensor
     weight: Tensor
-    thresholds: Tensor | None
+    thresholds: Tensor | None = None
+
+    @property
+    def confidence(self) -> Tensor:
+        """[b] largest weak-view probability."""
+        return self.probs.max(dim=1).values
+
+    @property
+    def label(self) -> Tensor:
+        """[b] class of the pseudo-label."""
+        return self.target.argmax(dim=1) if self.target.is_floating_point() else self.target
 
 
 @dataclass
@@ -92,12 +102,9 @@ class Algorithm(Part, ABC):
 
     Attributes:
         all_labels: whether it trains on the labels of the whole training part (the oracle) instead of the budget.
-        generation: iterations after which the classifier starts anew from its initial weights, over and over (set in
-            `bind`), or None. What was learnt survives in the parts' buffers.
     """
 
     all_labels: bool = False
-    generation: int | None = None
 
     @property
     def views(self) -> Views:
@@ -107,6 +114,14 @@ class Algorithm(Part, ABC):
     @property
     def prediction_head(self) -> str | None:
         """The head (see `Part.heads`) whose output is the prediction at evaluation; None: the classifier's own."""
+        return None
+
+    @property
+    def generation(self) -> int | None:
+        """Iterations after which the classifier starts anew from its initial weights, over and over (known after `bind`).
+
+        What was learnt survives in the parts' buffers. None: a single generation.
+        """
         return None
 
     @abstractmethod

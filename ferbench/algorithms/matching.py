@@ -134,10 +134,7 @@ class Matching(Algorithm):
             loss = loss + term.weight * value
             parts[term.name] = value.detach()
 
-        label = target.argmax(dim=1) if target.is_floating_point() else target
-        confidence = step.probs.max(dim=1).values
-        pseudo_labels = PseudoLabels(confidence, label, weight, self.threshold.thresholds())
-        return StepResult(loss, parts, pseudo_labels)
+        return StepResult(loss, parts, PseudoLabels(step.probs, target, weight, self.threshold.thresholds()))
 
     def _terms(self) -> Iterable[ExtraTerm]:
         return cast(Iterable[ExtraTerm], self.terms)

@@ -1,0 +1,72 @@
+"""What methods against class imbalance share: they wrap a base algorithm and change some of its parts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ferbench.algorithms.base import Algorithm, Batch, Network, StepResult, Views
+from ferbench.algorithms.matching import Matching
+from ferbench.errors import UserError
+from ferbench.parts import build
+from ferbench.registry import ALGORITHMS
+
+
+class Rebalancing(Algorithm):
+    """``algorithm=dict(type='ABC', base=dict(type='FixMatch'))``: a base algorithm with some of its parts changed.
+
+    Optimizer, schedule, views and data stay those of the base, so that "base" and "base with the method" differ by the
+    method alone. Wrappers nest. A subclass changes parts in its constructor (adds a term, replaces a rule, ...).
+
+    Args:
+        base: the algorithm underneath.
+    """
+
+    def __init__(self, base: Any):
+        super().__init__()
+        self.base: Algorithm = (
+            base if isinstance(base, Algorithm) else build(ALGORITHMS, base, "model.algorithm.base")
+        )
+        self.all_labels = self.base.all_labels
+
+    @property
+    def innermost(self) -> Algorithm:
+        """The algorithm at the bottom."""
+        inner = self.base
+        while isinstance(inner, Rebalancing):
+            inner = inner.base
+        return inner
+
+    @property
+    def matching(self) -> Matching:
+        """The algorithm at the bottom, whose pseudo-labels the method works on.
+
+        Raises:
+            UserError: it has none.
+        """
+        inner = self.innermost
+        if not isinstance(inner, Matching):
+            raise UserError(
+                f"{type(self).__name__} works on pseudo-labels, but {type(inner).__name__} makes none",
+                where="model.algorithm.base",
+                expected="an algorithm of the matching family, e.g. FixMatch",
+            )
+        return inner
+
+    @property
+    def views(self) -> Views:
+        """See `Algorithm.views`."""
+        return self.base.views
+
+    @property
+    def prediction_head(self) -> str | None:
+        """See `Algorithm.prediction_head`."""
+        return self.base.prediction_head
+
+    @property
+    def generation(self) -> int | None:
+        """See `Algorithm.generation`."""
+        return self.base.generation
+
+    def step(self, network: Network, batch: Batch) -> StepResult:
+        """See `Algorithm.step`."""
+        return self.base.step(network, batch)

@@ -1,0 +1,275 @@
+"""Drives the registered algorithms with recorded inputs, so that their numbers can be compared with anybody's.
+
+A folder of reference vectors holds ``inputs.npz`` (logits, labels and indices of every step), ``meta.json`` (the runs and
+their hyper-parameters) and one ``<run>.npz`` per run. Of the latter only inputs are read (``in_*``, ``beta_draw``,
+``perm``, ``mem_bank_init``). The network is the identity: an "image" is the row of logits (and features) that a network
+would have made of it, so that the gradient at the images is the gradient at the logits.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ferbench.algorithms.base import Algorithm, Batch, StepResult
+from ferbench.errors import UserError
+from ferbench.lifecycle import RunContext, bind, parts_of
+from ferbench.models.classifier import Output
+from ferbench.parts import build
+from ferbench.registry import ALGORITHMS
+
+Arrays = dict[str, np.ndarray]
+Reader = Callable[[Any], Any]
+
+#: Which recorded logits are which view, and the name of the gradient at it.
+VIEWS = {
+    "labeled": ("logits_lb", "feat_lb", "lb"),
+    "weak": ("logits_ulb_w", "feat_ulb_w", "ulb_w"),
+    "strong": ("logits_ulb_s", "feat_ulb_s", "ulb_s"),
+    "strong2": ("logits_ulb_s1", "feat_ulb_s1", "ulb_s1"),
+    "weak2": ("logits_ulb_s", "feat_ulb_s", "ulb_s"),  # methods of two weak views call the second one "s"
+}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one recorded algorithm is built and read.
+
+    Attributes:
+        config: from the run's hyper-parameters to the config of the registered algorithm.
+        state: array -> how to read it off the algorithm after a step.
+        losses: array -> name of the loss part (`StepResult.parts`).
+        epoch_end: array -> how to read it off the algorithm after the pass over the unlabeled set that ends an epoch.
+        features: heads that the recorded features stand for; empty: no features.
+        gradients: renamed gradients: view -> array.
+        labeled_strong: factor by which the labeled logits make the labeled strong view, where the method has one.
+        prepare: gives the algorithm recorded draws in place of its own: (algorithm, inputs of the run).
+        before_step: the same at each step: (algorithm, inputs of the run, step).
+    """
+
+    config: Callable[[dict[str, Any]], dict[str, Any]]
+    state: Mapping[str, Reader] = field(default_factory=dict)
+    losses: Mapping[str, str] = field(default_factory=dict)
+    epoch_end: Mapping[str, Reader] = field(default_factory=dict)
+    features: tuple[str, ...] = ()
+    gradients: Mapping[str, str] = field(default_factory=dict)
+    labeled_strong: float | None = None
+    prepare: Callable[[Any, Arrays], None] | None = None
+    before_step: Callable[[Any, Arrays, int], None] | None = None
+
+
+class IdentityNetwork:
+    """Takes images [b, C + D] for their own logits and features.
+
+    Args:
+        num_classes: C.
+        heads: names of heads whose output is the features.
+    """
+
+    def __init__(self, num_classes: int, heads: Sequence[str] = ()):
+        self.num_classes, self.heads = num_classes, tuple(heads)
+
+    def __call__(
+        self, views: Mapping[str, Tensor], needs_gradient: Collection[str], update_statistics: bool = True
+    ) -> dict[str, Output]:
+        """See `ferbench.algorithms.Network`."""
+        return {view: self._output(x if view in needs_gradient else x.detach()) for view, x in views.items()}
+
+    def teacher(self, views: Mapping[str, Tensor]) -> dict[str, Output]:
+        """See `ferbench.algorithms.Network`."""
+        return {view: self._output(x.detach()) for view, x in views.items()}
+
+    def _output(self, x: Tensor) -> Output:
+        features = x[:, self.num_classes :]
+        return Output(x[:, : self.num_classes], features, dict.fromkeys(self.heads, features))
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder of reference vectors.
+
+    Attributes:
+        path: the folder.
+        meta: ``meta.json``.
+        inputs: ``inputs.npz``.
+    """
+
+    path: Path
+    meta: dict[str, Any]
+    inputs: Arrays
+
+    @classmethod
+    def open(cls, path: str | Path) -> Folder:
+        """Read the inputs.
+
+        Raises:
+            UserError: ``meta.json`` or ``inputs.npz`` is missing or damaged.
+        """
+        path = Path(path)
+        try:
+            meta = json.loads((path / "meta.json").read_text(encoding="utf-8"))
+            inputs = read_arrays(path / "inputs.npz")
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"the folder holds no reference vectors: {error}",
+                where=path,
+                expected="meta.json and inputs.npz",
+            ) from error
+        return cls(path, meta, inputs)
+
+    def of_run(self, run: str) -> Arrays:
+        """What the file of a run holds, or nothing if there is none."""
+        file = self.path / f"{run}.npz"
+        return read_arrays(file) if file.is_file() else {}
+
+    def context(self) -> RunContext:
+        """What the parts of an algorithm are told of the run."""
+        meta = self.meta
+        counts = np.bincount(self.inputs["lb_targets_all"], minlength=meta["C"])
+        return RunContext(
+            num_classes=meta["C"],
+            num_labeled=meta["N_labelled"],
+            num_unlabeled=meta["N_unlabelled"],
+            max_iters=meta["num_train_iter"],
+            class_counts=tuple(counts.tolist()),
+            labeled_batch=meta["batch_labelled"],
+            unlabeled_batch=meta["batch_unlabelled"],
+        )
+
+
+def read_arrays(file: Path) -> Arrays:
+    """All arrays of an ``.npz``."""
+    with np.load(file) as arrays:
+        return dict(arrays)
+
+
+def replay(folder: Folder, run: str, recipe: Recipe, rows: slice = slice(None)) -> Arrays:
+    """One run of ``meta.json`` through the registered algorithm.
+
+    Args:
+        folder: the vectors.
+        run: its name.
+        recipe: how its algorithm is built and read.
+        rows: rows of each batch that this process takes.
+
+    Returns:
+        The arrays of the run, by the names of the vectors' README.
+    """
+    told = folder.meta["runs"][run]
+    given = folder.of_run(run)
+    algorithm = build(ALGORITHMS, recipe.config(told["hp"]), f"the recipe of {run}")
+    bind(algorithm, folder.context())
+    if recipe.prepare is not None:
+        recipe.prepare(algorithm, given)
+    network = IdentityNetwork(folder.meta["C"], recipe.features)
+    steps, epoch = folder.meta["steps"], folder.meta["steps"] // told["epochs"]
+    recorder = Recorder(recipe)
+    for step in range(steps):
+        if recipe.before_step is not None:
+            recipe.before_step(algorithm, given, step)
+        batch, leaves = _batch(algorithm, folder, recipe, step, told["logit_scale"], rows)
+        result = algorithm.step(network, batch)
+        recorder.add(algorithm, result)
+        if step in folder.meta["grad_steps"]:
+            result.loss.backward()
+            recorder.add_gradients(leaves)
+        if (step + 1) % epoch == 0:
+            _end_epoch(algorithm, folder, step // epoch, told["logit_scale"])
+            recorder.add_epoch(algorithm)
+    return recorder.arrays()
+
+
+def _batch(
+    algorithm: Algorithm, folder: Folder, recipe: Recipe, step: int, scale: float, rows: slice
+) -> tuple[Batch, dict[str, Tensor]]:
+    """The batch of a step, and its images as leaves."""
+
+    def leaf(view: str, factor: float = 1.0) -> Tensor:
+        logits, features, _ = VIEWS[view]
+        row = torch.from_numpy(folder.inputs[logits][step][rows]) * (scale * factor)
+        if recipe.features:
+            row = torch.cat([row, torch.from_numpy(folder.inputs[features][step][rows])], dim=1)
+        return row.requires_grad_()
+
+    views = algorithm.views
+    leaves = {"labeled": leaf("labeled"), **{view: leaf(view) for view in views.unlabeled}}
+    labeled = {"weak": leaves["labeled"]}
+    if "strong" in views.labeled:
+        assert recipe.labeled_strong is not None
+        labeled["strong"] = leaves["labeled_strong"] = leaf("labeled", recipe.labeled_strong)
+    labels = torch.from_numpy(folder.inputs["y_lb"][step][rows].astype(np.int64))
+    batch = Batch(
+        labeled=labeled,
+        target=labels,
+        labels=labels,
+        unlabeled={view: leaves[view] for view in views.unlabeled},
+        index=torch.from_numpy(folder.inputs["idx_ulb"][step][rows].astype(np.int64)),
+        labeled_index=torch.from_numpy(folder.inputs["idx_lb"][step][rows].astype(np.int64)),
+        iteration=step,
+    )
+    return batch, leaves
+
+
+def _end_epoch(algorithm: Algorithm, folder: Folder, epoch: int, scale: float) -> None:
+    if epoch >= len(folder.inputs["full_ulb_logits"]):
+        return
+    probs = (torch.from_numpy(folder.inputs["full_ulb_logits"][epoch]) * scale).softmax(dim=1)
+    for part in parts_of(algorithm):
+        if part.unlabeled_pass is not None:
+            part.see_unlabeled(probs, torch.arange(len(probs)))
+            part.finish_unlabeled_pass()
+
+
+class Recorder:
+    """Collects what a run produces.
+
+    Args:
+        recipe: what to read beside the usual.
+    """
+
+    def __init__(self, recipe: Recipe):
+        self.recipe = recipe
+        self.lists: dict[str, list[np.ndarray]] = {}
+
+    def add(self, algorithm: Algorithm, result: StepResult) -> None:
+        """Read a step."""
+        found = result.pseudo_labels
+        if found is not None:
+            self._put("mask", found.weight)
+            self._put("pseudo_label", found.target)
+            self._put("probs_aligned", found.probs)
+            self._put("util_ratio", found.weight.float().mean())
+        losses = {"sup_loss": "supervised", "unsup_loss": "unsupervised", **self.recipe.losses}
+        for array, part in losses.items():
+            if part in result.parts:
+                self._put(array, result.parts[part])
+        self._put("total_loss", result.loss)
+        for array, read in self.recipe.state.items():
+            self._put(array, read(algorithm))
+
+    def add_gradients(self, leaves: Mapping[str, Tensor]) -> None:
+        """Read the gradients at the images of a step."""
+        names = {view: name for view, (_, _, name) in VIEWS.items()} | {"labeled_strong": "lb_s"}
+        for view, leaf in leaves.items():
+            name = self.recipe.gradients.get(view, names[view])
+            self._put(f"grad_x_{name}", torch.zeros_like(leaf) if leaf.grad is None else leaf.grad)
+
+    def add_epoch(self, algorithm: Algorithm) -> None:
+        """Read the end of an epoch."""
+        for array, read in self.recipe.epoch_end.items():
+            self._put(array, read(algorithm))
+
+    def arrays(self) -> Arrays:
+        """Everything, stacked over the steps."""
+        return {name: np.stack(values) for name, values in self.lists.items()}
+
+    def _put(self, name: str, value: Any) -> None:
+        value = value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
+        self.lists.setdefault(name, []).append(value.copy())
