@@ -1,0 +1,146 @@
+"""The shared step: who judges, what aligns, which margins are added, what a term may bring along."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ferbench.algorithms import Batch, Matching, MatchingStep
+from ferbench.alignments import AlignRule
+from ferbench.errors import UserError
+from ferbench.lifecycle import RunContext, bind
+from ferbench.losses import ExtraTerm
+from ferbench.testing import RecordedNetwork
+from ferbench.thresholds import Evidence
+
+ITEMS, CLASSES = 4, 3
+
+
+class Power(AlignRule):
+    """``p^k`` renormalised, and a margin."""
+
+    def __init__(self, k: float, margin: list[float] | None = None):
+        super().__init__()
+        self.k, self.own = k, margin
+
+    def forward(self, evidence: Evidence) -> Tensor:
+        raised = evidence.probs**self.k
+        return raised / raised.sum(dim=1, keepdim=True)
+
+    def margin(self) -> Tensor | None:
+        return None if self.own is None else torch.tensor(self.own)
+
+
+class Swap(AlignRule):
+    """The first two classes change places."""
+
+    def forward(self, evidence: Evidence) -> Tensor:
+        return evidence.probs[:, [1, 0, 2]]
+
+
+class Flipped(ExtraTerm):
+    """Reads a view of its own making, and the labeled strong one."""
+
+    name, weight = "flipped", 10.0
+    labeled_views = ("strong",)
+    needs_gradient = ("flipped",)
+
+    def derived_views(self, batch: Batch) -> dict[str, Tensor]:
+        return {"flipped": batch.unlabeled["strong"].flip(0)}
+
+    def forward(self, step: MatchingStep) -> Tensor:
+        assert "labeled_strong" in step.outputs
+        return step.outputs["flipped"].logits.square().mean()
+
+
+def make(**parts) -> Matching:
+    algorithm = Matching(
+        threshold=parts.pop("threshold", dict(type="FixedThreshold", threshold=0.0)), **parts
+    )
+    bind(algorithm, RunContext(CLASSES, num_labeled=2, num_unlabeled=9, max_iters=10, class_counts=(1, 1, 0)))
+    return algorithm
+
+
+def draw(*names: str, seed: int = 0) -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return {n: 2 * torch.randn(2 if "labeled" in n else ITEMS, CLASSES, generator=generator) for n in names}
+
+
+def step(algorithm: Matching, network: RecordedNetwork):
+    batch = Batch(
+        labeled={view: torch.zeros(2, 1) for view in algorithm.views.labeled},
+        target=torch.tensor([0, 1]),
+        labels=torch.tensor([0, 1]),
+        unlabeled={view: torch.zeros(ITEMS, 1) for view in algorithm.views.unlabeled},
+        index=torch.arange(ITEMS),
+        labeled_index=torch.arange(2),
+        iteration=0,
+    )
+    return algorithm.step(network, batch)
+
+
+def test_the_ema_model_judges() -> None:
+    logits, teacher = draw("labeled", "weak", "strong"), draw("labeled", "weak", seed=1)
+    algorithm = make(judge="ema")
+    network = RecordedNetwork(logits, teacher=teacher)
+    result = step(algorithm, network)
+    torch.testing.assert_close(result.pseudo_labels.probs, teacher["weak"].softmax(dim=1))
+    assert result.pseudo_labels.target.tolist() == teacher["weak"].argmax(dim=1).tolist()
+    assert network.asked == [({"labeled", "strong"}, {"labeled", "strong"})]  # the student sees no weak view
+    expected = nn.functional.cross_entropy(logits["strong"], teacher["weak"].argmax(dim=1))
+    torch.testing.assert_close(result.parts["unsupervised"], expected)
+
+
+def test_who_else_judges() -> None:
+    with pytest.raises(UserError, match="judge is 'teacher'"):
+        make(judge="teacher")
+
+
+def test_alignments_follow_each_other_and_the_raw_probabilities_stay() -> None:
+    logits = draw("labeled", "weak", "strong")
+    algorithm = make(alignment=[Power(2.0), Swap()])
+    seen: list[Evidence] = []
+    algorithm.threshold.register_forward_hook(lambda _module, args, _out: seen.append(args[0]))
+    result = step(algorithm, RecordedNetwork(logits))
+    raw = logits["weak"].softmax(dim=1)
+    squared = raw.square() / raw.square().sum(dim=1, keepdim=True)
+    torch.testing.assert_close(result.pseudo_labels.probs, squared[:, [1, 0, 2]])
+    torch.testing.assert_close(seen[0].raw_probs, raw)
+    assert result.pseudo_labels.target.tolist() == squared[:, [1, 0, 2]].argmax(dim=1).tolist()
+
+
+def test_margins_are_added_to_the_logits_that_learn() -> None:
+    logits = draw("labeled", "weak", "strong")
+    margins = [[0.5, -1.0, 0.0], [0.0, 0.25, 2.0]]
+    result = step(make(alignment=[Power(1.0, m) for m in margins]), RecordedNetwork(logits))
+    shifted = logits["strong"] + torch.tensor([0.5, -0.75, 2.0])
+    expected = nn.functional.cross_entropy(shifted, logits["weak"].argmax(dim=1))
+    torch.testing.assert_close(result.parts["unsupervised"], expected)
+
+
+def test_a_term_brings_views_of_its_own() -> None:
+    logits = draw("labeled", "labeled_strong", "weak", "strong", "flipped")
+    algorithm = make(terms=[Flipped()])
+    assert algorithm.views.labeled == ("weak", "strong")
+    assert algorithm.views.unlabeled == ("weak", "strong")
+    network = RecordedNetwork(logits)
+    result = step(algorithm, network)
+    asked, learning = network.asked[0]
+    assert asked == set(logits)
+    assert learning == {"labeled", "strong", "flipped"}
+    torch.testing.assert_close(result.parts["flipped"], logits["flipped"].square().mean())
+    total = sum(result.parts[k] for k in ("supervised", "unsupervised")) + 10 * result.parts["flipped"]
+    torch.testing.assert_close(result.loss.detach(), total)
+
+
+def test_rules_see_the_embedding_that_is_named() -> None:
+    logits = draw("labeled", "weak", "strong")
+    vectors = {"weak": torch.rand(ITEMS, 5), "labeled": torch.rand(2, 5), "strong": torch.rand(ITEMS, 5)}
+    algorithm = make(embedding="projection")
+    seen: list[Evidence] = []
+    algorithm.threshold.register_forward_hook(lambda _module, args, _out: seen.append(args[0]))
+    step(algorithm, RecordedNetwork(logits, heads={"projection": vectors}))
+    torch.testing.assert_close(seen[0].embedding, vectors["weak"])
+    torch.testing.assert_close(seen[0].labeled_embedding, vectors["labeled"])
+    assert not seen[0].embedding.requires_grad
