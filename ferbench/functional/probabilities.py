@@ -19,3 +19,19 @@ def sharpen(probs: Tensor, temperature: float) -> Tensor:
         return probs
     # In logarithms: p^(1/T) underflows for small p and T.
     return (probs.clamp_min(1e-30).log() / temperature).softmax(dim=1)
+
+
+def align(probs: Tensor, mean: Tensor, target: Tensor, eps: float = 1e-6) -> Tensor:
+    """``p * (target + eps) / (mean + eps)``, rows normalised: distribution alignment (arXiv 1911.09785, sec. 3.1).
+
+    Args:
+        probs: [B, C], rows sum to 1.
+        mean: [C] what the model predicts on average.
+        target: [C] what it should predict on average.
+        eps: keeps a class that is never predicted finite.
+
+    Returns:
+        [B, C] of probs' dtype.
+    """
+    scaled = probs * ((target + eps) / (mean + eps))
+    return (scaled / scaled.sum(dim=1, keepdim=True)).to(probs.dtype)

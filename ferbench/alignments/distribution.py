@@ -1,0 +1,107 @@
+"""Distribution alignment: on average, the pseudo-labels get the class shares that they should have."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from ferbench.alignments.base import AlignRule
+from ferbench.errors import UserError, nearest
+from ferbench.functional.probabilities import align
+from ferbench.lifecycle import RunContext
+from ferbench.registry import ALIGNMENTS
+from ferbench.thresholds.base import Evidence
+
+TARGETS = ("uniform", "model", "labeled")
+
+
+@ALIGNMENTS.register_module()
+class EMAAlignment(AlignRule):
+    """``p * (p_target + eps) / (p_model + eps)``, normalised; p_model: running mean of the predictions (ReMixMatch).
+
+    Berthelot et al. 2020, arXiv 1911.09785, sec. 3.1; AdaMatch (arXiv 2106.04732) aligns to the model's own predictions on
+    labeled images. Both means are updated before they are used; p_model starts as the first batch's mean, p_target
+    (of ``model``) as uniform.
+
+    Args:
+        target: ``uniform``: every class equally often; ``model``: as often as the model predicts it on labeled images
+            (running mean); ``labeled``: as often as it occurs in the labeled set.
+        momentum: of the running means.
+        eps: see `ferbench.functional.probabilities.align`.
+
+    Buffers:
+        p_model: float32 [C]; NaN until the first step. p_target: float32 [C].
+    """
+
+    p_model: Tensor
+    p_target: Tensor
+
+    def __init__(self, target: str = "uniform", momentum: float = 0.999, eps: float = 1e-6):
+        super().__init__()
+        if target not in TARGETS:
+            raise UserError(
+                f"EMAAlignment got target={target!r}",
+                expected=" or ".join(TARGETS),
+                fix=nearest(target, TARGETS),
+            )
+        self.target, self.momentum, self.eps = target, momentum, eps
+
+    def bind(self, context: RunContext) -> None:
+        """See `Part.bind`."""
+        classes = context.num_classes
+        target = torch.full((classes,), 1 / classes)
+        if self.target == "labeled":
+            counts = torch.tensor(context.class_counts, dtype=torch.float64)
+            target = (counts / counts.sum()).float()
+        self.register_buffer("p_target", target)
+        self.register_buffer("p_model", torch.full((classes,), math.nan))
+
+    def forward(self, evidence: Evidence) -> Tensor:
+        """See `AlignRule.forward`."""
+        mean = evidence.probs.float().mean(dim=0)
+        self.p_model.copy_(torch.where(self.p_model.isnan(), mean, mean.lerp(self.p_model, self.momentum)))
+        if self.target == "model":
+            self.p_target.lerp_(evidence.labeled_probs.float().mean(dim=0), 1 - self.momentum)
+        return align(evidence.probs, self.p_model, self.p_target, self.eps)
+
+
+@ALIGNMENTS.register_module()
+class QueueAlignment(AlignRule):
+    """As `EMAAlignment` to uniform, with the mean of the last batches' predictions as p_model (CoMatch, SimMatch).
+
+    Li et al. 2021, arXiv 2011.11183; Zheng et al. 2022, arXiv 2203.06915. Rows not yet written count as 0 in the mean;
+    normalising takes that out again, but for ``eps``.
+
+    Args:
+        length: batches that are remembered.
+        eps: see `ferbench.functional.probabilities.align`.
+
+    Buffers:
+        queue: float32 [length, C], batch means, the latest last.
+    """
+
+    queue: Tensor
+
+    def __init__(self, length: int = 256, eps: float = 1e-6):
+        super().__init__()
+        if length < 1:
+            raise UserError(f"QueueAlignment got length={length}", expected="at least 1 batch")
+        self.length, self.eps = length, eps
+
+    def bind(self, context: RunContext) -> None:
+        """See `Part.bind`."""
+        self.register_buffer("queue", torch.zeros(self.length, context.num_classes))
+
+    @property
+    def p_model(self) -> Tensor:
+        """[C] mean over the queue."""
+        return self.queue.mean(dim=0)
+
+    def forward(self, evidence: Evidence) -> Tensor:
+        """See `AlignRule.forward`."""
+        mean = evidence.probs.float().mean(dim=0)
+        self.queue.copy_(torch.cat([self.queue[1:], mean[None]]))
+        p_model = self.p_model
+        return align(evidence.probs, p_model, torch.full_like(p_model, 1 / len(p_model)), self.eps)
