@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ferbench import process
 from ferbench.config import find_config, load_config, parse_options
 from ferbench.errors import UserError
 from ferbench.process import tune_process
@@ -32,6 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns 0, 1 (defects found), 2 (the user's mistake) or 130 (interrupted)."""
     words = list(sys.argv[1:] if argv is None else argv)
     args = _parser(words).parse_args(words)
+    process.command_line = tuple(words)
     try:
         return args.run(args)
     except UserError as error:
@@ -45,6 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         fix = f"free some{_how_to_resume(args)}"
         return _fail(args, str(UserError("no space is left on the disk", where=full.filename, fix=fix)))
+    finally:
+        process.command_line = ()
 
 
 def default_work_dir(config: Path, seed: int) -> Path:

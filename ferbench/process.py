@@ -14,6 +14,9 @@ MALLOC_OPTIONS = {
     "MALLOC_TOP_PAD_": (M_TOP_PAD, 1 << 26),
 }
 
+#: The words after ``ferbench`` of the command that this process is running (set by `ferbench.cli.main`); for the record.
+command_line: tuple[str, ...] = ()
+
 
 def tune_process() -> None:
     """Settings that make training on a CPU faster; each one only where the user has not set it."""

@@ -14,8 +14,9 @@ from __future__ import annotations
 import json
 import types
 import typing
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -374,6 +375,39 @@ def write(record: Record, path: str | Path) -> None:
             stream.write(text.encode())
     except OSError as error:
         raise UserError(f"the record cannot be written: {error.strerror}", where=path) from error
+
+
+@contextmanager
+def recording_failure(folder: Path) -> Iterator[None]:
+    """Mark the record of a run as failed, with the reason, when an error ends the run.
+
+    An interruption leaves it as it is: the run can go on.
+
+    Args:
+        folder: of the run.
+    """
+    try:
+        yield
+    except Exception as error:
+        with suppress(UserError):  # the error that ended the run is the one to be heard of
+            mark_failed(folder / NAME, reason_of(error))
+        raise
+
+
+def mark_failed(path: Path, reason: str) -> None:
+    """Give the record of a run that has ended the status ``failed``, unless there is none or it is finished.
+
+    Raises:
+        UserError: the record is damaged, or cannot be written.
+    """
+    if path.is_file() and (found := read(path)).status != FINISHED:
+        write(replace(found, status=FAILED, failure=reason), path)
+
+
+def reason_of(error: BaseException) -> str:
+    """An error in one line."""
+    text = error.what if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+    return " ".join(text.split())
 
 
 def _files(place: Path) -> list[Path]:

@@ -17,6 +17,7 @@ from mmengine.config import Config
 from rich.console import Console
 
 from ferbench import _torchvision_guard  # noqa: F401 - before anything imports torchvision
+from ferbench.benchmark.record import recording_failure
 from ferbench.data import manifest
 from ferbench.data.loader import explaining_dead_workers
 from ferbench.engine import checkpoint
@@ -69,7 +70,8 @@ def train(
                 manifest.write(data.split.manifest, folder / SPLIT)
         else:
             adopt(source, folder)
-        runner.train()
+        with recording_failure(folder):
+            runner.train()
     return runner
 
 

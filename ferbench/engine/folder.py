@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from ferbench.benchmark.record import NAME as RECORD
 from ferbench.distributed import barrier, rank
 from ferbench.engine import checkpoint
 from ferbench.engine.hooks.keeper import LAST, best
@@ -13,7 +14,7 @@ from ferbench.errors import UserError
 
 SPLIT = "split.json"
 KEPT_WITH_LAST = (best("raw"), best("ema"), LOG_NAME, SPLIT)
-OF_A_RUN = (LAST, *KEPT_WITH_LAST, "results.md", "unreadable*.txt", ".*.tmp")
+OF_A_RUN = (LAST, *KEPT_WITH_LAST, "results.md", RECORD, "unreadable*.txt", ".*.tmp")
 
 
 def checkpoint_to_resume(folder: Path, resume: bool | str, overwrite: bool) -> Path | None:

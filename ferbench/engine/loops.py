@@ -28,6 +28,7 @@ from ferbench.distributed import rank, sum_over_ranks, world_size
 from ferbench.engine.seeding import seed_step
 from ferbench.engine.unreadable import UnreadableLog
 from ferbench.errors import UserError
+from ferbench.evaluation.metrics import GroupConfusion, has_videos
 from ferbench.lifecycle import DatasetPass, Part, RunContext, parts_of
 from ferbench.parts import build
 from ferbench.registry import LOOPS, METRICS
@@ -345,6 +346,8 @@ class EvaluationLoop(BaseLoop):
         metrics = {w: self.metrics[w] for w in weights}
         for metric in (m for group in metrics.values() for m in group):
             metric.reset()
+        # The test set's frames depend on each other within a video: what intervals are bootstrapped over.
+        videos = {w: GroupConfusion(dataset) for w in weights if self.part == "test" and has_videos(dataset)}
         batches = EvalBatches(dataset, model.preprocess)
         for batch in eval_loader(batches, self.dataloader["batch_size"], self.dataloader.get("num_workers")):
             self.unreadable.count(self.part, len(batch["index"]), batch.pop("unreadable"))
@@ -353,9 +356,14 @@ class EvaluationLoop(BaseLoop):
                 probs = model.predict(images, "student" if name == "raw" else "ema")
                 for metric in group:
                     metric.update(probs, labels)
-        return {
+                if name in videos:
+                    videos[name].update(probs, labels, batch["index"])
+        scores = {
             name: {k: v for m in group for k, v in m.compute().items()} for name, group in metrics.items()
         }
+        for name, counts in videos.items():
+            scores[name]["groups"] = counts.compute()
+        return scores
 
 
 def _cut(batch: dict[str, Any], parts: int) -> list[dict[str, Any]]:

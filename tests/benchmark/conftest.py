@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from ferbench.benchmark import protocol, record
+from tiny_experiment import command, config_file, images, make, process_state  # noqa: F401 - fixtures
 
 CLASSES = ["Happy", "Sad", "Neutral"]
 CONFUSION = [[6, 2, 0], [1, 4, 0], [0, 2, 5]]

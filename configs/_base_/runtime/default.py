@@ -9,6 +9,7 @@ default_hooks = dict(
     param_scheduler=dict(type="ParamSchedulerHook"),
     monitor=dict(type="PseudoLabelMonitor", interval=100),
     report=dict(type="FinalReport"),
+    record=dict(type="RunRecord"),
 )
 visualizer = dict(type="Visualizer", vis_backends=[dict(type="TensorboardVisBackend")])
 val_cfg = dict(type="EvaluationLoop", part="val")

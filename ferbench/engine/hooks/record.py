@@ -1,0 +1,133 @@
+"""Writes the record of a run."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.hooks import Hook
+
+from ferbench.benchmark import describe, record
+from ferbench.benchmark.curves import Timeline, curves_of, to_targets, val_macro_f1
+from ferbench.benchmark.protocol import hash_of
+from ferbench.distributed import rank
+from ferbench.registry import ALGORITHMS, HOOKS
+from ferbench.viz.runlog import read_metrics
+
+TARGETS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
+
+
+@HOOKS.register_module()
+class RunRecord(Hook):
+    """``record.json``: protocol, results, curves and cost of the run (`ferbench.benchmark.record`).
+
+    It is there from the start, with status ``running``, is written anew at each validation, and is whole when the run has
+    been tested.
+
+    Args:
+        label: name of the algorithm in tables; None: its type and the parameters that differ from its defaults.
+        cell: place in a grid, as `ferbench.benchmark.record.Cell` takes it (the grid runner fills it in).
+        targets: validation macro-F1 values for which the time to reach them is recorded.
+    """
+
+    priority = "LOWEST"  # after the final report, whose test scores it takes
+
+    def __init__(
+        self,
+        label: str | None = None,
+        cell: Mapping[str, Any] | None = None,
+        targets: Sequence[float] = TARGETS,
+    ):
+        self.label, self.targets = label, tuple(targets)
+        self.cell = None if cell is None else record.Cell(**describe.plain(cell))
+
+    def before_train(self, runner: Any) -> None:
+        """Describe the run before its first step, so that one that is killed has a record, too."""
+        if rank() != 0:
+            return
+        model, data, cfg = runner.bare_model, runner.data, runner.cfg
+        protocol = describe.plain(describe.protocol_of(cfg, data, model))
+        algorithm = describe.plain(cfg.model.algorithm)
+        config = describe.portable_config(cfg)
+        drawn = (cfg.get("split") or {}).get("file")
+        if drawn and Path(drawn).parent == Path(runner.work_dir):  # the manifest that a resumed run finds
+            del config["split"]["file"]
+        self.known = {
+            "schema": record.SCHEMA,
+            "failure": None,
+            "label": self.label or describe.label_of(ALGORITHMS, algorithm),
+            "algorithm": algorithm,
+            "seed": runner.seed,
+            "split_hash": data.split.hash if data.split else None,
+            "protocol": protocol,
+            "protocol_hash": hash_of(protocol),
+            "classes": list(data.classes),
+            "data": describe.data_parts(data, model.algorithm.all_labels),
+            "code": describe.code(),
+            "libraries": describe.libraries(),
+            "hardware": describe.hardware(),
+            "command": describe.command(),
+            "config": config,
+            "cell": self.cell,
+        }
+        self._write(runner, record.RUNNING)
+
+    def after_val_epoch(self, runner: Any, metrics: dict[str, dict[str, Any]] | None = None) -> None:
+        """Bring the curves up to date."""
+        if rank() == 0:
+            self._write(runner, record.RUNNING)
+
+    def after_train(self, runner: Any) -> None:
+        """Add the test scores."""
+        if rank() == 0:
+            self._write(runner, record.FINISHED)
+
+    def _write(self, runner: Any, status: str) -> None:
+        folder = Path(runner.work_dir)
+        entries = read_metrics(folder) if (folder / "metrics.jsonl").is_file() else []
+        per_step = runner.train_loop.images_per_step
+        curves = curves_of(entries, per_step)
+        timeline = Timeline(entries, per_step)
+        cost = None
+        if timeline:
+            spent = timeline.spent()
+            cost = record.Cost(
+                train_seconds=spent.seconds, images=spent.images, images_per_s=spent.images_per_s,
+                data_wait=spent.data_wait, peak_rss_mb=_peak_rss_mb(), peak_cuda_mb=_peak_cuda_mb(),
+                to_target=to_targets(curves.val, self.targets),
+            )  # fmt: skip
+        results = _results(entries) if status == record.FINISHED else []
+        now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        own = record.Record(
+            **self.known, status=status, results=results, curves=curves, cost=cost, written=now
+        )
+        record.write(own, folder / record.NAME)
+
+
+def _results(entries: list[dict[str, Any]]) -> list[record.Result]:
+    rows = [e for e in entries if e["kind"] == "test"][-1]["rows"]
+    return [
+        record.Result(
+            checkpoint=row["checkpoint"],
+            weights=row["weights"],
+            iter=row["iter"],
+            val_macro_f1=val_macro_f1(entries, row["iter"], row["weights"]),
+            groups=row.get("groups") if (row["checkpoint"], row["weights"]) == ("best", "ema") else None,
+            **{k: row[k] for k in ("macro_f1", "accuracy", "balanced_accuracy", "f1", "confusion", "count")},
+        )
+        for row in rows
+    ]
+
+
+def _peak_rss_mb() -> float:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KiB, on macOS bytes
+    return round(peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6, 1)
+
+
+def _peak_cuda_mb() -> float | None:
+    return round(torch.cuda.max_memory_allocated() / 1e6, 1) if torch.cuda.is_available() else None
