@@ -27,7 +27,7 @@ class SSLModel(nn.Module):
     """A classifier trained by a semi-supervised algorithm.
 
     Args:
-        backbone, head: configs of the classifier's parts.
+        backbone, head: the classifier's parts, or their configs.
         algorithm: config of the algorithm.
         preprocess: arguments of `Preprocess` (size, mean, std).
         num_classes: C.
@@ -45,7 +45,7 @@ class SSLModel(nn.Module):
 
     def __init__(
         self,
-        backbone: dict,
+        backbone: dict | nn.Module,
         algorithm: dict,
         preprocess: dict,
         num_classes: int,

@@ -7,7 +7,7 @@ import torch
 from ferbench_example import Jaffe, TopShareThreshold
 
 from ferbench.errors import UserError
-from ferbench.testing import make_evidence
+from ferbench.testing import check_algorithm, check_rule, make_evidence
 from ferbench.thresholds import RunContext
 
 
@@ -20,6 +20,13 @@ def bound(**options):
     rule = TopShareThreshold(**options)
     rule.bind(RunContext(num_classes=2, num_labeled=4, num_unlabeled=5, max_iters=10, class_counts=(2, 2)))
     return rule
+
+
+def test_it_keeps_what_the_framework_relies_on():
+    check_rule(dict(type="TopShareThreshold", share=0.3))
+    check_algorithm(
+        dict(type="Matching", threshold=dict(type="TopShareThreshold", share=0.3)), processes=False
+    )
 
 
 def test_two_steps_on_paper():

@@ -1,0 +1,354 @@
+"""One call that checks a rule or an algorithm against what the framework relies on; for your own tests.
+
+    from ferbench.testing import check_algorithm, check_rule
+
+    def test_conformance():
+        check_rule(dict(type="TopShareThreshold", share=0.3))
+        check_algorithm(dict(type="FixMatch", threshold=0.5))
+
+A check that fails raises an AssertionError that says what is wrong and what to do about it.
+"""
+
+from __future__ import annotations
+
+import io
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from ferbench.errors import UserError
+from ferbench.lifecycle import RunContext
+from ferbench.parts import build
+from ferbench.registry import ALIGNMENTS, TARGETS, THRESHOLDS
+from ferbench.testing.evidence import make_evidence
+from ferbench.testing.experiment import CLASSES, MAX_ITERS, Experiment
+from ferbench.thresholds.base import Evidence, Rule
+
+REGISTRIES = {"threshold": THRESHOLDS, "alignment": ALIGNMENTS, "target": TARGETS}
+ITEMS, BATCH = 30, 12
+STEPS = MAX_ITERS
+
+Config = Mapping[str, Any]
+
+
+def check_rule(config: Config, kind: str = "threshold") -> None:
+    """Check a threshold, alignment or target rule.
+
+    Shapes and dtypes; weights in [0, 1] or rows that sum to 1; no gradient; the same result twice, and after a
+    checkpoint (``weights_only``); rows that follow their items; a batch of one, certain, uniform and one-sided
+    predictions; bfloat16; no reading back from the device.
+
+    Args:
+        config: of the rule.
+        kind: ``threshold``, ``alignment`` or ``target``.
+
+    Raises:
+        AssertionError: what is wrong, and what to do about it.
+    """
+    name = f"{kind} {config.get('type')}"
+    first, second = _rule(config, kind), _rule(config, kind)
+    for step in range(4):
+        given = _evidence(step)
+        with _no_sync(name):
+            out = first(given)
+        _check_output(out, given, kind, name)
+        _same(
+            out,
+            second(given),
+            f"{name} gives another result the second time",
+            "draw random numbers from seeds",
+        )
+    _pass(first)
+    _pass(second)
+
+    third = _rule(config, kind)
+    third.load_state_dict(_through_a_file(first))
+    given = _evidence(5)
+    order = torch.randperm(BATCH, generator=torch.Generator().manual_seed(0))
+    expected = first(given)
+    _same(
+        expected, third(given), f"{name} goes on differently after a checkpoint", "keep all state in buffers"
+    )
+    shuffled = Evidence(
+        **{**vars(given), **{k: getattr(given, k)[order] for k in ("probs", "raw_probs", "index")}}
+    )
+    _same(
+        expected[order],
+        second(shuffled),
+        f"{name} gives an item another result when the rows of the batch change places",
+        "treat items alike, whatever their place",
+    )
+    for what, edge in _edges():
+        out = first(edge)
+        _check_output(out, edge, kind, f"{name}, {what}")
+
+
+def check_algorithm(*configs: Config, processes: bool = True) -> None:
+    """Check algorithms by a few steps of a small run each.
+
+    Finite loss and gradients; detached log parts and pseudo-labels; weights in [0, 1]; the same run twice; exact
+    continuation from a checkpoint (``weights_only``); a batch of one, nothing selected, a class without labels;
+    bfloat16; no reading back from the device in a step; the same weights and rule states from 1 and 2 processes.
+
+    Args:
+        configs: of the algorithms; several share the two processes, which take some seconds to start.
+        processes: whether to compare with two processes.
+
+    Raises:
+        AssertionError: what is wrong, and what to do about it.
+    """
+    for config in configs:
+        _check_steps(config)
+        _check_edges(config)
+    if processes:
+        _check_processes(configs)
+
+
+def _check_steps(config: Config) -> None:
+    name = f"algorithm {config.get('type')}"
+    watched = Experiment(config)
+    for step in range(STEPS // 2):
+        with _no_sync(name):
+            result = watched.loss()
+        _check_result(result, f"{name}, step {step}")
+        watched.step()
+
+    first, second = _stepped(config, STEPS // 2), _stepped(config, STEPS // 2)
+    _same_state(
+        first.state(), second.state(), f"{name} gives another result the second time", "draw from seeds"
+    )
+    resumed = Experiment(config)
+    resumed.model.load_state_dict(_through_a_file(first.model))
+    resumed.optimizer.load_state_dict(deepcopy(first.optimizer.state_dict()))  # it would share its tensors
+    resumed.iteration = first.iteration
+    while first.iteration < STEPS:
+        first.step()
+        resumed.step()
+    _same_state(
+        first.state(),
+        resumed.state(),
+        f"{name} goes on differently after a checkpoint",
+        "keep all state in buffers",
+    )
+
+
+def _stepped(config: Config, steps: int) -> Experiment:
+    experiment = Experiment(config)
+    for _ in range(steps):
+        experiment.step()
+    return experiment
+
+
+def _check_edges(config: Config) -> None:
+    name = f"algorithm {config.get('type')}"
+    edges = {
+        "batch of one": Experiment(config, labeled_batch=1, unlabeled_batch=1),
+        "nothing selected": Experiment(config, sharpness=0.0),
+        "certain predictions": Experiment(config, sharpness=200.0),
+        "bfloat16": Experiment(config, precision="bf16"),
+    }
+    for what, experiment in edges.items():
+        for _ in range(3):
+            _check_result(experiment.step(), f"{name}, {what}")
+        bad = [k for k, p in experiment.model.network.named_parameters() if not p.isfinite().all()]
+        assert not bad, f"{name}, {what}: the weights became NaN or infinite ({bad[0]})"
+    experiment = Experiment(config)
+    _check_result(
+        experiment.loss(labels=torch.zeros_like(experiment.labels)), f"{name}, a class without labels"
+    )
+
+
+def _check_result(result: Any, name: str) -> None:
+    assert result.loss.ndim == 0, (
+        f"{name}: the loss has shape {tuple(result.loss.shape)}; reduce it to a scalar"
+    )
+    assert result.loss.isfinite(), f"{name}: the loss is {result.loss.item()}; guard divisions and logarithms"
+    assert result.loss.requires_grad, f"{name}: the loss carries no gradient; name the views that need one"
+    for part, value in result.parts.items():
+        assert not value.requires_grad, f"{name}: part {part!r} of the log carries a gradient; detach it"
+    found = result.pseudo_labels
+    if found is None:
+        return
+    for what, value in (("target", found.target), ("weight", found.weight), ("probs", found.probs)):
+        assert not value.requires_grad, f"{name}: the {what} of the pseudo-labels carries a gradient"
+        assert value.isfinite().all(), f"{name}: the {what} of the pseudo-labels is NaN or infinite"
+    assert found.weight.shape == found.probs.shape[:1], f"{name}: one weight per unlabeled item is expected"
+    assert ((found.weight >= 0) & (found.weight <= 1)).all(), f"{name}: a weight lies outside [0, 1]"
+
+
+def _check_processes(configs: Sequence[Config]) -> None:
+    import torch.multiprocessing as mp
+
+    with tempfile.TemporaryDirectory() as folder:
+        mp.start_processes(
+            _process, (folder, [dict(c) for c in configs]), nprocs=2, start_method="spawn", join=True
+        )
+        for number, config in enumerate(configs):
+            expected = _stepped(config, STEPS).state()
+            for rank in range(2):
+                state = torch.load(Path(folder) / f"{number}-{rank}.pth", weights_only=True)
+                _same_state(
+                    expected,
+                    state,
+                    f"algorithm {config.get('type')} gives another result on 2 processes than on 1",
+                    "update state from the gathered batch; gather what a loss compares over rows (ferbench.distributed)",
+                    exact=False,
+                )
+
+
+def _process(rank: int, folder: str, configs: list[dict[str, Any]]) -> None:
+    """One of two processes."""
+    from ferbench import plugins
+
+    torch.set_num_threads(1)
+    plugins.load_entry_points()
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2
+    )
+    try:
+        for number, config in enumerate(configs):
+            state = {k: v.clone() for k, v in _stepped(config, STEPS).state().items()}
+            torch.save(state, Path(folder) / f"{number}-{rank}.pth")
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+def _rule(config: Config, kind: str) -> Rule:
+    if kind not in REGISTRIES:
+        raise UserError(f"there is no kind of rule named {kind!r}", expected=" or ".join(REGISTRIES))
+    rule = build(REGISTRIES[kind], dict(config), kind)
+    rule.bind(
+        RunContext(
+            num_classes=CLASSES,
+            num_labeled=8,
+            num_unlabeled=ITEMS,
+            max_iters=100,
+            class_counts=(4, 2, 1, 1),
+            labeled_batch=8,
+            unlabeled_batch=BATCH,
+        )
+    )
+    return rule
+
+
+def _pass(rule: Rule) -> None:
+    """The passes over the data sets that the rule asks for."""
+    probs = _evidence(9).probs
+    if rule.labeled_pass is not None:
+        rule.see_labeled(probs, probs.argmax(dim=1))
+        rule.finish_labeled_pass()
+    if rule.unlabeled_pass is not None:
+        rule.see_unlabeled(probs, torch.arange(len(probs)))
+        rule.finish_unlabeled_pass()
+
+
+def _evidence(step: int, size: int = BATCH, scale: float = 3.0) -> Evidence:
+    generator = torch.Generator().manual_seed(step)
+    logits = scale * torch.randn(size, CLASSES, generator=generator)
+    labeled = scale * torch.randn(8, CLASSES, generator=generator)
+    return make_evidence(
+        logits.softmax(dim=1),
+        index=torch.randperm(ITEMS, generator=generator)[:size],
+        labeled_probs=labeled.softmax(dim=1),
+        labels=torch.arange(8) % CLASSES,
+        iteration=step,
+        embedding=nn.functional.normalize(torch.randn(size, 5, generator=generator), dim=1),
+        labeled_embedding=nn.functional.normalize(torch.randn(8, 5, generator=generator), dim=1),
+    )
+
+
+def _edges() -> Iterator[tuple[str, Evidence]]:
+    yield "a batch of one", _evidence(10, size=1)
+    yield "certain predictions", _evidence(11, scale=1e4)
+    yield "uniform predictions", _evidence(12, scale=0.0)
+    one_sided = _evidence(13)
+    only = torch.zeros(BATCH, CLASSES)
+    only[:, 1] = 1.0
+    yield "all items of one class", Evidence(**{**vars(one_sided), "probs": only, "raw_probs": only})
+    low = _evidence(14)
+    probs = {k: getattr(low, k).bfloat16() for k in ("probs", "raw_probs", "labeled_probs")}
+    yield "bfloat16", Evidence(**{**vars(low), **probs})
+
+
+def _check_output(out: Tensor, given: Evidence, kind: str, name: str) -> None:
+    size = len(given.probs)
+    assert len(out) == size, f"{name}: {len(out)} rows for {size} items"
+    assert not out.requires_grad, f"{name}: the result carries a gradient"
+    assert out.isfinite().all(), f"{name}: the result is NaN or infinite; guard divisions and logarithms"
+    if kind == "threshold":
+        assert out.shape == (size,), f"{name}: shape {tuple(out.shape)}, one weight per item is expected"
+        assert out.is_floating_point(), f"{name}: {out.dtype}, weights are floating-point numbers"
+        assert ((out >= 0) & (out <= 1)).all(), f"{name}: a weight lies outside [0, 1]"
+        return
+    if kind == "target" and not out.is_floating_point():
+        assert out.shape == (size,), f"{name}: shape {tuple(out.shape)}, one class per item is expected"
+        assert out.dtype == torch.int64, f"{name}: {out.dtype}, classes are int64"
+        assert ((out >= 0) & (out < CLASSES)).all(), f"{name}: a class lies outside [0, {CLASSES})"
+        return
+    assert out.shape == (size, CLASSES), f"{name}: shape {tuple(out.shape)}, expected {(size, CLASSES)}"
+    tolerance = 1e-2 if torch.bfloat16 in (out.dtype, given.probs.dtype) else 1e-4
+    sums = out.float().sum(dim=1)
+    assert ((sums - 1).abs() < tolerance).all(), (
+        f"{name}: rows sum to {sums.min():.4f} .. {sums.max():.4f}, not to 1"
+    )
+
+
+def _through_a_file(module: nn.Module) -> dict[str, Tensor]:
+    stream = io.BytesIO()
+    torch.save(module.state_dict(), stream)
+    stream.seek(0)
+    return torch.load(stream, weights_only=True)
+
+
+def _same(first: Tensor, second: Tensor, what: str, fix: str) -> None:
+    assert first.shape == second.shape, (
+        f"{what} (shapes {tuple(first.shape)} and {tuple(second.shape)}); {fix}"
+    )
+    assert torch.allclose(first.float(), second.float(), atol=1e-6, equal_nan=True), f"{what}; {fix}"
+
+
+def _same_state(
+    first: Mapping[str, Tensor], second: Mapping[str, Tensor], what: str, fix: str, exact: bool = True
+) -> None:
+    assert first.keys() == second.keys(), f"{what}: other tensors; {fix}"
+    tolerance = 0.0 if exact else 1e-5
+    for key, ours in first.items():
+        same = torch.allclose(
+            ours.float(), second[key].float(), rtol=tolerance, atol=tolerance, equal_nan=True
+        )
+        assert same, f"{what}: {key}; {fix}"
+
+
+class _Watch(TorchDispatchMode):
+    """Refuses operations for which a GPU would make the host wait."""
+
+    def __init__(self, name: str):
+        super().__init__()
+        self.name = name
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        operation = func.overloadpacket.__name__
+        if operation in ("_local_scalar_dense", "nonzero", "masked_select", "unique", "_unique2", "bincount"):
+            raise AssertionError(
+                f"{self.name} waits for the device ({operation}: .item(), if tensor:, a boolean index, bincount); use "
+                "masks, torch.where and index_add instead"
+            )
+        indices = args[1] if operation in ("index", "index_put", "index_put_") else ()
+        if any(isinstance(i, Tensor) and i.dtype == torch.bool for i in indices):
+            raise AssertionError(
+                f"{self.name} indexes by a mask, whose shape depends on data; use torch.where or weights"
+            )
+        return func(*args, **(kwargs or {}))
+
+
+@contextmanager
+def _no_sync(name: str) -> Iterator[None]:
+    with _Watch(name):
+        yield
