@@ -3,6 +3,7 @@
 from ferbench.losses.base import Consistency, ExtraTerm, SupervisedLoss
 from ferbench.losses.consistency import ConsistencyCrossEntropy, ConsistencySquaredError
 from ferbench.losses.low_confidence import LowConfidenceContrast, LowConfidenceKL
+from ferbench.losses.rotation import RotationTerm
 from ferbench.losses.supervised import SupervisedCrossEntropy
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "ExtraTerm",
     "LowConfidenceContrast",
     "LowConfidenceKL",
+    "RotationTerm",
     "SupervisedCrossEntropy",
     "SupervisedLoss",
 ]
