@@ -13,7 +13,7 @@ from ferbench.lifecycle import Part
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a rule may look at in one step: the *global* batch (gathered over ranks), without gradient.
+    """What a rule may look at in one step: the *global* batch (gathered over ranks), float32, without gradient.
 
     Attributes:
         probs: [B, C] probabilities of the unlabeled items, from their weak views, after the alignments so far.
