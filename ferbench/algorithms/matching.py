@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -67,6 +67,9 @@ class Matching(Algorithm):
         embedding: head whose output on the weak views the rules see too, or None.
         lambda_x, lambda_u: loss weights.
         ramp: fraction of the run over which lambda_u grows linearly from 0; 0: constant.
+        unlabeled_statistics: whether unlabeled images count in batch-norm's running statistics. False: they pass apart from
+            the labeled ones, normalised by themselves, and leave the statistics alone (the Pi-Model, Mean Teacher, VAT and
+            MixMatch of common code bases).
     """
 
     def __init__(
@@ -84,6 +87,7 @@ class Matching(Algorithm):
         lambda_x: float = 1.0,
         lambda_u: float = 1.0,
         ramp: float = 0.0,
+        unlabeled_statistics: bool = True,
     ):
         super().__init__()
         if judge not in ("student", "ema"):
@@ -104,6 +108,7 @@ class Matching(Algorithm):
         self.weak_views, self.prediction_view = tuple(weak_views), prediction_view
         self.judge, self.embedding = judge, embedding
         self.lambda_x, self.lambda_u, self.ramp = lambda_x, lambda_u, ramp
+        self.unlabeled_statistics = unlabeled_statistics
 
     @property
     def views(self) -> Views:
@@ -124,8 +129,9 @@ class Matching(Algorithm):
         weight, target = local_rows(self.threshold(evidence)), local_rows(self.target(evidence))
         step = MatchingStep(outputs, batch, evidence, local_rows(evidence.probs), target, weight, network)
 
-        supervised = self.supervised_loss(outputs["labeled"].logits, batch.target, batch.iteration)
-        consistency = self.consistency(self._prediction(outputs), target, weight)
+        labeled, unlabeled = self._compared(step)
+        supervised = self.supervised_loss(*labeled, batch.iteration)
+        consistency = self.consistency(*unlabeled)
         scale = self.lambda_u * rampup(batch.iteration, self.max_iters, self.ramp)
         loss = self.lambda_x * supervised + scale * consistency
         parts = {"supervised": supervised.detach(), "unsupervised": consistency.detach()}
@@ -136,21 +142,50 @@ class Matching(Algorithm):
 
         return StepResult(loss, parts, PseudoLabels(step.probs, target, weight, self.threshold.thresholds()))
 
+    @property
+    def _learning(self) -> tuple[str, ...]:
+        """Outputs of the step's first pass that `_compared` needs a gradient of."""
+        return ("labeled", self.prediction_view)
+
+    def _compared(self, step: MatchingStep) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]:
+        """Logits and targets of the labeled items; logits, targets and weights of the unlabeled ones.
+
+        A method that learns something else than the views as they came (mixtures, perturbed images) passes it through
+        ``step.network`` here.
+        """
+        outputs = step.outputs
+        prediction = self._with_margins(outputs[self.prediction_view].logits)
+        return (outputs["labeled"].logits, step.batch.target), (prediction, step.target, step.weight)
+
     def _terms(self) -> Iterable[ExtraTerm]:
         return cast(Iterable[ExtraTerm], self.terms)
 
     def _run(self, network: Network, batch: Batch) -> tuple[dict[str, Output], dict[str, Output]]:
         """Outputs of the student, and of the model that judges the weak views."""
         labeled = {"labeled" if v == "weak" else f"labeled_{v}": x for v, x in batch.labeled.items()}
-        learning = {"labeled", self.prediction_view, *(n for t in self._terms() for n in t.needs_gradient)}
+        learning = {*self._learning, *(n for t in self._terms() for n in t.needs_gradient)}
         read = {*learning, *(view for term in self._terms() for view in term.views)}
-        unlabeled = {v: x for v, x in batch.unlabeled.items() if self.judge == "student" or v in read}
+        if self.judge == "student":
+            read.update(self.weak_views)
+        unlabeled = {v: x for v, x in batch.unlabeled.items() if v in read}
         derived = {n: x for term in self._terms() for n, x in term.derived_views(batch).items()}
-        outputs = network({**labeled, **unlabeled, **derived}, learning)
+        outputs = self._pass(network, labeled, {**unlabeled, **derived}, learning)
         if self.judge == "student":
             return outputs, outputs
         weak = {view: batch.unlabeled[view] for view in self.weak_views}
         return outputs, network.teacher({"labeled": batch.labeled["weak"], **weak})
+
+    def _pass(
+        self,
+        network: Network,
+        labeled: Mapping[str, Tensor],
+        unlabeled: Mapping[str, Tensor],
+        learning: Collection[str],
+    ) -> dict[str, Output]:
+        """Outputs of some views; those of ``learning`` with a graph."""
+        if self.unlabeled_statistics:
+            return network({**labeled, **unlabeled}, learning)
+        return network(labeled, learning) | network(unlabeled, learning, update_statistics=False)
 
     @torch.no_grad()
     def _evidence(self, judged: dict[str, Output], batch: Batch) -> Evidence:
@@ -177,9 +212,8 @@ class Matching(Algorithm):
             evidence = replace(evidence, probs=rule(evidence))
         return evidence
 
-    def _prediction(self, outputs: dict[str, Output]) -> Tensor:
+    def _with_margins(self, logits: Tensor) -> Tensor:
         """Logits that learn the pseudo-label, with the alignments' margins."""
-        logits = outputs[self.prediction_view].logits
         for rule in cast(Iterable[AlignRule], self.alignments):
             margin = rule.margin()
             logits = logits if margin is None else logits + margin

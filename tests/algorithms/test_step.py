@@ -144,3 +144,38 @@ def test_rules_see_the_embedding_that_is_named() -> None:
     torch.testing.assert_close(seen[0].embedding, vectors["weak"])
     torch.testing.assert_close(seen[0].labeled_embedding, vectors["labeled"])
     assert not seen[0].embedding.requires_grad
+
+
+class Statistics(RecordedNetwork):
+    """Remembers which views counted in batch-norm's statistics."""
+
+    def __call__(self, views, needs_gradient, update_statistics=True):
+        self.counted = getattr(self, "counted", []) + [(set(views), update_statistics)]
+        return super().__call__(views, needs_gradient, update_statistics)
+
+
+def test_unlabeled_images_may_stay_out_of_batch_norm_statistics() -> None:
+    logits = draw("labeled", "labeled_strong", "weak", "strong", "flipped")
+    together, apart = Statistics(logits), Statistics(logits)
+    expected = step(make(terms=[Flipped()]), together)
+    result = step(make(terms=[Flipped()], unlabeled_statistics=False), apart)
+    assert together.counted == [(set(logits), True)]
+    assert apart.counted == [({"labeled", "labeled_strong"}, True), ({"weak", "strong", "flipped"}, False)]
+    torch.testing.assert_close(result.loss, expected.loss)
+
+
+def test_a_view_that_nobody_reads_is_not_passed() -> None:
+    """A subclass may use its images otherwise."""
+    algorithm = make()
+    network = RecordedNetwork(draw("labeled", "weak", "strong"))
+    batch = Batch(
+        labeled={"weak": torch.zeros(2, 1)},
+        target=torch.tensor([0, 1]),
+        labels=torch.tensor([0, 1]),
+        unlabeled={view: torch.zeros(ITEMS, 1) for view in ("weak", "strong", "strong2")},
+        index=torch.arange(ITEMS),
+        labeled_index=torch.arange(2),
+        iteration=0,
+    )
+    algorithm.step(network, batch)
+    assert network.asked == [({"labeled", "weak", "strong"}, {"labeled", "strong"})]
