@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import os
 import shlex
 import sys
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from ferbench import process
 from ferbench.config import find_config, load_config, parse_options
-from ferbench.errors import UserError
+from ferbench.errors import UserError, disk_full
 from ferbench.process import tune_process
 from ferbench.version import __version__
 
@@ -42,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _fail(args, f"interrupted{_how_to_resume(args)}")
         return INTERRUPTED
     except Exception as error:
-        full = _disk_full(error)
+        full = disk_full(error)
         if full is None:
             raise
         fix = f"free some{_how_to_resume(args)}"
@@ -104,6 +103,14 @@ def _make_synthetic(args: argparse.Namespace) -> int:
     return layouts.run(args)
 
 
+def _new_plugin(args: argparse.Namespace) -> int:
+    from ferbench.scaffold.write import new_plugin
+
+    folder = new_plugin(args.name, args.kind, args.out)
+    print(f"wrote {folder}; next:\n  cd {shlex.quote(str(folder))}\n  python -m pytest\n  pip install .")
+    return 0
+
+
 def _load(args: argparse.Namespace) -> Config:
     cfg = load_config(args.config, parse_options(args.cfg_options), args.plugin, args.data)
     cfg.launcher = getattr(args, "launcher", "none")
@@ -158,6 +165,12 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
         "--limit", type=int, metavar="N", help="read at most N images of each dataset (default: all)"
     )
     check.set_defaults(run=_check_data)
+
+    plugin = commands.add_parser("new-plugin", help="write a package of your own, with its tests")
+    plugin.add_argument("name", metavar="NAME", help="of the package")
+    plugin.add_argument("--kind", choices=("threshold", "algorithm", "dataset"), required=True)
+    plugin.add_argument("--out", default=".", metavar="DIR", help="folder to write it into (default: here)")
+    plugin.set_defaults(run=_new_plugin)
 
     synthetic = commands.add_parser("make-synthetic", help="draw synthetic faces in the layouts of real data")
     if words[:1] == ["make-synthetic"]:  # its defaults live in a module that imports NumPy
@@ -215,15 +228,6 @@ def _how_to_resume(args: argparse.Namespace) -> str:
         return ""
     words = ["ferbench", "train", args.config, "--work-dir", str(args.work_dir), "--resume"]
     return "; go on with: " + shlex.join(words)
-
-
-def _disk_full(error: BaseException | None) -> OSError | None:
-    """The "no space left" error that caused ``error``, if one did."""
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return error
-        error = error.__cause__ or error.__context__
-    return None
 
 
 if __name__ == "__main__":

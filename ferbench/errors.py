@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -38,6 +39,15 @@ class UserError(Exception):
 
 def _rebuild(what: str, where: object, expected: str | None, fix: str | None) -> UserError:
     return UserError(what, where=where, expected=expected, fix=fix)
+
+
+def disk_full(error: BaseException | None) -> OSError | None:
+    """The "no space left" error that caused ``error``, if one did."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return error
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def nearest(name: str, known: Iterable[str], count: int = 3) -> str:

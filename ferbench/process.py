@@ -5,7 +5,12 @@ from __future__ import annotations
 import ctypes
 import math
 import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3  # glibc's malloc.h
 MALLOC_OPTIONS = {
@@ -67,3 +72,24 @@ def _cgroup_quota(root: Path) -> int | None:
         return math.ceil(int(quota) / int(period)) if int(quota) > 0 else None
     except (ValueError, ZeroDivisionError):  # "max": no limit
         return None
+
+
+@contextmanager
+def interrupted_by(*signals: int) -> Iterator[None]:
+    """Let signals (SIGTERM: a batch system's notice, `kill`) end a program as Ctrl-C does: by a KeyboardInterrupt.
+
+    Outside the main thread, whose affair signals are, nothing is done.
+    """
+
+    def interrupt(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = {number: signal.signal(number, interrupt) for number in signals}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

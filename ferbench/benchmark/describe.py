@@ -23,7 +23,6 @@ from ferbench import process
 from ferbench.benchmark.record import Code, DataPart, Hardware
 from ferbench.config import DATA_VARIABLE
 from ferbench.data.datasets.base import FaceDataset, Subset
-from ferbench.data.samplers import EndlessSampler
 from ferbench.data.views import Views
 from ferbench.distributed import world_size
 from ferbench.engine.build import Data
@@ -81,7 +80,8 @@ def protocol_of(cfg: Config, data: Data, model: SSLModel) -> dict[str, Any]:
         "views": plain(Views(**cfg.views).as_dict()),
         "model": _model(cfg, model),
         "train": {
-            **train, "batch_size": cfg.train_dataloader.batch_size, "sampler": EndlessSampler.__name__,
+            **train, "batch_size": cfg.train_dataloader.batch_size,
+            "sampler": cfg.train_dataloader.get("sampler", "shuffled"),
             "mu": (cfg.get("unlabeled_dataloader") or {}).get("mu"),
         },
         "optimizer": {

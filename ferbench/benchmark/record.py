@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ferbench.benchmark.protocol import hash_of
-from ferbench.errors import UserError, nearest
+from ferbench.errors import UserError, disk_full, nearest
 
 SCHEMA = 1
 NAME = "record.json"
@@ -381,7 +381,7 @@ def write(record: Record, path: str | Path) -> None:
 def recording_failure(folder: Path) -> Iterator[None]:
     """Mark the record of a run as failed, with the reason, when an error ends the run.
 
-    An interruption leaves it as it is: the run can go on.
+    An interruption and a full disk leave it as it is: the run can go on.
 
     Args:
         folder: of the run.
@@ -389,8 +389,9 @@ def recording_failure(folder: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        with suppress(UserError):  # the error that ended the run is the one to be heard of
-            mark_failed(folder / NAME, reason_of(error))
+        if not disk_full(error):
+            with suppress(UserError):  # the error that ended the run is the one to be heard of
+                mark_failed(folder / NAME, reason_of(error))
         raise
 
 

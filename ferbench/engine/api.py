@@ -5,9 +5,6 @@ from __future__ import annotations
 import copy
 import os
 import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -26,6 +23,7 @@ from ferbench.engine.folder import SPLIT, adopt, checkpoint_to_resume, start_ane
 from ferbench.engine.runner import SSLRunner
 from ferbench.errors import UserError
 from ferbench.evaluation.table import results_table
+from ferbench.process import interrupted_by
 
 REQUIRED = ("classes", "model", "views", "train_dataloader", "train_cfg", "optim_wrapper", "val_dataloader", "val_cfg",
             "val_evaluator", "test_dataloader", "test_cfg", "test_evaluator")  # fmt: skip
@@ -52,9 +50,9 @@ def train(
         UserError: any mistake in config, data or folder; nothing is lost or half-written.
         KeyboardInterrupt: interrupted, or told to terminate (SIGTERM).
     """
-    cfg = _complete(cfg, work_dir)
+    cfg = complete(cfg, work_dir)
     folder = Path(cfg.work_dir)
-    with _sigterm_interrupts(), explaining_dead_workers():
+    with interrupted_by(signal.SIGTERM), explaining_dead_workers():
         _start_processes(cfg.launcher)
         source = checkpoint_to_resume(folder, resume, overwrite)
         own_split = cfg.get("split") and not cfg.split.get("file")  # else the manifest is the user's
@@ -79,7 +77,7 @@ def test(cfg: Config, checkpoint_path: str | Path) -> dict[str, dict[str, Any]]:
     """Scores of a checkpoint's raw and EMA weights on the config's test set; the same numbers as at the end of training."""
     content = checkpoint.load(checkpoint_path)
     path = Path(checkpoint_path)
-    cfg = _complete(cfg, path.parent / "test")
+    cfg = complete(cfg, path.parent / "test")
     _start_processes(cfg.launcher)
     cfg.randomness["seed"] = content["meta"]["seed"]
     runner = _build_runner(cfg, build_data(cfg))
@@ -115,24 +113,12 @@ def describe(data: Data) -> str:
     return "\n".join(lines)
 
 
-@contextmanager
-def _sigterm_interrupts() -> Iterator[None]:
-    """SIGTERM (a batch system's notice, `kill`) ends a run as Ctrl-C does: with a message, nothing half-written."""
+def complete(cfg: Config, work_dir: str | Path | None) -> Config:
+    """A copy of a config with everything filled in that `train` needs.
 
-    def interrupt(number: int, frame: Any) -> None:
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():  # signals are the main thread's affair
-        yield
-        return
-    previous = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)
-
-
-def _complete(cfg: Config, work_dir: str | Path | None) -> Config:
+    Raises:
+        UserError: a section is missing.
+    """
     cfg = copy.deepcopy(cfg)  # `Config.copy` shares the sections
     for section in REQUIRED:
         if not cfg.get(section):

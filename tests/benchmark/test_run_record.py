@@ -40,7 +40,7 @@ def protocol(make, tmp_path):
     """The protocol of the tiny config with changes; nothing is trained."""
 
     def protocol(options=None, **arguments):
-        cfg = api._complete(make(options, **arguments), tmp_path / "unused")
+        cfg = api.complete(make(options, **arguments), tmp_path / "unused")
         model = MODELS.build(cfg.model)
         return describe.plain(describe.protocol_of(cfg, build_data(cfg), model))
 
@@ -265,7 +265,7 @@ class TestProtocol:
             file = tmp_path / folder / "w.pth"
             options = {"model.backbone._delete_": True, "model.backbone.type": "TimmBackbone",
                        "model.backbone.name": "resnet10t", "model.backbone.channels": (8, 8, 8, 8)}  # fmt: skip
-            cfg = api._complete(make(options), tmp_path / "unused")
+            cfg = api.complete(make(options), tmp_path / "unused")
             torch.save(MODELS.build(cfg.model).network.backbone.network.state_dict(), file)
             file = file.rename(file.with_stem(folder))  # torch writes the first name into the file
             cfg.model.backbone.weights = str(file)
@@ -278,7 +278,7 @@ class TestProtocol:
         cfg = make()
         train = dict(cfg.train_dataloader.dataset)
         cfg.train_dataloader.dataset = [train, {**train, "root": str(images / "test"), "name": "more"}]
-        cfg = api._complete(cfg, tmp_path)
+        cfg = api.complete(cfg, tmp_path)
         data = build_data(cfg)
         assert isinstance(data.sources["train"], Concat)
         own = describe.protocol_of(cfg, data, MODELS.build(cfg.model))
