@@ -5,5 +5,5 @@ from setuptools import find_packages, setup
 setup(
     packages=[*find_packages(include=["ferbench", "ferbench.*"]), "ferbench.configs"],
     package_dir={"ferbench.configs": "configs"},
-    package_data={"ferbench": ["py.typed"], "ferbench.configs": ["**/*.py"]},
+    package_data={"ferbench": ["py.typed", "scaffold/templates/**/*.template"], "ferbench.configs": ["**/*.py"]},
 )

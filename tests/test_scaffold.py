@@ -1,0 +1,70 @@
+"""``ferbench new-plugin``: what it writes passes its own tests and trains, untouched."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from ferbench import cli
+from ferbench.errors import UserError
+from ferbench.scaffold.write import KINDS, new_plugin
+
+
+def run(folder, repo, *words):
+    environment = {**os.environ, "PYTHONPATH": str(repo), "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [sys.executable, *words], cwd=folder, capture_output=True, text=True, env=environment, timeout=120
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_its_own_tests_pass(kind, repo, tmp_path) -> None:
+    assert cli.main(["new-plugin", f"my-{kind}", "--kind", kind, "--out", str(tmp_path)]) == 0
+    folder = tmp_path / f"my-{kind}"
+    done = run(folder, repo, "-m", "pytest", "-q")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 passed" in done.stdout
+    text = "".join(p.read_text() for p in folder.rglob("*") if p.suffix in (".py", ".cfg", ".md", ".toml"))
+    assert "$" not in text.replace("{{$FERBENCH_CONFIGS:}}", "")
+
+
+def test_its_config_trains(repo, tmp_path) -> None:
+    folder = new_plugin("calm", "threshold", tmp_path)
+    drawn = ["--small", "--videos", "24", "--frames", "8", "--workers", "1"]
+    assert cli.main(["make-synthetic", str(tmp_path / "data" / "synthetic"), *drawn]) == 0
+    options = [
+        "train_cfg.max_iters=2",
+        "train_cfg.val_interval=2",
+        "split.per_class=2",
+        "train_dataloader.batch_size=4",
+    ]
+    loaders = [f"{part}_dataloader.num_workers=0" for part in ("train", "unlabeled", "val", "test")]
+    words = ["--plugin", "./calm", "--data", "../data", "--work-dir", "../run"]
+    done = run(
+        folder, repo, str(repo / "tools" / "train.py"), "configs/synthetic.py", *words, "--cfg-options", *options, *loaders
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "run" / "results.md").is_file()
+
+
+def test_a_name_that_is_taken_and_one_that_cannot_be(tmp_path) -> None:
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(UserError, match="already something of that name"):
+        new_plugin("mine", "threshold", tmp_path)
+    for name in ("1st", "my rule", "class", "../up", ""):
+        with pytest.raises(UserError, match="cannot be named"):
+            new_plugin(name, "threshold", tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["mine"]
+
+
+def test_nothing_half_written_is_left(tmp_path, monkeypatch) -> None:
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.write_text", full)
+    with pytest.raises(OSError, match="No space"):
+        new_plugin("mine", "dataset", tmp_path)
+    assert list(tmp_path.iterdir()) == []
