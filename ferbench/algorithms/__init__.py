@@ -6,6 +6,7 @@ from ferbench.algorithms.fixmatch import FixMatch
 from ferbench.algorithms.flexmatch import FlexMatch
 from ferbench.algorithms.matching import Matching, MatchingStep
 from ferbench.algorithms.pseudolabel import PseudoLabel
+from ferbench.algorithms.rebalancing import Rebalancing
 from ferbench.algorithms.supervised import Supervised, SupervisedOracle
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "Network",
     "PseudoLabel",
     "PseudoLabels",
+    "Rebalancing",
     "StepResult",
     "Supervised",
     "SupervisedOracle",
