@@ -36,7 +36,7 @@ TOP_LEVEL = frozenset((
 _EVALUATION = frozenset({"dataset", "batch_size", "num_workers", "max_unreadable"})
 SECTION_KEYS: Mapping[str, frozenset[str]] = {
     "views": frozenset({"size", "weak", "strong"}),
-    "train_dataloader": frozenset({"dataset", "batch_size", "num_workers"}),
+    "train_dataloader": frozenset({"dataset", "batch_size", "num_workers", "sampler"}),
     "unlabeled_dataloader": frozenset({"dataset", "rest", "mu", "num_workers"}),
     "val_dataloader": _EVALUATION,
     "test_dataloader": _EVALUATION,
@@ -51,7 +51,7 @@ IMPLIED_TYPE = frozenset({"model", "train_cfg", "val_cfg", "test_cfg", "optim_wr
 DATA_VARIABLE = "FERBENCH_DATA"
 CONFIGS_VARIABLE = "FERBENCH_CONFIGS"
 
-__all__ = ["TOP_LEVEL", "build", "config_root", "find_config", "load_config", "parse_options"]
+__all__ = ["TOP_LEVEL", "build", "config_root", "find_config", "load_config", "parse_options", "read_file"]
 
 
 def load_config(
@@ -78,7 +78,7 @@ def load_config(
     os.environ[CONFIGS_VARIABLE] = str(config_root())
     if data is not None:
         os.environ[DATA_VARIABLE] = str(_data_folder(data))
-    cfg = _read(path)
+    cfg = read_file(path)
     for key in [k for k in cfg if k.startswith("_")]:  # private helper variables of the config file
         cfg.pop(key)
     _check_keys(cfg)
@@ -164,7 +164,12 @@ def _data_folder(data: str | Path) -> Path:
     return folder
 
 
-def _read(path: Path) -> Config:
+def read_file(path: Path) -> Config:
+    """A file in the syntax of configs, with its bases; nothing of its content is checked.
+
+    Raises:
+        UserError: a mistake in it (with file and line).
+    """
     from mmengine import Config
 
     try:

@@ -19,6 +19,7 @@ class RunContext:
         class_counts: labeled items per class, C integers.
         labeled_batch, unlabeled_batch: images of a step, over all processes.
         seed: of the run; for draws that all processes must share.
+        sampler: order of the labeled stream, ``shuffled`` or ``class_balanced``.
     """
 
     num_classes: int
@@ -29,6 +30,16 @@ class RunContext:
     labeled_batch: int = 0
     unlabeled_batch: int = 0
     seed: int = 0
+    sampler: str = "shuffled"
+
+    @property
+    def class_shares(self) -> tuple[float, ...]:
+        """Share of each class in the labeled *stream*, C numbers that sum to 1; 0 for a class without labeled items.
+
+        What corrects for the imbalance of the labels corrects by these, so that it leaves a balanced stream alone.
+        """
+        present = self.class_counts if self.sampler == "shuffled" else [int(n > 0) for n in self.class_counts]
+        return tuple(n / sum(present) for n in present)
 
 
 @dataclass(frozen=True)

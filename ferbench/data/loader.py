@@ -16,10 +16,10 @@ from ferbench.data.datasets.base import FaceDataset
 from ferbench.data.io import UnreadableImage
 from ferbench.data.preprocess import Preprocess
 from ferbench.data.randomness import derive_seed
-from ferbench.data.samplers import EndlessSampler
+from ferbench.data.samplers import SAMPLERS, ClassBalancedSampler, EndlessSampler
 from ferbench.data.views import Views
 from ferbench.distributed import rank, world_size
-from ferbench.errors import UserError
+from ferbench.errors import UserError, nearest
 from ferbench.process import available_cores
 
 REPLACEMENTS = 16
@@ -143,7 +143,12 @@ def check_batch(dataset: FaceDataset, batch_size: Any, stream: str) -> None:
 
 
 def train_loader(
-    batches: TrainBatches, batch_size: int, stream: str, start: int, workers: int | None
+    batches: TrainBatches,
+    batch_size: int,
+    stream: str,
+    start: int,
+    workers: int | None,
+    sampler: str = "shuffled",
 ) -> Iterator[dict[str, Any]]:
     """Endless batches of one stream, from step ``start`` on.
 
@@ -153,9 +158,30 @@ def train_loader(
         stream: ``labeled`` or ``unlabeled``.
         start: first step.
         workers: processes per rank; None: from the number of CPUs.
+        sampler: ``shuffled``, or ``class_balanced``; see `check_sampler`.
     """
-    sampler = EndlessSampler(len(batches), batch_size, batches.seed, stream, rank(), world_size(), start)
-    return batch_loader(batches, sampler, workers)
+    place = (batch_size, batches.seed, stream, rank(), world_size(), start)
+    keys = (
+        ClassBalancedSampler(batches.dataset.labels, *place)
+        if sampler == "class_balanced"
+        else EndlessSampler(len(batches), *place)
+    )
+    return batch_loader(batches, keys, workers)
+
+
+def check_sampler(sampler: Any) -> str:
+    """The order of the labeled stream, from ``train_dataloader.sampler``.
+
+    Raises:
+        UserError: there is no such order.
+    """
+    if sampler not in SAMPLERS:
+        raise UserError(
+            f"train_dataloader.sampler is {sampler!r}",
+            expected=" or ".join(SAMPLERS),
+            fix=nearest(str(sampler), SAMPLERS),
+        )
+    return sampler
 
 
 def eval_loader(batches: EvalBatches, batch_size: int, workers: int | None) -> Iterator[dict[str, Any]]:

@@ -17,6 +17,7 @@ from ferbench.data.loader import (
     TrainBatches,
     batch_loader,
     check_batch,
+    check_sampler,
     default_workers,
     eval_loader,
     to_device,
@@ -42,7 +43,8 @@ class SemiTrainLoop(BaseLoop):
 
     Args:
         runner: the runner.
-        dataloader: ``train_dataloader``: ``batch_size`` (labeled images per step, over all processes), ``num_workers``.
+        dataloader: ``train_dataloader``: ``batch_size`` (labeled images per step, over all processes), ``num_workers``,
+            ``sampler`` (order of the labeled stream: ``shuffled``, or ``class_balanced``: every class has the same share).
         max_iters: iterations, each one update of the weights.
         val_interval: iterations between validations.
         micro_batches: parts into which a process cuts its share of a step to save memory; gradients are averaged over
@@ -96,6 +98,7 @@ class SemiTrainLoop(BaseLoop):
             )
         self.mu = int((cfg.get("unlabeled_dataloader") or {}).get("mu", 7))
         check_batch(self.labeled, dataloader.get("batch_size"), "labeled")
+        self.sampler = check_sampler(dataloader.get("sampler", "shuffled"))
         if self.unlabeled is not None:
             check_batch(self.unlabeled, dataloader["batch_size"] * self.mu, "unlabeled")
         model.bind(
@@ -108,6 +111,7 @@ class SemiTrainLoop(BaseLoop):
                 labeled_batch=dataloader["batch_size"],
                 unlabeled_batch=dataloader["batch_size"] * self.mu if self.unlabeled is not None else 0,
                 seed=runner.seed,
+                sampler=self.sampler,
             )
         )
         self.passes = [
@@ -200,7 +204,7 @@ class SemiTrainLoop(BaseLoop):
         # The labeled stream is 1/mu of the unlabeled one: one worker feeds it.
         workers = self.dataloader.get("num_workers")
         workers = workers if workers is not None or self.unlabeled is None else 1
-        streams = {"labeled": train_loader(labeled, batch, "labeled", self._iter, workers)}
+        streams = {"labeled": train_loader(labeled, batch, "labeled", self._iter, workers, self.sampler)}
         if self.unlabeled is not None:
             unlabeled = TrainBatches(self.unlabeled, self.views, self.wanted.unlabeled, seed, "hidden_labels")
             workers = cfg.unlabeled_dataloader.get("num_workers")
