@@ -88,11 +88,15 @@ class Classifier(nn.Module):
     def add_heads(self, heads: Mapping[str, nn.Module]) -> None:
         """Further heads on the features, for an algorithm that needs them.
 
+        A head whose class says ``shared = True`` (`ProjectionHead`) may be asked for by several parts; they get one.
+
         Raises:
-            UserError: a name is taken.
+            UserError: a name is taken, by another head or by one that is not to be shared.
         """
         for name, head in heads.items():
             if name in self.heads:
+                if getattr(head, "shared", False) and repr(head) == repr(self.heads[name]):
+                    continue
                 raise UserError(
                     f"two parts of the algorithm want a head named {name!r}", where="model.algorithm"
                 )

@@ -1,4 +1,4 @@
-"""Heads: from a feature vector to logits."""
+"""Heads: from a feature vector to logits, or to an embedding."""
 
 from __future__ import annotations
 
@@ -36,3 +36,27 @@ class LinearHead(nn.Module):
         if self.normalize:
             features = F.normalize(features, dim=1)
         return Output(self.fc(features), features)
+
+
+class ProjectionHead(nn.Module):
+    """``normalize(W2 relu(W1 f))``: a point on the unit sphere, where contrastive terms compare images (SimCLR, CoMatch).
+
+    It is a further head (`ferbench.lifecycle.Part.heads`), not the classifier's own. Parts that ask for equal ones under
+    one name share it.
+
+    Args:
+        in_features: D.
+        dim: dimensions of the embedding.
+        hidden: width of the hidden layer; None: D.
+    """
+
+    shared = True
+
+    def __init__(self, in_features: int, dim: int = 128, hidden: int | None = None):
+        super().__init__()
+        hidden = in_features if hidden is None else hidden
+        self.layers = nn.Sequential(nn.Linear(in_features, hidden), nn.ReLU(), nn.Linear(hidden, dim))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """[B, D] -> [B, dim] of length 1, float32 (also under autocast)."""
+        return F.normalize(self.layers(features).float(), dim=1)

@@ -43,9 +43,10 @@ class Recipe:
     """How one recorded algorithm is built and read.
 
     Attributes:
-        config: from the run's hyper-parameters to the config of the registered algorithm.
+        config: from the run's hyper-parameters, and ``epoch_length`` in iterations, to the config of the registered
+            algorithm.
         state: array -> how to read it off the algorithm after a step.
-        losses: array -> name of the loss part (`StepResult.parts`).
+        losses: array -> name of the loss part (`StepResult.parts`), or names of parts that it is the sum of.
         epoch_end: array -> how to read it off the algorithm after the pass over the unlabeled set that ends an epoch.
         features: heads that the recorded features stand for; empty: no features.
         gradients: renamed gradients: view -> array.
@@ -56,7 +57,7 @@ class Recipe:
 
     config: Callable[[dict[str, Any]], dict[str, Any]]
     state: Mapping[str, Reader] = field(default_factory=dict)
-    losses: Mapping[str, str] = field(default_factory=dict)
+    losses: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
     epoch_end: Mapping[str, Reader] = field(default_factory=dict)
     features: tuple[str, ...] = ()
     gradients: Mapping[str, str] = field(default_factory=dict)
@@ -85,6 +86,10 @@ class IdentityNetwork:
     def teacher(self, views: Mapping[str, Tensor]) -> dict[str, Output]:
         """See `ferbench.algorithms.Network`."""
         return {view: self._output(x.detach()) for view, x in views.items()}
+
+    def head(self, name: str, features: Tensor) -> Tensor:
+        """See `ferbench.algorithms.Network`."""
+        return features
 
     def _output(self, x: Tensor) -> Output:
         features = x[:, self.num_classes :]
@@ -164,12 +169,13 @@ def replay(folder: Folder, run: str, recipe: Recipe, rows: slice = slice(None)) 
     """
     told = folder.meta["runs"][run]
     given = folder.of_run(run)
-    algorithm = build(ALGORITHMS, recipe.config(told["hp"]), f"the recipe of {run}")
+    steps, epoch = folder.meta["steps"], folder.meta["steps"] // told["epochs"]
+    config = recipe.config({**told["hp"], "epoch_length": epoch})
+    algorithm = build(ALGORITHMS, config, f"the recipe of {run}")
     bind(algorithm, folder.context())
     if recipe.prepare is not None:
         recipe.prepare(algorithm, given)
     network = IdentityNetwork(folder.meta["C"], recipe.features)
-    steps, epoch = folder.meta["steps"], folder.meta["steps"] // told["epochs"]
     recorder = Recorder(recipe)
     for step in range(steps):
         if recipe.before_step is not None:
@@ -247,9 +253,12 @@ class Recorder:
             self._put("probs_aligned", found.probs)
             self._put("util_ratio", found.weight.float().mean())
         losses = {"sup_loss": "supervised", "unsup_loss": "unsupervised", **self.recipe.losses}
-        for array, part in losses.items():
-            if part in result.parts:
-                self._put(array, result.parts[part])
+        for array, parts in losses.items():
+            values = [
+                result.parts[p] for p in ([parts] if isinstance(parts, str) else parts) if p in result.parts
+            ]
+            if values:
+                self._put(array, torch.stack(values).sum())
         self._put("total_loss", result.loss)
         for array, read in self.recipe.state.items():
             self._put(array, read(algorithm))

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ferbench.errors import UserError
-from ferbench.models import Classifier, LinearHead, MMPretrainBackbone, TimmBackbone
+from ferbench.models import Classifier, LinearHead, MMPretrainBackbone, ProjectionHead, TimmBackbone
 from ferbench.registry import MODELS
 
 BATCH_NORMS = nn.modules.batchnorm._BatchNorm
@@ -72,6 +72,22 @@ def test_normalized_head_returns_unit_features_that_made_the_logits() -> None:
     logits, normalized, _ = head(features)
     torch.testing.assert_close(normalized, features / features.norm(dim=1, keepdim=True))
     torch.testing.assert_close(logits, normalized @ head.fc.weight.t() + head.fc.bias)
+
+
+def test_projection_head_by_hand() -> None:
+    head = ProjectionHead(2, dim=2, hidden=2)
+    first, _, second = head.layers
+    with torch.no_grad():
+        first.weight.copy_(torch.tensor([[1.0, 0.0], [0.0, -1.0]]))
+        second.weight.copy_(torch.tensor([[3.0, 0.0], [4.0, 1.0]]))
+        for layer in (first, second):
+            layer.bias.zero_()
+    # (1, 2) -> relu (1, 0) -> (3, 4) -> (.6, .8); (0, -5) -> (0, 5) -> (0, 5) -> (0, 1)
+    out = head(torch.tensor([[1.0, 2.0], [0.0, -5.0]]))
+    torch.testing.assert_close(out, torch.tensor([[0.6, 0.8], [0.0, 1.0]]))
+    assert ProjectionHead(7).layers[0].out_features == 7
+    with torch.autocast("cpu", torch.bfloat16):
+        assert ProjectionHead(7)(torch.randn(3, 7)).dtype == torch.float32
 
 
 def test_dropout_acts_in_training_only() -> None:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from ferbench.algorithms import Algorithm, Batch, Network, StepResult, Views
 from ferbench.errors import UserError
+from ferbench.models import ProjectionHead
 from ferbench.models.ssl import SSLModel
 from ferbench.thresholds import RunContext
 
@@ -102,6 +103,27 @@ def test_a_head_that_exists_already() -> None:
         SSLModel(NormNet(), dict(type=Twice), dict(size=SIZE), num_classes=CLASSES)
 
 
+class Projecting(TwoHeads):
+    """Two parts that ask for a projection."""
+
+    def __init__(self, dims: tuple[int, int]) -> None:
+        super().__init__("projection")
+        self.dim = dims[0]
+        if len(dims) > 1:
+            self.part = Projecting(dims[1:])
+
+    def heads(self, num_features: int, num_classes: int) -> dict[str, nn.Module]:
+        return {"projection": ProjectionHead(num_features, self.dim)}
+
+
+def test_parts_that_want_the_same_projection_share_it() -> None:
+    config = dict(type=Projecting, dims=(4, 4))
+    model = SSLModel(NormNet(), config, dict(size=SIZE), num_classes=CLASSES)
+    assert list(model.network.heads) == ["projection"]
+    with pytest.raises(UserError, match="two parts of the algorithm want a head named 'projection'"):
+        SSLModel(NormNet(), dict(type=Projecting, dims=(4, 6)), dict(size=SIZE), num_classes=CLASSES)
+
+
 def test_the_teacher_is_the_averaged_classifier_in_evaluation_mode(model) -> None:
     x = views(4)
     with torch.no_grad():
@@ -137,3 +159,14 @@ def test_a_new_generation_starts_from_the_first_weights(monkeypatch) -> None:
     for network in (model.network, model.ema_network):
         for name, tensor in network.state_dict().items():
             assert torch.equal(tensor, first[name])
+
+
+def test_a_head_learns_from_features_that_are_asked_again(model) -> None:
+    """From detached features, of a view that passed without a graph: the head alone gets a gradient."""
+    passes = model.passes
+    features = passes(views(2), needs_gradient=())["v0"].features
+    again = passes.head("second", features)
+    torch.testing.assert_close(again, passes(views(2), ())["v0"].heads["second"])
+    again.sum().backward()
+    assert model.network.heads["second"].weight.grad.abs().sum() > 0
+    assert all(p.grad is None for p in model.network.backbone.parameters())
