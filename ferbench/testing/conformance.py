@@ -12,7 +12,6 @@ A check that fails raises an AssertionError that says what is wrong and what to 
 from __future__ import annotations
 
 import io
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
@@ -29,6 +28,7 @@ from ferbench.parts import build
 from ferbench.registry import ALIGNMENTS, TARGETS, THRESHOLDS
 from ferbench.testing.evidence import make_evidence
 from ferbench.testing.experiment import CLASSES, MAX_ITERS, Experiment
+from ferbench.testing.processes import RANKS, on_two_processes
 from ferbench.thresholds.base import Evidence, Rule
 
 REGISTRIES = {"threshold": THRESHOLDS, "alignment": ALIGNMENTS, "target": TARGETS}
@@ -184,16 +184,11 @@ def _check_result(result: Any, name: str) -> None:
 
 
 def _check_processes(configs: Sequence[Config]) -> None:
-    import torch.multiprocessing as mp
-
-    with tempfile.TemporaryDirectory() as folder:
-        mp.start_processes(
-            _process, (folder, [dict(c) for c in configs]), nprocs=2, start_method="spawn", join=True
-        )
+    with on_two_processes(_train, [dict(c) for c in configs]) as folder:
         for number, config in enumerate(configs):
             expected = _stepped(config, STEPS).state()
-            for rank in range(2):
-                state = torch.load(Path(folder) / f"{number}-{rank}.pth", weights_only=True)
+            for rank in range(RANKS):
+                state = torch.load(folder / f"{number}-{rank}.pth", weights_only=True)
                 _same_state(
                     expected,
                     state,
@@ -203,21 +198,11 @@ def _check_processes(configs: Sequence[Config]) -> None:
                 )
 
 
-def _process(rank: int, folder: str, configs: list[dict[str, Any]]) -> None:
-    """One of two processes."""
-    from ferbench import plugins
-
-    torch.set_num_threads(1)
-    plugins.load_entry_points()
-    torch.distributed.init_process_group(
-        "gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2
-    )
-    try:
-        for number, config in enumerate(configs):
-            state = {k: v.clone() for k, v in _stepped(config, STEPS).state().items()}
-            torch.save(state, Path(folder) / f"{number}-{rank}.pth")
-    finally:
-        torch.distributed.destroy_process_group()
+def _train(rank: int, folder: Path, configs: list[dict[str, Any]]) -> None:
+    """What one of the processes does."""
+    for number, config in enumerate(configs):
+        state = {k: v.clone() for k, v in _stepped(config, STEPS).state().items()}
+        torch.save(state, folder / f"{number}-{rank}.pth")
 
 
 def _rule(config: Config, kind: str) -> Rule:

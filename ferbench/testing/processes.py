@@ -1,0 +1,39 @@
+"""Two gloo processes on this machine, for what must not depend on the number of processes."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+RANKS = 2
+
+
+@contextmanager
+def on_two_processes(work: Callable[..., None], *arguments: Any) -> Iterator[Path]:
+    """Run ``work(rank, folder, *arguments)`` on both ranks at once; yields the folder into which they wrote.
+
+    Args:
+        work: a module's function (it is imported by the new processes).
+        arguments: what can be pickled.
+    """
+    import torch.multiprocessing as mp
+
+    with tempfile.TemporaryDirectory() as folder:
+        mp.start_processes(_start, (folder, work, arguments), nprocs=RANKS, start_method="spawn")
+        yield Path(folder)
+
+
+def _start(rank: int, folder: str, work: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=RANKS
+    )
+    try:
+        work(rank, Path(folder), *arguments)
+    finally:
+        torch.distributed.destroy_process_group()
