@@ -60,6 +60,10 @@ class Network(Protocol):
         """Output of every view from the EMA weights, in evaluation mode, without a graph."""
         ...
 
+    def head(self, name: str, features: Tensor) -> Tensor:
+        """What a further head (see `Part.heads`) makes of features [B, D], e.g. of detached ones that it alone learns from."""
+        ...
+
 
 @dataclass
 class PseudoLabels:

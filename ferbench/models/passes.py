@@ -43,6 +43,10 @@ class Passes:
         """See `ferbench.algorithms.Network`."""
         return _pass(self.ema_network, views)
 
+    def head(self, name: str, features: Tensor) -> Tensor:
+        """See `ferbench.algorithms.Network`."""
+        return self.network.heads[name](features)
+
 
 def _pass(network: Classifier, views: Mapping[str, Tensor]) -> dict[str, Output]:
     """One pass over the concatenation of some views."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import torch
 from torch import Tensor
@@ -21,6 +21,7 @@ class RecordedNetwork:
         features: view -> [b, D]; zeros of one column where absent.
         heads: head -> view -> [b, ...].
         teacher: view -> [b, C] of the EMA model; None: that of the student.
+        layers: head -> what it makes of features, for algorithms that ask a head again.
 
     Attributes:
         asked: the views and the needs for gradient of each call.
@@ -32,6 +33,7 @@ class RecordedNetwork:
         features: Mapping[str, Tensor] | None = None,
         heads: Mapping[str, Mapping[str, Tensor]] | None = None,
         teacher: Mapping[str, Tensor] | None = None,
+        layers: Mapping[str, Callable[[Tensor], Tensor]] | None = None,
     ):
         self.logits = {view: _leaf(x) for view, x in logits.items()}
         given = {view: _leaf(x) for view, x in (features or {}).items()}
@@ -40,6 +42,7 @@ class RecordedNetwork:
             head: {view: _leaf(x) for view, x in views.items()} for head, views in (heads or {}).items()
         }
         self.teacher_logits = self.logits if teacher is None else teacher
+        self.layers = layers or {}
         self.asked: list[tuple[set[str], set[str]]] = []
 
     def __call__(
@@ -55,6 +58,10 @@ class RecordedNetwork:
             view: Output(self.teacher_logits[view], self.features[view], self._heads(view)).detach()
             for view in views
         }
+
+    def head(self, name: str, features: Tensor) -> Tensor:
+        """See `ferbench.algorithms.Network`."""
+        return self.layers[name](features)
 
     def gradient(self, view: str) -> Tensor:
         """Of the loss at a view's logits; zeros where no graph led there."""
