@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from torch import Tensor, nn
 
@@ -20,6 +21,7 @@ class RunContext:
         labeled_batch, unlabeled_batch: images of a step, over all processes.
         seed: of the run; for draws that all processes must share.
         sampler: order of the labeled stream, ``shuffled`` or ``class_balanced``.
+        folder: of the run, for what a part writes for the user; None: nothing is to be written.
     """
 
     num_classes: int
@@ -31,6 +33,7 @@ class RunContext:
     unlabeled_batch: int = 0
     seed: int = 0
     sampler: str = "shuffled"
+    folder: Path | None = None
 
     @property
     def class_shares(self) -> tuple[float, ...]:
@@ -74,10 +77,13 @@ class Part(nn.Module):
     Attributes:
         labeled_pass: the pass over the labeled set that it asks for (set it in `bind`), or None.
         unlabeled_pass: the same over the unlabeled set; it costs one forward pass of every image.
+        lasting: whether its buffers are kept when the classifier starts anew (`Algorithm.generation`); those of the other
+            parts are set back to what they were at the start of the run.
     """
 
     labeled_pass: DatasetPass | None = None
     unlabeled_pass: DatasetPass | None = None
+    lasting: bool = False
 
     def bind(self, context: RunContext) -> None:
         """Allocate state that depends on the run. Called once, before any checkpoint is loaded."""

@@ -125,10 +125,20 @@ class Matching(Algorithm):
     def step(self, network: Network, batch: Batch) -> StepResult:
         """See `Algorithm.step`."""
         outputs, judged = self._run(network, batch)
-        evidence = self._evidence(judged, batch)
-        weight, target = local_rows(self.threshold(evidence)), local_rows(self.target(evidence))
-        step = MatchingStep(outputs, batch, evidence, local_rows(evidence.probs), target, weight, network)
+        evidence, weight, target = self.label(self._evidence(self._weak_probs(judged), judged, batch))
+        probs, target, weight = local_rows(evidence.probs), local_rows(target), local_rows(weight)
+        step = MatchingStep(outputs, batch, evidence, probs, target, weight, network)
+        return self._learn(step, self.threshold.thresholds())
 
+    def label(self, evidence: Evidence) -> tuple[Evidence, Tensor, Tensor]:
+        """What the rules make of raw evidence: the aligned evidence, the weights [B] and the pseudo-labels [B] or [B, C]."""
+        for rule in self.alignments:
+            evidence = replace(evidence, probs=rule(evidence))
+        return evidence, self.threshold(evidence), self.target(evidence)
+
+    def _learn(self, step: MatchingStep, thresholds: Tensor | None) -> StepResult:
+        """The losses of a step whose pseudo-labels are known."""
+        batch = step.batch
         labeled, unlabeled = self._compared(step)
         supervised = self.supervised_loss(*labeled, batch.iteration)
         consistency = self.consistency(*unlabeled)
@@ -140,7 +150,7 @@ class Matching(Algorithm):
             loss = loss + term.weight * value
             parts[term.name] = value.detach()
 
-        return StepResult(loss, parts, PseudoLabels(step.probs, target, weight, self.threshold.thresholds()))
+        return StepResult(loss, parts, PseudoLabels(step.probs, step.target, step.weight, thresholds))
 
     @property
     def _learning(self) -> tuple[str, ...]:
@@ -188,11 +198,16 @@ class Matching(Algorithm):
         return network(labeled, learning) | network(unlabeled, learning, update_statistics=False)
 
     @torch.no_grad()
-    def _evidence(self, judged: dict[str, Output], batch: Batch) -> Evidence:
-        """What the rules may look at, of the global batch; probabilities aligned."""
+    def _weak_probs(self, judged: dict[str, Output]) -> Tensor:
+        """[b, C] mean over the weak views."""
+        weak = [judged[view].logits.float() for view in self.weak_views]
+        return torch.stack([x.softmax(dim=1) for x in weak]).mean(dim=0)
+
+    @torch.no_grad()
+    def _evidence(self, probs: Tensor, judged: dict[str, Output], batch: Batch) -> Evidence:
+        """What the rules may look at, of the global batch, before any alignment."""
         assert batch.index is not None
-        weak = [judged[view] for view in self.weak_views]
-        probs = gather_rows(torch.stack([o.logits.float().softmax(dim=1) for o in weak]).mean(dim=0))
+        probs = gather_rows(probs)
         evidence = Evidence(
             probs=probs,
             raw_probs=probs,
@@ -205,11 +220,9 @@ class Matching(Algorithm):
         if self.embedding is not None:
             evidence = replace(
                 evidence,
-                embedding=gather_rows(weak[0].heads[self.embedding].float()),
+                embedding=gather_rows(judged[self.weak_views[0]].heads[self.embedding].float()),
                 labeled_embedding=gather_rows(judged["labeled"].heads[self.embedding].float()),
             )
-        for rule in self.alignments:
-            evidence = replace(evidence, probs=rule(evidence))
         return evidence
 
     def _with_margins(self, logits: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -112,6 +113,7 @@ class SemiTrainLoop(BaseLoop):
                 unlabeled_batch=dataloader["batch_size"] * self.mu if self.unlabeled is not None else 0,
                 seed=runner.seed,
                 sampler=self.sampler,
+                folder=Path(runner.work_dir),
             )
         )
         self.passes = [
@@ -171,12 +173,12 @@ class SemiTrainLoop(BaseLoop):
         for part, stream, wish in self.passes:
             if wish.due(self._iter):
                 self.dataset_pass(part, stream, wish)
-        if self._updates() == 0 and self._iter < self.max_iters:
-            runner.bare_model.start_anew()
-            runner.optim_wrapper.forget()
         if self._iter % self.val_interval == 0 or self._iter == self.max_iters:
             runner.val_loop.run()
             runner.model.train()
+        if self._updates() == 0 and self._iter < self.max_iters:
+            runner.bare_model.start_anew()
+            runner.optim_wrapper.forget()
         runner.call_hook("after_iteration")
 
     def check_finite(self) -> None:

@@ -94,12 +94,23 @@ class SSLModel(nn.Module):
         self.algorithm.to(device)
         if self.algorithm.generation is not None:
             self._initial = {k: v.clone() for k, v in self.network.state_dict().items()}
+            self._initial_state = [
+                (part, name, buffer.clone())
+                for part in parts_of(self.algorithm)
+                if not part.lasting
+                for name, buffer in part.named_buffers(recurse=False)
+            ]
 
     @torch.no_grad()
     def start_anew(self) -> None:
-        """Give the classifier and its average the weights they had at first (for an algorithm of several generations)."""
+        """Give the classifier and its average the weights they had at first, and the parts that are not lasting their state.
+
+        For an algorithm of several generations.
+        """
         self.network.load_state_dict(self._initial)
         self.ema_network.load_state_dict(self._initial)
+        for part, name, value in self._initial_state:
+            getattr(part, name).copy_(value)
 
     def train(self, mode: bool = True) -> SSLModel:
         """Set training mode; the averaged classifier always stays in evaluation mode."""

@@ -187,7 +187,7 @@ def replay(folder: Folder, run: str, recipe: Recipe, rows: slice = slice(None)) 
             result.loss.backward()
             recorder.add_gradients(leaves)
         if (step + 1) % epoch == 0:
-            _end_epoch(algorithm, folder, step // epoch, told["logit_scale"])
+            _end_epoch(algorithm, folder, step, step // epoch, told["logit_scale"])
             recorder.add_epoch(algorithm)
     return recorder.arrays()
 
@@ -223,12 +223,12 @@ def _batch(
     return batch, leaves
 
 
-def _end_epoch(algorithm: Algorithm, folder: Folder, epoch: int, scale: float) -> None:
+def _end_epoch(algorithm: Algorithm, folder: Folder, step: int, epoch: int, scale: float) -> None:
     if epoch >= len(folder.inputs["full_ulb_logits"]):
         return
     probs = (torch.from_numpy(folder.inputs["full_ulb_logits"][epoch]) * scale).softmax(dim=1)
     for part in parts_of(algorithm):
-        if part.unlabeled_pass is not None:
+        if part.unlabeled_pass is not None and part.unlabeled_pass.due(step + 1):
             part.see_unlabeled(probs, torch.arange(len(probs)))
             part.finish_unlabeled_pass()
 
