@@ -121,10 +121,16 @@ class Algorithm(Part, ABC):
         return None
 
     @property
+    def evidence_head(self) -> str | None:
+        """The head whose output makes the pseudo-labels; passes over data sets show its predictions to the rules."""
+        return None
+
+    @property
     def generation(self) -> int | None:
         """Iterations after which the classifier starts anew from its initial weights, over and over (known after `bind`).
 
-        What was learnt survives in the parts' buffers. None: a single generation.
+        What was learnt survives in the buffers of the parts that are `lasting`; the others start anew too. The learning
+        rate's schedule goes on. None: a single generation.
         """
         return None
 

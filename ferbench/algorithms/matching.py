@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import torch
@@ -37,6 +37,7 @@ class MatchingStep:
         target: [b] or [b, C] pseudo-labels.
         weight: [b] from the threshold rule, no gradient.
         network: for further passes.
+        judged: ``labeled`` and every weak view -> output of the model that judges them (``Matching``'s ``judge``).
     """
 
     outputs: dict[str, Output]
@@ -46,6 +47,7 @@ class MatchingStep:
     target: Tensor
     weight: Tensor
     network: Network
+    judged: Mapping[str, Output] = field(default_factory=dict)
 
 
 @ALGORITHMS.register_module()
@@ -64,6 +66,7 @@ class Matching(Algorithm):
         weak_views: views whose mean probability is the evidence (Ada-CM and DTM average two).
         prediction_view: the view that learns the pseudo-label; a weak view for Pseudo-Label.
         judge: whose weak-view predictions are the evidence: ``student``, or the ``ema`` model (Mean Teacher).
+        judge_head: the further head that makes these predictions; None: the classifier's own.
         embedding: head whose output on the weak views the rules see too, or None.
         lambda_x, lambda_u: loss weights.
         ramp: fraction of the run over which lambda_u grows linearly from 0; 0: constant.
@@ -83,6 +86,7 @@ class Matching(Algorithm):
         weak_views: Sequence[str] = ("weak",),
         prediction_view: str = "strong",
         judge: str = "student",
+        judge_head: str | None = None,
         embedding: str | None = None,
         lambda_x: float = 1.0,
         lambda_u: float = 1.0,
@@ -106,7 +110,7 @@ class Matching(Algorithm):
         )
         self.terms = nn.ModuleList(_part(LOSSES, t, f"{AT}.terms[{i}]") for i, t in enumerate(terms))
         self.weak_views, self.prediction_view = tuple(weak_views), prediction_view
-        self.judge, self.embedding = judge, embedding
+        self.judge, self.judge_head, self.embedding = judge, judge_head, embedding
         self.lambda_x, self.lambda_u, self.ramp = lambda_x, lambda_u, ramp
         self.unlabeled_statistics = unlabeled_statistics
 
@@ -118,6 +122,11 @@ class Matching(Algorithm):
         unlabeled = [*self.weak_views, self.prediction_view, *(view for term in terms for view in term.views)]
         return Views(tuple(dict.fromkeys(labeled)), tuple(dict.fromkeys(unlabeled)))
 
+    @property
+    def evidence_head(self) -> str | None:
+        """See `Algorithm.evidence_head`."""
+        return self.judge_head
+
     def bind(self, context: RunContext) -> None:
         """See `Part.bind`."""
         self.max_iters = context.max_iters
@@ -127,7 +136,7 @@ class Matching(Algorithm):
         outputs, judged = self._run(network, batch)
         evidence, weight, target = self.label(self._evidence(self._weak_probs(judged), judged, batch))
         probs, target, weight = local_rows(evidence.probs), local_rows(target), local_rows(weight)
-        step = MatchingStep(outputs, batch, evidence, probs, target, weight, network)
+        step = MatchingStep(outputs, batch, evidence, probs, target, weight, network, judged)
         return self._learn(step, self.threshold.thresholds())
 
     def label(self, evidence: Evidence) -> tuple[Evidence, Tensor, Tensor]:
@@ -200,7 +209,7 @@ class Matching(Algorithm):
     @torch.no_grad()
     def _weak_probs(self, judged: dict[str, Output]) -> Tensor:
         """[b, C] mean over the weak views."""
-        weak = [judged[view].logits.float() for view in self.weak_views]
+        weak = [judged[view].of(self.judge_head).float() for view in self.weak_views]
         return torch.stack([x.softmax(dim=1) for x in weak]).mean(dim=0)
 
     @torch.no_grad()
@@ -212,7 +221,7 @@ class Matching(Algorithm):
             probs=probs,
             raw_probs=probs,
             index=gather_rows(batch.index),
-            labeled_probs=gather_rows(judged["labeled"].logits.float().softmax(dim=1)),
+            labeled_probs=gather_rows(judged["labeled"].of(self.judge_head).float().softmax(dim=1)),
             labels=gather_rows(batch.labels),
             labeled_index=gather_rows(batch.labeled_index),
             iteration=batch.iteration,

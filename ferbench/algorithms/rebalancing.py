@@ -63,6 +63,11 @@ class Rebalancing(Algorithm):
         return self.base.prediction_head
 
     @property
+    def evidence_head(self) -> str | None:
+        """See `Algorithm.evidence_head`."""
+        return self.base.evidence_head
+
+    @property
     def generation(self) -> int | None:
         """See `Algorithm.generation`."""
         return self.base.generation

@@ -278,7 +278,7 @@ class SemiTrainLoop(BaseLoop):
         for images, known in self._pass_batches(
             dataset, stream, mine, wish.view, number, batch_size, workers
         ):
-            probs = model.predict(images.to(self.device, non_blocking=True), wish.weights)
+            probs = model.predict(images.to(self.device, non_blocking=True), wish.weights, for_rules=True)
             see(probs, known.to(self.device, non_blocking=True))
         finish()
 

@@ -29,6 +29,10 @@ class Output(NamedTuple):
     features: Tensor
     heads: Mapping[str, Tensor] = {}
 
+    def of(self, head: str | None) -> Tensor:
+        """What a further head says, or the logits (None)."""
+        return self.logits if head is None else self.heads[head]
+
     def detach(self) -> Output:
         """The same without a graph."""
         heads = {name: x.detach() for name, x in self.heads.items()}

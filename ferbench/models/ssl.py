@@ -140,12 +140,13 @@ class SSLModel(nn.Module):
             return self.algorithm.step(self.passes, step_batch)
 
     @torch.no_grad()
-    def predict(self, images: Tensor, weights: str) -> Tensor:
+    def predict(self, images: Tensor, weights: str, for_rules: bool = False) -> Tensor:
         """Class probabilities of prepared images, in evaluation mode.
 
         Args:
             images: uint8 [B, S, S, 3] as `Preprocess.prepare` makes them, on the device.
             weights: ``student`` or ``ema``.
+            for_rules: by the head that makes the pseudo-labels, where it is not the one that is evaluated.
 
         Returns:
             float32 [B, C].
@@ -155,10 +156,9 @@ class SSLModel(nn.Module):
         network.eval()
         with self.autocast():
             output = network(self.preprocess.normalize(images))
-        head = self.algorithm.prediction_head
-        logits = output.logits if head is None else output.heads[head]
         network.train(was_training)
-        return logits.float().softmax(dim=1)
+        head = self.algorithm.evidence_head if for_rules else self.algorithm.prediction_head
+        return output.of(head).float().softmax(dim=1)
 
     @torch.no_grad()
     def update_ema(self, updates: int) -> None:

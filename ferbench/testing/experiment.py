@@ -160,7 +160,8 @@ class Experiment:
                 if wish is None or not wish.due(self.iteration):
                     continue
                 mine = torch.arange(len(self.images[stream]))[rank() :: world_size()]
-                probs = self.model.predict(self.images[stream][mine].to(torch.uint8), wish.weights)
+                images = self.images[stream][mine].to(torch.uint8)
+                probs = self.model.predict(images, wish.weights, for_rules=True)
                 if stream == "labeled":
                     part.see_labeled(probs, self.labels[mine])
                     part.finish_labeled_pass()
