@@ -27,7 +27,7 @@ import multiprocessing
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
@@ -66,12 +66,14 @@ class Shape:
     network: str
 
 
-def batches(shape: Shape) -> dict[str, dict[str, Any]]:
+def batches(
+    shape: Shape, labeled: Sequence[str] = ("weak",), unlabeled: Sequence[str] = ("weak", "strong")
+) -> dict[str, dict[str, Any]]:
     """What the two loaders hand over: uint8 views, indices, labels."""
     generator = torch.Generator().manual_seed(0)
     streams = {
-        "labeled": (shape.batch, ("weak",), "labels"),
-        "unlabeled": (shape.batch * shape.mu, ("weak", "strong"), "hidden_labels"),
+        "labeled": (shape.batch, labeled, "labels"),
+        "unlabeled": (shape.batch * shape.mu, unlabeled, "hidden_labels"),
     }
     made = {}
     for name, (count, views, labels) in streams.items():
@@ -211,10 +213,13 @@ def training_loop(algorithm: str, shape: Shape, folder: str, **options: Any) -> 
         cfg[key] = dict(batch_size=64, dataset=dict(type="MemoryFaces", count=64))
     cfg.experiment_name = algorithm
     loop = api.train(cfg, work_dir=f"{folder}/{algorithm}").train_loop
-    streams: dict[str, Iterator[dict[str, Any]]] = {k: itertools.repeat(b) for k, b in batches(shape).items()}
-    streams = {
-        name: map(dict, stream) for name, stream in streams.items()
-    }  # the loop takes a key out of a batch
+    made = batches(shape, loop.wanted.labeled, loop.wanted.unlabeled)
+    if not loop.wanted.unlabeled:
+        made.pop("unlabeled")
+    # The loop takes a key out of a batch.
+    streams: dict[str, Iterator[dict[str, Any]]] = {
+        k: map(dict, itertools.repeat(b)) for k, b in made.items()
+    }
     return lambda: loop.advance(streams)
 
 
