@@ -1,26 +1,72 @@
 """One small file per algorithm, over one shared step."""
 
+from ferbench.algorithms.adacm import AdaCM
+from ferbench.algorithms.adamatch import AdaMatch
 from ferbench.algorithms.base import Algorithm, Batch, Network, PseudoLabels, StepResult, Views
+from ferbench.algorithms.ccssl import CCSSL
+from ferbench.algorithms.comatch import CoMatch
+from ferbench.algorithms.dash import Dash
+from ferbench.algorithms.debiasedpl import DebiasedPL
+from ferbench.algorithms.defixmatch import DeFixMatch
+from ferbench.algorithms.dtasnl import DTASNL
 from ferbench.algorithms.dtm import DTM
+from ferbench.algorithms.eacm import EACM
 from ferbench.algorithms.fixmatch import FixMatch
 from ferbench.algorithms.flexmatch import FlexMatch
+from ferbench.algorithms.freematch import FreeMatch
+from ferbench.algorithms.ict import ICT
 from ferbench.algorithms.matching import Matching, MatchingStep
+from ferbench.algorithms.mixing import Mixing
+from ferbench.algorithms.mixmatch import MixMatch, ReMixMatch
+from ferbench.algorithms.mutexmatch import MutexMatch
+from ferbench.algorithms.otx import OTX
+from ferbench.algorithms.pimodel import MeanTeacher, PiModel
 from ferbench.algorithms.pseudolabel import PseudoLabel
 from ferbench.algorithms.rebalancing import Rebalancing
+from ferbench.algorithms.refixmatch import ReFixMatch
+from ferbench.algorithms.simmatch import SimMatch
+from ferbench.algorithms.softmatch import SoftMatch
+from ferbench.algorithms.ssmfar import SSMFAR
 from ferbench.algorithms.supervised import Supervised, SupervisedOracle
+from ferbench.algorithms.uda import UDA
+from ferbench.algorithms.vat import VAT
 
 __all__ = [
+    "CCSSL",
+    "DTASNL",
     "DTM",
+    "EACM",
+    "ICT",
+    "OTX",
+    "SSMFAR",
+    "UDA",
+    "VAT",
+    "AdaCM",
+    "AdaMatch",
     "Algorithm",
     "Batch",
+    "CoMatch",
+    "Dash",
+    "DeFixMatch",
+    "DebiasedPL",
     "FixMatch",
     "FlexMatch",
+    "FreeMatch",
     "Matching",
     "MatchingStep",
+    "MeanTeacher",
+    "MixMatch",
+    "Mixing",
+    "MutexMatch",
     "Network",
+    "PiModel",
     "PseudoLabel",
     "PseudoLabels",
+    "ReFixMatch",
+    "ReMixMatch",
     "Rebalancing",
+    "SimMatch",
+    "SoftMatch",
     "StepResult",
     "Supervised",
     "SupervisedOracle",

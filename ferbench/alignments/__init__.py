@@ -1,6 +1,17 @@
 """Alignments: what is done to the weak view's probabilities before threshold and target. One file per rule."""
 
+from ferbench.alignments.bank import BankSmoothing, LabeledBank
 from ferbench.alignments.base import AlignRule
+from ferbench.alignments.debiased import DebiasedAlignment
 from ferbench.alignments.distribution import EMAAlignment, QueueAlignment
+from ferbench.alignments.memory import MemorySmoothing
 
-__all__ = ["AlignRule", "EMAAlignment", "QueueAlignment"]
+__all__ = [
+    "AlignRule",
+    "BankSmoothing",
+    "DebiasedAlignment",
+    "EMAAlignment",
+    "LabeledBank",
+    "MemorySmoothing",
+    "QueueAlignment",
+]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 
@@ -35,3 +36,11 @@ def align(probs: Tensor, mean: Tensor, target: Tensor, eps: float = 1e-6) -> Ten
     """
     scaled = probs * ((target + eps) / (mean + eps))
     return (scaled / scaled.sum(dim=1, keepdim=True)).to(probs.dtype)
+
+
+def as_probabilities(target: Tensor, num_classes: int) -> Tensor:
+    """Classes [B] as one-hot rows, probabilities [B, C] as they are; [B, C] float32."""
+    if target.is_floating_point():
+        return target.float()
+    # Not F.one_hot, which looks at the values first.
+    return (target[:, None] == torch.arange(num_classes, device=target.device)).float()

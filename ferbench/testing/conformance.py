@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ferbench.errors import UserError
-from ferbench.lifecycle import RunContext
+from ferbench.lifecycle import RunContext, bind
 from ferbench.parts import build
 from ferbench.registry import ALIGNMENTS, TARGETS, THRESHOLDS
 from ferbench.testing.evidence import make_evidence
@@ -77,7 +77,10 @@ def check_rule(config: Config, kind: str = "threshold") -> None:
         expected, third(given), f"{name} goes on differently after a checkpoint", "keep all state in buffers"
     )
     shuffled = Evidence(
-        **{**vars(given), **{k: getattr(given, k)[order] for k in ("probs", "raw_probs", "index")}}
+        **{
+            **vars(given),
+            **{k: getattr(given, k)[order] for k in ("probs", "raw_probs", "index", "embedding")},
+        }
     )
     _same(
         expected[order],
@@ -209,7 +212,8 @@ def _rule(config: Config, kind: str) -> Rule:
     if kind not in REGISTRIES:
         raise UserError(f"there is no kind of rule named {kind!r}", expected=" or ".join(REGISTRIES))
     rule = build(REGISTRIES[kind], dict(config), kind)
-    rule.bind(
+    bind(
+        rule,
         RunContext(
             num_classes=CLASSES,
             num_labeled=8,
@@ -218,7 +222,7 @@ def _rule(config: Config, kind: str) -> Rule:
             class_counts=(4, 2, 1, 1),
             labeled_batch=8,
             unlabeled_batch=BATCH,
-        )
+        ),
     )
     return rule
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ferbench.errors import UserError
 from ferbench.lifecycle import Part
 
 
@@ -36,6 +37,22 @@ class Evidence:
     iteration: int
     embedding: Tensor | None = None
     labeled_embedding: Tensor | None = None
+
+
+def embeddings(evidence: Evidence, part: str) -> tuple[Tensor, Tensor]:
+    """Embeddings of the unlabeled and of the labeled items, for a part that cannot do without.
+
+    Raises:
+        UserError: `Matching`'s ``embedding`` names no head.
+    """
+    if evidence.embedding is None or evidence.labeled_embedding is None:
+        raise UserError(
+            f"{part} compares embeddings, but the algorithm shows none to its rules",
+            where="model.algorithm.embedding",
+            expected="the name of a head",
+            fix=f"set embedding to the head that {part} asks for, e.g. 'projection'",
+        )
+    return evidence.embedding, evidence.labeled_embedding
 
 
 class Rule(Part, ABC):

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ferbench.alignments import AlignRule
-from ferbench.lifecycle import RunContext
+from ferbench.lifecycle import RunContext, bind
 from ferbench.registry import ALIGNMENTS
 
 MakeAlignment = Callable[..., AlignRule]
@@ -20,10 +20,17 @@ def make_alignment() -> MakeAlignment:
 
     def make(name: str, counts: tuple[int, ...] = (2, 2, 2), **options: Any) -> AlignRule:
         rule = ALIGNMENTS.build(dict(type=name, **options))
-        rule.bind(
+        bind(
+            rule,
             RunContext(
-                len(counts), num_labeled=sum(counts), num_unlabeled=30, max_iters=100, class_counts=counts
-            )
+                len(counts),
+                num_labeled=sum(counts),
+                num_unlabeled=30,
+                max_iters=100,
+                class_counts=counts,
+                labeled_batch=5,
+                unlabeled_batch=20,
+            ),
         )
         return rule
 

@@ -22,7 +22,11 @@ RULES = [
     if registry.get(name).__module__.startswith("ferbench.")
 ]
 #: Arguments that a part cannot do without.
-NEEDED: dict[str, dict] = {"Matching": dict(threshold=dict(type="FixedThreshold", threshold=0.5))}
+NEEDED: dict[str, dict] = {
+    "Matching": dict(threshold=dict(type="FixedThreshold", threshold=0.5)),
+    "MemorySmoothing": dict(dim=5, batches=2),  # as the kit's embeddings
+    "BankSmoothing": dict(bank=dict(dim=5)),
+}
 #: Parts that belong to an algorithm which builds them with shared state; checked with it.
 SHARED: set[str] = set()
 

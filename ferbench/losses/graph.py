@@ -1,0 +1,49 @@
+"""CoMatch's contrast between the graph of pseudo-labels and the graph of embeddings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from torch import Tensor, nn
+
+from ferbench.distributed import gather_rows_with_grad
+from ferbench.functional.graph import graph_contrast, pseudo_label_graph
+from ferbench.losses.base import ExtraTerm
+from ferbench.models.heads import ProjectionHead
+from ferbench.registry import LOSSES
+
+if TYPE_CHECKING:
+    from ferbench.algorithms.matching import MatchingStep
+
+
+@LOSSES.register_module()
+class GraphContrast(ExtraTerm):
+    """Two strong views' embeddings are to be alike where the pseudo-labels are (CoMatch, arXiv 2011.11183, sec. 3).
+
+    The graph connects all items of the global batch, so the result does not depend on the number of processes. Its target
+    is made of the aligned pseudo-labels and carries no gradient. Embeddings: head ``projection``.
+
+    Args:
+        weight: factor in the total loss.
+        threshold: similarity of pseudo-labels from which two items are connected.
+        temperature: of the embeddings' similarity.
+        dim: dimensions of the embedding.
+    """
+
+    name = "contrast"
+    views = ("strong", "strong2")
+    needs_gradient = ("strong", "strong2")
+
+    def __init__(self, weight: float = 1.0, threshold: float = 0.8, temperature: float = 0.2, dim: int = 128):
+        super().__init__()
+        self.weight, self.threshold, self.temperature, self.dim = weight, threshold, temperature, dim
+
+    def heads(self, num_features: int, num_classes: int) -> dict[str, nn.Module]:
+        """See `Part.heads`."""
+        return {"projection": ProjectionHead(num_features, self.dim)}
+
+    def forward(self, step: MatchingStep) -> Tensor:
+        """Unweighted term, []."""
+        first, second = (gather_rows_with_grad(step.outputs[v].heads["projection"]) for v in self.views)
+        graph = pseudo_label_graph(step.evidence.probs, self.threshold)
+        return graph_contrast(first, second, graph, self.temperature)
