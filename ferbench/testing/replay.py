@@ -37,6 +37,10 @@ VIEWS = {
     "weak2": ("logits_ulb_s", "feat_ulb_s", "ulb_s"),  # methods of two weak views call the second one "s"
 }
 
+#: What `replay_epochs` gives, per epoch and per step.
+EPOCH_ARRAYS = ("threshold_used", "threshold_after_epoch", "derived_num_correct", "derived_mean_conf_correct")
+STEP_ARRAYS = ("mask", "pseudo_label", "loss_x", "loss_u", "loss_s", "loss_total")
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -45,25 +49,29 @@ class Recipe:
     Attributes:
         config: from the run's hyper-parameters, and ``epoch_length`` in iterations, to the config of the registered
             algorithm.
-        state: array -> how to read it off the algorithm after a step.
-        losses: array -> name of the loss part (`StepResult.parts`), or names of parts that it is the sum of.
+        state: array -> how to read it off the algorithm after a step; ``probs_aligned`` here replaces the final probabilities.
+        sampled: array -> how to read it off the algorithm after the steps whose gradients are recorded.
+        losses: array -> name of the loss part (`StepResult.parts`), or parts that it is the sum of: names, or name -> factor.
         epoch_end: array -> how to read it off the algorithm after the pass over the unlabeled set that ends an epoch.
         features: heads that the recorded features stand for; empty: no features.
         gradients: renamed gradients: view -> array.
         labeled_strong: factor by which the labeled logits make the labeled strong view, where the method has one.
         prepare: gives the algorithm recorded draws in place of its own: (algorithm, inputs of the run).
         before_step: the same at each step: (algorithm, inputs of the run, step).
+        hyper: hyper-parameters of a run that ``meta.json`` does not list.
     """
 
     config: Callable[[dict[str, Any]], dict[str, Any]]
     state: Mapping[str, Reader] = field(default_factory=dict)
-    losses: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
+    sampled: Mapping[str, Reader] = field(default_factory=dict)
+    losses: Mapping[str, str | tuple[str, ...] | Mapping[str, float]] = field(default_factory=dict)
     epoch_end: Mapping[str, Reader] = field(default_factory=dict)
     features: tuple[str, ...] = ()
     gradients: Mapping[str, str] = field(default_factory=dict)
     labeled_strong: float | None = None
     prepare: Callable[[Any, Arrays], None] | None = None
     before_step: Callable[[Any, Arrays, int], None] | None = None
+    hyper: Mapping[str, Any] = field(default_factory=dict)
 
 
 class IdentityNetwork:
@@ -156,7 +164,7 @@ def read_arrays(file: Path) -> Arrays:
 
 
 def replay(folder: Folder, run: str, recipe: Recipe, rows: slice = slice(None)) -> Arrays:
-    """One run of ``meta.json`` through the registered algorithm.
+    """One recorded run through the registered algorithm.
 
     Args:
         folder: the vectors.
@@ -167,7 +175,7 @@ def replay(folder: Folder, run: str, recipe: Recipe, rows: slice = slice(None)) 
     Returns:
         The arrays of the run, by the names of the vectors' README.
     """
-    told = folder.meta["runs"][run]
+    told = folder.meta["runs"].get(run) or dict(epochs=1, logit_scale=1.0, hp=recipe.hyper)
     given = folder.of_run(run)
     steps, epoch = folder.meta["steps"], folder.meta["steps"] // told["epochs"]
     config = recipe.config({**told["hp"], "epoch_length": epoch})
@@ -184,12 +192,83 @@ def replay(folder: Folder, run: str, recipe: Recipe, rows: slice = slice(None)) 
         result = algorithm.step(network, batch)
         recorder.add(algorithm, result)
         if step in folder.meta["grad_steps"]:
-            result.loss.backward()
-            recorder.add_gradients(leaves)
+            if result.loss.requires_grad:  # mixtures are of images without a graph
+                result.loss.backward()
+            recorder.add_gradients(algorithm, leaves)
         if (step + 1) % epoch == 0:
             _end_epoch(algorithm, folder, step, step // epoch, told["logit_scale"])
             recorder.add_epoch(algorithm)
     return recorder.arrays()
+
+
+def replay_epochs(folder: Folder, run: str, config: Callable[[int], dict[str, Any]]) -> Arrays:
+    """One run whose file carries inputs of its own (``in_*``): epochs of steps, each with a pass over the labeled set.
+
+    Args:
+        folder: the vectors.
+        run: name of the file; nothing else of it is read.
+        config: from the iterations of an epoch to the config of the registered algorithm, whose rule is a
+            `DynamicThreshold`.
+
+    Returns:
+        The arrays of the run, by the names of the vectors' README.
+    """
+    given = folder.of_run(run)
+    epochs, steps, size, classes = given["in_u1"].shape
+    logits = torch.from_numpy(given["in_train_logits"])
+    labels = torch.from_numpy(given["in_train_targets"].astype(np.int64))
+    context = RunContext(
+        classes,
+        len(labels),
+        num_unlabeled=size,
+        max_iters=epochs * steps,
+        class_counts=tuple(torch.bincount(labels, minlength=classes).tolist()),
+    )
+    algorithm = build(ALGORITHMS, config(steps), f"the recipe of {run}")
+    bind(algorithm, context)
+    rule, network = algorithm.threshold, IdentityNetwork(classes)
+    made: dict[str, list[Tensor]] = {name: [] for name in (*EPOCH_ARRAYS, *STEP_ARRAYS)}
+    for iteration in range(epochs * steps):
+        epoch, step = divmod(iteration, steps)
+        if step == 0:
+            made["threshold_used"].append(rule.thresholds().clone())
+        result = algorithm.step(network, _epoch_batch(algorithm, given, (epoch, step), iteration))
+        found = result.pseudo_labels
+        losses = (*(result.parts[p] for p in ("supervised", "unsupervised", "low_confidence")), result.loss)
+        for name, value in zip(STEP_ARRAYS, (found.weight, found.label, *losses), strict=True):
+            made[name].append(value.detach())
+        if rule.labeled_pass.due(iteration + 1):
+            for rows in torch.arange(len(labels)).split(size):
+                rule.see_labeled(logits[epoch][rows].softmax(dim=1), labels[rows])
+            made["derived_num_correct"].append(rule.counts.clone())
+            rule.finish_labeled_pass()
+            made["derived_mean_conf_correct"].append(rule.margin.clone())
+            made["threshold_after_epoch"].append(rule.thresholds().clone())
+    arrays = {name: torch.stack(values).numpy() for name, values in made.items()}
+    for name in STEP_ARRAYS:
+        arrays[name] = arrays[name].reshape(epochs, steps, *arrays[name].shape[1:])
+    constants = {"beta": rule.beta, "floor": rule.floor, "first_epoch": rule.epoch_origin}
+    return {**arrays, **{name: np.asarray(value) for name, value in constants.items()}}
+
+
+def _epoch_batch(algorithm: Algorithm, given: Arrays, at: tuple[int, int], iteration: int) -> Batch:
+    """The batch of a step of `replay_epochs`."""
+
+    def images(logits: str, features: str | None = None) -> Tensor:
+        row = torch.from_numpy(given[logits][at])
+        return row if features is None else torch.cat([row, torch.from_numpy(given[features][at])], dim=1)
+
+    recorded = {"weak": ("in_u1", "in_f1"), "weak2": ("in_u2", "in_f2"), "strong": ("in_us", None)}
+    labels = torch.from_numpy(given["in_yx"][at].astype(np.int64))
+    return Batch(
+        labeled={"weak": images("in_x")},
+        target=labels,
+        labels=labels,
+        unlabeled={view: images(*recorded[view]) for view in algorithm.views.unlabeled},
+        index=torch.arange(len(given["in_u1"][at])),
+        labeled_index=torch.arange(len(labels)),
+        iteration=iteration,
+    )
 
 
 def _batch(
@@ -250,21 +329,25 @@ class Recorder:
         if found is not None:
             self._put("mask", found.weight)
             self._put("pseudo_label", found.target)
-            self._put("probs_aligned", found.probs)
+            if "probs_aligned" not in self.recipe.state:
+                self._put("probs_aligned", found.probs)
             self._put("util_ratio", found.weight.float().mean())
+            self._put("max_prob", found.confidence)
         losses = {"sup_loss": "supervised", "unsup_loss": "unsupervised", **self.recipe.losses}
         for array, parts in losses.items():
-            values = [
-                result.parts[p] for p in ([parts] if isinstance(parts, str) else parts) if p in result.parts
-            ]
+            parts = (parts,) if isinstance(parts, str) else parts
+            factors = parts if isinstance(parts, Mapping) else dict.fromkeys(parts, 1.0)
+            values = [factor * result.parts[p] for p, factor in factors.items() if p in result.parts]
             if values:
                 self._put(array, torch.stack(values).sum())
         self._put("total_loss", result.loss)
         for array, read in self.recipe.state.items():
             self._put(array, read(algorithm))
 
-    def add_gradients(self, leaves: Mapping[str, Tensor]) -> None:
-        """Read the gradients at the images of a step."""
+    def add_gradients(self, algorithm: Algorithm, leaves: Mapping[str, Tensor]) -> None:
+        """Read the gradients at the images of a step, and what is recorded with them."""
+        for array, read in self.recipe.sampled.items():
+            self._put(array, read(algorithm))
         names = {view: name for view, (_, _, name) in VIEWS.items()} | {"labeled_strong": "lb_s"}
         for view, leaf in leaves.items():
             name = self.recipe.gradients.get(view, names[view])
