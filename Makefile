@@ -52,7 +52,9 @@ check: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# What `make test` leaves out needs more than the lock holds: Chromium on PATH.
 test-all: check test
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m heavy
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .

@@ -53,6 +53,8 @@ def test_every_module_and_config_is_in_the_wheel(wheel, sources):
     for source, target in (("ferbench", "ferbench"), ("configs", "ferbench/configs")):
         for file in (sources / source).rglob("*.py"):
             assert f"{target}/{file.relative_to(sources / source).as_posix()}" in names
+    for file in (sources / "ferbench" / "benchmark" / "report" / "templates").iterdir():
+        assert f"ferbench/benchmark/report/templates/{file.name}" in names
     assert "ferbench/py.typed" in names
     tops = {name.split("/")[0] for name in names if ".dist-info/" not in name}
     assert tops == {"ferbench"}

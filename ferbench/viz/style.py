@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -67,6 +68,16 @@ def class_styles(classes: Sequence[str]) -> list[dict[str, Any]]:
     return styles
 
 
+def series_styles(names: Sequence[str]) -> list[dict[str, Any]]:
+    """Colour and dashes of lines that are no classes, such as algorithms; 28 of them stay apart."""
+    palette = [color for color in _BY_NAME.values() if color not in (GREY, BLACK)]
+    count, kinds = len(palette), len(_DASHES)
+    return [
+        {"color": palette[i % count], "linestyle": _DASHES[(i + i // count) % kinds]}
+        for i in range(len(names))
+    ]
+
+
 def new_figure(title: str, size: tuple[float, float] = (8.0, 4.5), **grid: Any) -> tuple[Figure, Any]:
     """A figure without global state, and its axes (see ``Figure.subplots``)."""
     with rc_context(_RC):
@@ -110,6 +121,14 @@ def save(figure: Figure, path: Path) -> Path:
     return path
 
 
+def to_svg(figure: Figure) -> str:
+    """The picture as SVG whose text is text; the same picture gives the same characters."""
+    stream = io.StringIO()
+    with rc_context({**_RC, "svg.fonttype": "none", "svg.hashsalt": "ferbench"}):
+        figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
+    return stream.getvalue()
+
+
 def label_ends(axes: Axes, ends: Mapping[str, tuple[float, float]], colors: Mapping[str, str]) -> None:
     """Write each line's name at its right end, moved apart where names would cover each other.
 
@@ -145,6 +164,7 @@ def label_ends(axes: Axes, ends: Mapping[str, tuple[float, float]], colors: Mapp
             annotation_clip=False,
             arrowprops={
                 "arrowstyle": "-",
+                "relpos": (0, 0.5),  # from the left of the name, not from its middle
                 "color": colors[name],
                 "linewidth": 0.7,
                 "shrinkA": 1,

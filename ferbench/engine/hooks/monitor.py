@@ -9,9 +9,11 @@ from typing import Any
 from mmengine.hooks import Hook
 
 from ferbench.algorithms.base import StepResult
+from ferbench.distributed import rank
 from ferbench.engine.hooks.statistics import StepStatistics
 from ferbench.engine.runlog import RunLog
 from ferbench.registry import HOOKS
+from ferbench.viz.tensorboard import add_layout
 
 
 @HOOKS.register_module()
@@ -43,6 +45,8 @@ class PseudoLabelMonitor(Hook):
         self.log.rewind(runner.iter)
         self.busy, self.iterations = 0.0, 0
         self.last: dict[str, Any] = {}
+        if rank() == 0:
+            add_layout(runner.visualizer, runner.data.classes)
         self._mark(runner)
 
     def after_train_iter(

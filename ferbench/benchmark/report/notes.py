@@ -1,0 +1,156 @@
+"""What the numbers of a section can show, in sentences."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import NamedTuple
+
+from ferbench.benchmark.protocol import require_paired_splits
+from ferbench.benchmark.record import Record
+from ferbench.benchmark.report.facts import code_of, hardware_of
+from ferbench.benchmark.report.gather import METRICS, REFERENCES, Section
+from ferbench.benchmark.report.scores import Comparisons
+from ferbench.benchmark.report.table import p_text
+from ferbench.benchmark.statistics import (
+    ALPHA,
+    FEW_SEEDS,
+    MIN_SEEDS,
+    coverage_limit,
+    seeds_for_sign_flip,
+    smallest_sign_flip_p,
+)
+from ferbench.errors import UserError
+
+
+class Note(NamedTuple):
+    """A sentence or two; a warning is about what makes the section's numbers doubtful."""
+
+    text: str
+    warning: bool = False
+
+
+def unpaired(section: Section) -> Note | None:
+    """Why the section's runs cannot be compared by seed, if so."""
+    try:
+        require_paired_splits(section.finished())
+    except UserError as error:
+        return Note(f"Nothing is compared: {error.what}. {error.where}. Expected: {error.expected}.", True)
+    return None
+
+
+def verdict_note(found: Comparisons) -> Note:
+    """The outcome in words."""
+    if not found.summaries:
+        return Note("There are no scores to compare yet.")
+    first, best = next(iter(found.summaries.items()))
+    spread = f" ± {100 * best.sd:.2f}" if best.n > 1 else ""
+    text = (
+        f"Highest mean {METRICS[found.metric]} ({found.row.title}): {first}, {100 * best.mean:.2f}{spread} %."
+    )
+    if found.reference is None:
+        return Note(text)
+    by_verdict: dict[str, list[str]] = {}
+    for label in found.summaries:
+        if label in found.against:
+            by_verdict.setdefault(found.against[label].verdict, []).append(label)
+    parts = [
+        f"{verdict}: {', '.join(by_verdict[verdict])}"
+        for verdict in ("better", "worse", "within noise", "too few seeds")
+        if verdict in by_verdict
+    ]
+    return Note(f"{text} Against {found.reference}: {'; '.join(parts)}." if parts else text)
+
+
+def reading_notes(found: Comparisons) -> list[Note]:
+    """How the table of scores is to be read: seeds, test, intervals."""
+    notes: list[Note] = []
+    if not found.summaries:
+        return notes
+    if found.against:
+        tested = sum(c.p is not None for c in found.against.values())
+        notes.append(
+            Note(
+                f"Reported test: paired t-test over seeds against {found.reference}, with Holm's correction over the {tested} "
+                f"algorithm{'s' * (tested != 1)} tested; level {ALPHA:g}. It assumes about normal differences. The exact "
+                "sign-flip test does not, but cannot become small with few seeds, so it is given beside it, uncorrected."
+            )
+        )
+        notes += _few_pairs(found, tested)
+    counts: dict[int, list[str]] = {}
+    for label, summary in found.summaries.items():
+        counts.setdefault(summary.n, []).append(label)
+    everyone = len(counts) == 1
+    notes += [
+        Note(
+            _few_seeds(n, "Every algorithm" if everyone else ", ".join(labels), everyone or len(labels) == 1),
+            True,
+        )
+        for n, labels in sorted(counts.items())
+        if n < FEW_SEEDS
+    ]
+    text = "Intervals and tests over seeds are about the noise of training; they say nothing about other test images."
+    videos = " The intervals by video do: they draw test videos anew, whole, because their frames are not independent."
+    return [*notes, Note(text + videos if found.videos else text)]
+
+
+def fairness_notes(section: Section, found: Comparisons, asked: str | None) -> list[Note]:
+    """What makes a comparison within one protocol doubtful all the same.
+
+    Args:
+        section, found: what was compared.
+        asked: the reference that was asked for.
+    """
+    notes = []
+    if found.summaries and found.reference is None:
+        who = asked or " or ".join(REFERENCES)
+        notes.append(Note(f"There is no finished run of {who} here: nothing is compared with it.", True))
+    differing: list[tuple[str, Callable[[Record], str]]] = [
+        ("versions of the code", code_of),
+        ("sets of libraries", lambda r: ", ".join(f"{k} {v}" for k, v in sorted(r.libraries.items()))),
+        ("kinds of hardware, so that hours and images/s cannot be compared", hardware_of),
+    ]
+    for what, describe in differing:
+        seen = Counter(describe(run) for run in section.finished())
+        if len(seen) > 1:
+            listed = "; ".join(f"{name} ({count} runs)" for name, count in seen.most_common())
+            notes.append(Note(f"The runs were made with {len(seen)} {what}: {listed}.", True))
+    if any(run.code.dirty for run in section.finished()):
+        notes.append(Note("Some runs were made with code that differed from its commit.", True))
+    return notes + _tuning(section)
+
+
+def _tuning(section: Section) -> list[Note]:
+    trials = {run.label: (run.cell.trials if run.cell else None) or 0 for run in section.finished()}
+    numbers = set(trials.values())
+    if numbers <= {0}:
+        return []
+    if len(numbers) == 1:
+        return [Note(f"Parameters were tuned on validation, {numbers.pop()} trials for each algorithm.")]
+    listed = ", ".join(f"{label} {count}" for label, count in trials.items())
+    return [Note(f"Parameters were tuned with unequal numbers of trials: {listed}.", True)]
+
+
+def _few_pairs(found: Comparisons, tested: int) -> list[Note]:
+    pairs = sorted({c.n for c in found.against.values() if c.p is not None})
+    if not pairs or smallest_sign_flip_p(pairs[0]) < ALPHA:
+        return []
+    least = smallest_sign_flip_p(pairs[0])
+    needed = seeds_for_sign_flip(tested)
+    return [
+        Note(
+            f"With {pairs[0]} seeds the sign-flip test cannot fall below p = {p_text(least)}, whatever the scores: it cannot "
+            f"reach {ALPHA:g}. That takes {seeds_for_sign_flip()} seeds, and {needed} after Holm's correction over {tested}.",
+            True,
+        )
+    ]
+
+
+def _few_seeds(n: int, who: str, singular: bool) -> str:
+    text = f"{who} {'has' if singular else 'have'} {n} seed{'s, which are few' if n > 1 else ', which is no result'}"
+    if n >= MIN_SEEDS:
+        text += (
+            f": a bootstrap interval lies within the range of its seeds, and the range of {n} holds the true mean in at most "
+            f"{100 * coverage_limit(n):g} % of cases, not in 95 %"
+        )
+    return f"{text}."

@@ -1,0 +1,224 @@
+"""From tables, pictures and notes to pages: HTML that needs nothing beside it, Markdown with its pictures, LaTeX tables."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from ferbench.benchmark.report.notes import Note
+from ferbench.benchmark.report.pictures import Panel, Picture, grid, single
+from ferbench.benchmark.report.table import MINUS, NONE, TIMES, Cell, Table
+from ferbench.viz.style import to_svg
+
+MARKDOWN, HTML, LATEX = "report.md", "report.html", "table.tex"
+#: Colours of the pictures that follow the page's theme, light or dark.
+_THEMED = {
+    "#ffffff": "var(--paper)",
+    "#000000": "var(--ink)",
+    "#e6e6e6": "var(--line)",
+    "#6e6e6e": "var(--muted)",
+}
+_LATEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"$<$", ">": r"$>$", "±": r"$\pm$", MINUS: r"$-$", NONE: "--",
+    TIMES: r"$\times$", "★": r"$\star$", "▲": r"$\uparrow$", "▼": r"$\downarrow$", "≈": r"$\approx$", "▽": r"$\triangledown$",
+    "∞": r"$\infty$",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Block:
+    """A part of a section, under its own heading."""
+
+    title: str
+    tables: Sequence[Table] = ()
+    pictures: Sequence[Picture] = ()
+
+
+@dataclass(frozen=True)
+class SectionPage:
+    """A section as it is shown.
+
+    Attributes:
+        anchor: unique, for links and file names.
+        title: data set and budget.
+        facts: what it is about, in a line.
+        lead: the outcome.
+        notes: how it is to be read, warnings first.
+        blocks: in order.
+        folded: tables that are shown on demand.
+    """
+
+    anchor: str
+    title: str
+    facts: str
+    lead: Note
+    notes: Sequence[Note]
+    blocks: Sequence[Block]
+    folded: Sequence[Table]
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that a report shows.
+
+    Attributes:
+        title: of the page.
+        state: how many runs there are, and in which state.
+        made: when the newest of its records was written.
+        version: of ferbench.
+        overview: tables over all sections.
+        overview_notes: what may be said of them.
+        sections: see `SectionPage`.
+        commands: that made the records and the report.
+        paper: tables for a paper.
+        reload: seconds after which the page loads itself again; None: never.
+    """
+
+    title: str
+    state: str
+    made: str
+    version: str
+    overview: Sequence[Table]
+    overview_notes: Sequence[str]
+    sections: Sequence[SectionPage]
+    commands: Sequence[str]
+    paper: Sequence[Table]
+    reload: float | None = None
+
+
+class Pages:
+    """Renders reports; pictures that were in the last one are not drawn again."""
+
+    def __init__(self) -> None:
+        plain: dict[str, Any] = dict(
+            loader=PackageLoader("ferbench.benchmark.report"), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        )  # fmt: skip
+        self._html = Environment(autoescape=True, **plain)
+        self._html.globals |= {"svg": self._inline, "sample": _sample}
+        self._html.globals |= {kind: Markup(_source(self._html, f"page.{kind}")) for kind in ("css", "js")}
+        self._text = Environment(autoescape=False, keep_trailing_newline=True, **plain)
+        self._text.filters |= {"md": _markdown, "row": _markdown_row}
+        self._paper = Environment(
+            autoescape=False, block_start_string="<%", block_end_string="%>", variable_start_string="<<",
+            variable_end_string=">>", comment_start_string="<#", comment_end_string="#>", **plain,
+        )  # fmt: skip
+        self._paper.filters |= {"tex": latex, "cells": _latex_row}
+        # By the identity of what was drawn, which is kept with it so that no other object takes its place.
+        self._drawn: dict[int, tuple[Any, str]] = {}
+        self._last: dict[int, tuple[Any, str]] = {}
+        self._panels = 0
+
+    def render(self, report: Report, paper: bool = False) -> dict[str, str]:
+        """All files of a report, pages last.
+
+        Args:
+            report: what to show.
+            paper: whether to write the LaTeX tables (package booktabs), too.
+
+        Returns:
+            File name -> text.
+        """
+        self._last, self._drawn, self._panels = self._drawn, {}, 0
+        files = {
+            picture_file(section, picture): self._draw(picture, partial(grid, picture))
+            for section in report.sections
+            for block in section.blocks
+            for picture in block.pictures
+        }
+        files[MARKDOWN] = self._text.get_template("report.md.j2").render(report=report, file=picture_file)
+        files[HTML] = self._html.get_template("page.html.j2").render(report=report)
+        if paper:
+            files[LATEX] = self._paper.get_template("table.tex.j2").render(report=report)
+        return files
+
+    def _draw(self, what: Any, draw: Callable[[], Figure]) -> str:
+        kept = self._last.get(id(what)) or (what, to_svg(draw()))
+        self._drawn[id(what)] = kept
+        return kept[1]
+
+    def _inline(self, picture: Picture, panel: Panel) -> Markup:
+        self._panels += 1
+        drawn = self._draw(panel, partial(single, picture, panel))
+        return inline_svg(drawn, f"p{self._panels}-", panel.alt)
+
+
+def picture_file(section: SectionPage, picture: Picture) -> str:
+    """Path of a picture beside the Markdown page."""
+    return f"pictures/{section.anchor}-{picture.name}.svg"
+
+
+def inline_svg(text: str, prefix: str, alt: str) -> Markup:
+    """A picture of matplotlib's as it may stand in an HTML page.
+
+    Args:
+        text: an SVG file.
+        prefix: put before its ids, which must be unique in a page.
+        alt: what it shows, for those who cannot see it.
+    """
+    head, body = text[text.index("<svg") :].split(">", 1)
+    view = head.split('viewBox="')[1].split('"')[0]
+    body = re.sub(r"<metadata>.*?</metadata>|<defs>\s*<style.*?</defs>", "", body, flags=re.DOTALL)
+    used = set(re.findall(r'(?:href="|url\()#([^")]+)', body))
+    body = re.sub(r' id="([^"]*)"', lambda m: f' id="{prefix}{m[1]}"' if m[1] in used else "", body)
+    body = body.replace('xlink:href="#', f'href="#{prefix}').replace("url(#", f"url(#{prefix}")
+    for color, themed in _THEMED.items():
+        body = body.replace(color, themed)
+    return Markup('<svg viewBox="{}" role="img" aria-label="{}">').format(view, alt) + Markup(body)
+
+
+def _source(environment: Environment, name: str) -> str:
+    assert environment.loader is not None
+    return environment.loader.get_source(environment, name)[0]
+
+
+def latex(text: str) -> str:
+    """Text for LaTeX."""
+    return "".join(_LATEX.get(c, c) for c in text)
+
+
+def slug(text: str) -> str:
+    """Letters, digits and hyphens."""
+    return re.sub(r"[^a-z0-9]+", "-", text.casefold()).strip("-") or "section"
+
+
+def _sample(style: Mapping[str, Any]) -> Markup:
+    """A stroke in a line's style, for a legend."""
+    dashes = style["linestyle"][1] if isinstance(style["linestyle"], tuple) else ()
+    color = _THEMED.get(style["color"].casefold(), style["color"])
+    pattern = " ".join(f"{2 * d:g}" for d in dashes)
+    return Markup(
+        '<svg class="sample" viewBox="0 0 28 8" aria-hidden="true"><line x1="1" y1="4" x2="27" y2="4" '
+        'style="stroke:{};stroke-dasharray:{}"/></svg>'
+    ).format(color, pattern or "none")
+
+
+def _markdown(text: str) -> str:
+    return text.replace("|", r"\|").replace("<", "&lt;").replace("\n", " ")
+
+
+def _markdown_row(cells: Sequence[Cell]) -> str:
+    return "| " + " | ".join(_markdown_cell(cell) for cell in cells) + " |"
+
+
+def _markdown_cell(cell: Cell) -> str:
+    text = _markdown(cell.text)
+    if cell.mark == "best":
+        text = f"**{text}**"
+    return f"{text} {_markdown(cell.small)}" if cell.small else text
+
+
+def _latex_row(cells: Sequence[Cell]) -> str:
+    shown = []
+    for cell in cells:
+        text = latex(cell.text)
+        text = rf"\textbf{{{text}}}" if cell.mark == "best" else text
+        shown.append(rf"{text} {{\scriptsize {latex(cell.small)}}}" if cell.small else text)
+    return " & ".join(shown) + r" \\"

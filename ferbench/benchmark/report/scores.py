@@ -1,0 +1,296 @@
+"""The tables of scores: what the runs of a section show, class by class and over all sections."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ferbench.benchmark import record
+from ferbench.benchmark.report.gather import METRICS, Row, Section
+from ferbench.benchmark.report.table import (
+    NONE,
+    Cell,
+    Column,
+    Table,
+    interval_text,
+    minus,
+    p_text,
+    score_cell,
+    signed,
+)
+from ferbench.benchmark.statistics import (
+    ALPHA,
+    Comparison,
+    Interval,
+    RankSummary,
+    Summary,
+    compare,
+    group_interval,
+    rank_summary,
+    summarize,
+)
+from ferbench.evaluation.table import WEIGHT_NAMES
+
+VERDICTS = {
+    "better": "▲ better",
+    "worse": "▼ worse",
+    "within noise": "≈ within noise",
+    "too few seeds": "too few seeds",
+}
+
+
+@dataclass(frozen=True)
+class Comparisons:
+    """What a section's runs show.
+
+    Attributes:
+        row, metric: the scores that are compared.
+        reference: the algorithm to compare with; None if it has no finished run here.
+        summaries: algorithm -> over its seeds; best mean first.
+        against: algorithm -> against the reference.
+        videos: algorithm -> intervals over test videos of its score and of the difference to the reference; empty where the
+            records do not have them, or the metric is not macro-F1.
+    """
+
+    row: Row
+    metric: str
+    reference: str | None
+    summaries: dict[str, Summary]
+    against: dict[str, Comparison]
+    videos: dict[str, tuple[Interval | None, Interval | None]]
+
+
+def comparisons(section: Section, row: Row, metric: str, reference: str | None) -> Comparisons:
+    """Compare the finished runs of a section.
+
+    Args:
+        section: runs of one protocol with paired splits.
+        row, metric: the scores to compare.
+        reference: label, or None.
+    """
+    scores = section.scores(row, metric)
+    summaries = {label: summarize(list(seeds.values())) for label, seeds in scores.items()}
+    order = sorted(summaries, key=lambda label: -summaries[label].mean)
+    known = reference if reference in scores else None
+    against = compare(scores, known) if known is not None else {}
+    videos = _by_video(section, row, list(scores), known) if metric == "macro_f1" else {}
+    return Comparisons(row, metric, known, {label: summaries[label] for label in order}, against, videos)
+
+
+def main_table(section: Section, found: Comparisons) -> Table:
+    """Scores of every row, and the comparison by the chosen one."""
+    rows, metric = section.rows(), METRICS[found.metric]
+    by_row = {r: section.scores(r, found.metric) for r in rows}
+    best = {r: max(means, key=means.__getitem__) for r in rows for means in [_means(by_row[r])]}
+    columns = [
+        Column("algorithm", numeric=False),
+        Column("seeds", "finished runs, each with another seed; of those begun, where they are more"),
+        *(_row_column(r, metric, chosen=r == found.row) for r in rows),
+    ]
+    if found.videos:
+        columns.append(
+            Column(
+                f"{found.row.title}, by video",
+                "95 % bootstrap interval over the test videos (whole videos drawn with replacement, mean over seeds); "
+                "below: of the difference to the reference, on the same videos",
+                paper="no",
+            )
+        )
+    if found.reference is not None:
+        columns += _comparison_columns(found.reference)
+    lines = []
+    for label in [*found.summaries, *(a for a in section.labels if a not in found.summaries)]:
+        finished, begun = len(section.finished(label)), len(section.of(label))
+        line = [
+            Cell(label, sort=label),
+            Cell(f"{finished}" if finished == begun else f"{finished} of {begun}", sort=finished),
+        ]
+        for r in rows:
+            line.append(score_cell(by_row[r].get(label), mark="best" if best[r] == label else ""))
+        if found.videos:
+            own, difference = found.videos.get(label, (None, None))
+            text = interval_text(own) or NONE
+            line.append(Cell(text, interval_text(difference, signed=True), own.low if own else None))
+        if found.reference is not None:
+            line += _comparison_cells(label, found)
+        lines.append(line)
+    reference = f" Differences are to {found.reference}." if found.reference is not None else ""
+    caption = f"Test {metric} in percent; bold: highest mean of its column.{reference}"
+    return Table("scores", caption, columns, lines)
+
+
+def per_class_table(section: Section, row: Row, labels: Sequence[str]) -> Table:
+    """F1 of each class, mean over seeds."""
+    counts = section.finished()[0].data.get("test")
+    labeled = counts.class_counts if counts else {}
+    columns = [Column("algorithm", numeric=False)]
+    columns += [
+        Column(name, f"test F1 in percent of the class{_images(labeled.get(name))}: mean ± sd over seeds")
+        for name in section.classes
+    ]
+    means = {
+        label: np.array([r.f1 for r in section.results(label, row).values()])
+        for label in labels
+        if section.results(label, row)
+    }
+    best = np.argmax([m.mean(axis=0) for m in means.values()], axis=0)
+    lines = []
+    for i, (label, f1) in enumerate(means.items()):
+        worst = int(f1.mean(axis=0).argmin())
+        line = [Cell(label, sort=label)]
+        for c in range(len(section.classes)):
+            mark = "worst" if c == worst else ("best" if best[c] == i else "")
+            cell = score_cell(dict(enumerate(f1[:, c])), mark=mark, interval=False)
+            line.append(Cell(f"▽ {cell.text}", sort=cell.sort, mark=mark) if c == worst else cell)
+        lines.append(line)
+    caption = f"F1 of each class in percent ({row.title}). ▽: the algorithm's worst class; bold: the class's best mean."
+    return Table("per_class", caption, columns, lines)
+
+
+def summary_table(sections: Sequence[Section], row: Row, metric: str) -> tuple[Table, list[str]] | None:
+    """The chosen score in all sections and the mean rank over them, with what may be said of it.
+
+    Returns:
+        None unless two sections have two algorithms in common.
+    """
+    scores = [section.scores(row, metric) for section in sections]
+    kept = [(s, found) for s, found in zip(sections, scores, strict=True) if len(found) >= 2]
+    common = [a for a in (kept[0][1] if kept else {}) if all(a in found for _, found in kept)]
+    if len(kept) < 2 or len(common) < 2:
+        return None
+    means = np.array([[_means(found)[label] for label in common] for _, found in kept])
+    ranks = rank_summary(means)
+    best = means.argmax(axis=1)
+    columns = [
+        Column("algorithm", numeric=False),
+        *(
+            Column(s.title, f"test {METRICS[metric]} in percent, {row.title}: mean ± sd over seeds; below: rank")
+            for s, _ in kept
+        ),
+        Column("mean rank", "over the columns; 1 is best, ties share their rank"),
+    ]  # fmt: skip
+    places = np.array([[1 + int((line > v).sum()) for v in line] for line in means])
+    lines = []
+    for i in np.argsort(ranks.mean_ranks, kind="stable"):
+        cells = []
+        for k, (_, found) in enumerate(kept):
+            cell = score_cell(found[common[i]], mark="best" if best[k] == i else "", interval=False)
+            cells.append(Cell(cell.text, f"rank {places[k, i]}", cell.sort, cell.mark))
+        rank = ranks.mean_ranks[i]
+        lines.append([Cell(common[i], sort=common[i]), *cells, Cell(f"{rank:.2f}", sort=rank)])
+    notes = _rank_notes(ranks, len(common), row, metric)
+    if any(len(section.finished()) < len(section.runs) for section, _ in kept):
+        notes.append("Not all runs have finished: ranks may change.")
+    left_out = sorted({label for _, found in kept for label in found} - set(common))
+    if left_out:
+        notes.append(f"Not in all of them and therefore left out: {', '.join(left_out)}.")
+    return Table("summary", "All sections at a glance.", columns, lines), notes
+
+
+def _means(scores: Mapping[str, Mapping[int, float]]) -> dict[str, float]:
+    return {label: float(np.mean(list(seeds.values()))) for label, seeds in scores.items()}
+
+
+def _row_column(row: Row, metric: str, chosen: bool) -> Column:
+    checkpoint = "last checkpoint" if row.checkpoint == "last" else "checkpoint that was best on validation"
+    smoothed = ", predictions smoothed over the frames of a video" if row.smoothed else ""
+    note = f"test {metric} in percent of the {checkpoint}, {WEIGHT_NAMES[row.weights]} weights{smoothed}: mean ± standard "
+    note += "deviation over seeds; below: 95 % percentile bootstrap interval of the mean over seeds"
+    if chosen:
+        return Column(f"{row.title} ★", f"{note}; ★: what the comparison is made by")
+    return Column(row.title, note)
+
+
+def _images(count: int | None) -> str:
+    return f" ({count:,} test images)" if count is not None else ""
+
+
+def _by_video(
+    section: Section, row: Row, labels: Sequence[str], reference: str | None
+) -> dict[str, tuple[Interval | None, Interval | None]]:
+    tables = {label: _video_tables(section, label, row) for label in labels}
+    names = {label: set(t[0]) for label, t in tables.items() if t}
+    if not names:
+        return {}
+    common = sorted(set.intersection(*names.values()))
+    stacks = {label: np.array([[run[name] for name in common] for run in tables[label]]) for label in names}
+    base = stacks.get(reference or "")
+    return {
+        label: (
+            group_interval(s),
+            group_interval(s, base) if base is not None and label != reference else None,
+        )
+        for label, s in stacks.items()
+    }
+
+
+def _video_tables(section: Section, label: str, row: Row) -> list[dict[str, list[list[int]]]]:
+    """Per seed: video -> confusion matrix; empty unless every run has the same videos."""
+    size = len(section.classes)
+    groups = [r.groups for r in section.results(label, row).values()]
+    if not groups or any(g is None or set(g) != set(groups[0] or ()) for g in groups):
+        return []
+    return [{name: record.dense(cells, size) for name, cells in (g or {}).items()} for g in groups]
+
+
+def _comparison_columns(reference: str) -> list[Column]:
+    return [
+        Column(
+            f"to {reference}",
+            "difference in points, mean over the seeds that both have; below: its 95 % interval by Student's t, not corrected",
+            paper="full",
+        ),
+        Column(
+            "p",
+            "paired t-test over seeds, two-sided, after Holm's correction over the algorithms of this table; below: exact "
+            "sign-flip test, uncorrected",
+        ),
+        Column("g_z", "effect size: Hedges' g_z, the mean difference in standard deviations of the differences", paper="no"),
+        Column(
+            "verdict",
+            f"better or worse: p below {ALPHA:g}; within noise: no difference is shown, which is not to say that there is none",
+            numeric=False, paper="no",
+        ),
+    ]  # fmt: skip
+
+
+def _comparison_cells(label: str, found: Comparisons) -> list[Cell]:
+    if label == found.reference:
+        return [Cell(NONE), Cell(NONE), Cell(NONE), Cell("reference", mark="reference")]
+    own = found.against.get(label)
+    if own is None or not own.n:
+        return [Cell(NONE), Cell(NONE), Cell(NONE), Cell("no finished pair")]
+    few = f"{own.n} seed{'s' if own.n > 1 else ''}: few" if own.few_seeds else ""
+    mark = own.verdict if own.verdict in ("better", "worse") else ""
+    verdict = Cell(VERDICTS[own.verdict], few, own.verdict, mark)
+    difference = Cell(signed(own.difference), interval_text(own.interval, signed=True), own.difference)
+    if own.p_holm is None or own.p_sign_flip is None or own.effect is None:
+        return [difference, Cell(NONE), Cell(NONE), verdict]
+    return [
+        difference,
+        Cell(p_text(own.p_holm), f"flip {p_text(own.p_sign_flip)}", own.p_holm),
+        Cell(minus(f"{own.effect:.1f}") if math.isfinite(own.effect) else "∞", "", own.effect),
+        verdict,
+    ]
+
+
+def _rank_notes(ranks: RankSummary, algorithms: int, row: Row, metric: str) -> list[str]:
+    notes = [
+        f"Ranks by mean {METRICS[metric]} ({row.title}) over {ranks.blocks} sections. Sections of one data set are not "
+        "independent, so that the tests say too much."
+    ]
+    if ranks.friedman is not None and ranks.p is not None:
+        notes.append(
+            f"Friedman's test that all {algorithms} rank alike: χ² = {ranks.friedman:.2f}, p = {p_text(ranks.p)}."
+        )
+    if ranks.critical_difference is not None:
+        spread = max(ranks.mean_ranks) - min(ranks.mean_ranks)
+        told = "some are told apart" if spread >= ranks.critical_difference else "none are told apart"
+        notes.append(
+            f"Mean ranks closer than the critical difference {ranks.critical_difference:.2f} (Nemenyi, {ALPHA:g}) are not told "
+            f"apart: {told}."
+        )
+    return notes

@@ -1,0 +1,579 @@
+"""The report against numbers computed here with NumPy, its pages as a reader's program sees them, and bad input."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import made_up_records as made_up
+import numpy as np
+import pytest
+
+from ferbench.benchmark import record
+from ferbench.benchmark.protocol import hash_of
+from ferbench.benchmark.report import Options, watch, write_report
+from ferbench.benchmark.report.build import build
+from ferbench.benchmark.report.gather import Row, gather
+from ferbench.benchmark.report.pages import Pages, inline_svg, latex
+from ferbench.benchmark.report.pictures import over_seeds
+from ferbench.benchmark.report.table import MINUS, TIMES
+from ferbench.benchmark.statistics import group_interval
+from ferbench.cli import main
+from ferbench.errors import UserError
+
+BEST_EMA = Row("best", "ema")
+
+
+@pytest.fixture(scope="module")
+def grid(tmp_path_factory):
+    """Folder and finished runs of a grid with one failed run, one that goes on, and a damaged record."""
+    folder = tmp_path_factory.mktemp("grid")
+    return folder, made_up.write_grid(folder)
+
+
+@pytest.fixture(scope="module")
+def report(grid):
+    return build(gather([grid[0]]))
+
+
+@pytest.fixture(scope="module")
+def pages(grid, tmp_path_factory):
+    """The folder of a report."""
+    out = tmp_path_factory.mktemp("report")
+    found = write_report([grid[0]], out, Options(latex=True))
+    assert [p.name for p in found] == ["report.md", "report.html", "table.tex"]
+    return out
+
+
+def report_on(runs, tmp_path):
+    for i, run in enumerate(runs):
+        folder = tmp_path / "runs" / f"{i:03d}"
+        folder.mkdir(parents=True)
+        record.write(run, folder / record.NAME)
+    return build(gather([tmp_path / "runs"]))
+
+
+def table(page, name):
+    tables = [t for block in page.blocks for t in block.tables] + list(page.folded)
+    return next(t for t in tables if t.name == name)
+
+
+def cells(found, row, column):
+    """The cell of a row (by its head) and a column (by its title)."""
+    titles = [c.title for c in found.columns]
+    line = next(line for line in found.rows if line[0].text == row)
+    return line[titles.index(column)]
+
+
+def scores(runs, label, per_class, row=BEST_EMA, metric="macro_f1"):
+    chosen = [r for r in runs if r.label == label and r.cell.budget["split.per_class"] == per_class]
+    return np.array([getattr(row.of(r), metric) for r in chosen])
+
+
+def test_the_table_of_scores_has_every_column_by_itself(grid, report):
+    page = report.sections[0]
+    found = table(page, "scores")
+    assert page.title == "fer2013, per_class 25"
+    for title, row in {
+        "last raw": Row("last", "raw"), "last EMA": Row("last", "ema"), "best raw": Row("best", "raw"),
+        "best EMA ★": BEST_EMA,
+    }.items():  # fmt: skip
+        for label in made_up.ALGORITHMS:
+            values = 100 * scores(grid[1], label, 25, row)
+            assert cells(found, label, title).text == f"{values.mean():.2f} ± {values.std(ddof=1):.2f}"
+
+
+def test_the_rows_are_sorted_and_the_best_of_a_column_is_marked(grid, report):
+    found = table(report.sections[0], "scores")
+    means = {label: scores(grid[1], label, 25).mean() for label in made_up.ALGORITHMS}
+    assert [line[0].text for line in found.rows] == sorted(means, key=means.get, reverse=True)
+    marked = [line[0].text for line in found.rows if cells(found, line[0].text, "best EMA ★").mark == "best"]
+    assert marked == [max(means, key=means.get)]
+
+
+def test_differences_are_paired_by_seed(grid, report):
+    found = table(report.sections[0], "scores")
+    differences = 100 * (scores(grid[1], "DTM", 25) - scores(grid[1], "FixMatch", 25))
+    half = 4.3027 * differences.std(ddof=1) / np.sqrt(3)  # Student's t, 2 degrees of freedom
+    cell = cells(found, "DTM", "to FixMatch")
+    assert cell.text == f"{differences.mean():+.2f}"
+    low, high = (float(v) for v in cell.small.replace(MINUS, "-").strip("[]").split(","))
+    assert (low, high) == (
+        pytest.approx(differences.mean() - half, abs=0.006),
+        pytest.approx(differences.mean() + half, abs=0.006),
+    )
+    assert cells(found, "FixMatch", "verdict").text == "reference"
+    assert cells(found, "FixMatch", "to FixMatch").sort is None
+
+
+def lifted(run, by):
+    return replace(run, results=[replace(r, macro_f1=r.macro_f1 + by) for r in run.results])
+
+
+def test_verdicts_in_words(tmp_path):
+    """Against the reference: 10 points more, 10 less, noise, and two seeds only; small seed noise everywhere."""
+    noise, base = [0.001, -0.002, 0.0, 0.002, -0.001], [made_up.make("FixMatch", 25, s) for s in range(5)]
+    runs = list(base)
+    for label, lift in (("Up", 0.1), ("Down", -0.1), ("Same", 0.0)):
+        runs += [replace(lifted(r, lift + e), label=label) for r, e in zip(base, noise, strict=True)]
+    runs += [replace(r, label="New") for r in base[:2]]
+    page = report_on(runs, tmp_path).sections[0]
+    found = table(page, "scores")
+    verdicts = {label: cells(found, label, "verdict").text for label in ("Up", "Down", "Same", "New")}
+    assert verdicts == {"Up": "▲ better", "Down": "▼ worse", "Same": "≈ within noise", "New": "too few seeds"}
+    assert cells(found, "New", "verdict").small == "2 seeds: few"
+    assert cells(found, "Up", "verdict").small == ""
+    assert page.lead.text.endswith(
+        "Against FixMatch: better: Up; worse: Down; within noise: Same; too few seeds: New."
+    )
+
+
+def test_few_seeds_are_said_to_be_few(report, tmp_path):
+    warnings = " ".join(n.text for n in report.sections[0].notes if n.warning)
+    assert "With 3 seeds the sign-flip test cannot fall below p = 0.250" in warnings
+    assert (
+        "That takes 6 seeds, and 8 after Holm's correction over 4" in warnings
+    )  # 4 * 2 / 2^8 < .05 < 4 * 2 / 2^7
+    assert "Every algorithm has 3 seeds, which are few" in warnings
+    assert "at most 75 % of cases" in warnings
+    one = report_on([made_up.make("DTM", 25, 0)], tmp_path).sections[0]
+    assert any(n.text == "Every algorithm has 1 seed, which is no result." for n in one.notes)
+
+
+def test_six_seeds_are_not(tmp_path):
+    runs = [made_up.make(a, 25, s) for a in ("FixMatch", "DTM") for s in range(6)]
+    assert not [n for n in report_on(runs, tmp_path).sections[0].notes if n.warning]
+
+
+def test_what_did_not_finish_is_shown_with_the_reason(report):
+    found = next(t for t in report.overview if t.name == "unfinished")
+    said = [" | ".join(cell.text for cell in line) for line in found.rows]
+    assert "UDA, seed 1 | failed | fer2013, per_class 100 | the loss or the weights became NaN" in said
+    assert any(
+        s.startswith("UDA, seed 2 | running | fer2013, per_class 100 | iteration 3,000 of 6,000")
+        for s in said
+    )
+    assert any(s.startswith("record.json | skipped | ") and "damaged" in s for s in said)
+    assert len(said) == 3
+    assert report.state.startswith(
+        "30 runs of 5 algorithms under 2 protocols: 28 finished, 1 failed, 1 running."
+    )
+    assert cells(table(report.sections[1], "scores"), "UDA", "seeds").text == "1 of 3"
+    assert cells(table(report.sections[1], "scores"), "UDA", "verdict").text == "too few seeds"
+
+
+def test_a_run_that_failed_before_its_protocol_was_known(failed_record, tmp_path):
+    found = report_on([made_up.make("DTM", 25, 0), failed_record], tmp_path)
+    [line] = next(t for t in found.overview if t.name == "unfinished").rows
+    assert [c.text for c in line] == ["FixMatch, seed 0", "failed", "unknown data", "out of memory"]
+    assert len(found.sections) == 1
+
+
+def test_protocols_are_never_mixed_and_the_keys_that_differ_are_named(report, tmp_path):
+    [line] = next(t for t in report.overview if t.name == "differences").rows
+    assert [c.text for c in line] == ["split.per_class", "25", "100"]
+    run = made_up.make("DTM", 25, 0)
+    longer = {**run.protocol, "max_iters": 9000}
+    other = replace(run, protocol=longer, protocol_hash=hash_of(longer))
+    found = report_on([run, other], tmp_path)
+    titles = sorted(f"fer2013, per_class 25 (protocol {r.protocol_hash[:8]})" for r in (run, other))
+    assert sorted(p.title for p in found.sections) == titles
+    [line] = next(t for t in found.overview if t.name == "differences").rows
+    assert line[0].text == "max_iters"
+    assert {c.text for c in line[1:]} == {"6000", "9000"}
+    assert len({p.anchor for p in found.sections}) == 2
+
+
+def test_runs_of_a_seed_with_other_images_are_not_compared(tmp_path):
+    runs = [made_up.make(a, 25, s) for a in ("FixMatch", "DTM") for s in range(3)]
+    runs[4] = replace(runs[4], split_hash="f" * 64)
+    page = report_on(runs, tmp_path).sections[0]
+    assert page.notes[0].warning
+    assert "the runs of seed 1 have 2 different splits" in page.notes[0].text
+    assert [c.title for c in table(page, "scores").columns][-1] == "best EMA ★"
+
+
+def test_one_label_with_other_parameters_is_another_algorithm(tmp_path):
+    runs = [made_up.make("DTM", 25, s) for s in range(2)]
+    runs += [replace(r, algorithm={**r.algorithm, "beta": 0.9}) for r in runs]
+    found = table(report_on(runs, tmp_path).sections[0], "scores")
+    assert {line[0].text for line in found.rows} == {"DTM (beta=0.97)", "DTM (beta=0.9)"}
+
+
+def test_a_run_that_is_there_twice_counts_once_and_is_named(tmp_path):
+    run = made_up.make("DTM", 25, 0)
+    later = replace(lifted(run, -0.2), written="2026-01-02T00:00:00+00:00")
+    found = report_on([later, run, made_up.failed(run, "killed")], tmp_path)
+    score = cells(table(found.sections[0], "scores"), "DTM", "best EMA ★")
+    assert score.text == f"{100 * BEST_EMA.of(later).macro_f1:.2f}"
+    [line] = next(t for t in found.overview if t.name == "unfinished").rows
+    assert [c.text for c in line][:2] == ["DTM, seed 0", "repeated"]
+
+
+def test_tuning_trials_are_no_results(tmp_path):
+    runs = [made_up.make(a, 25, s) for a in ("FixMatch", "DTM") for s in range(2)]
+    runs = [replace(r, cell=replace(r.cell, trials=4)) for r in runs]
+    trials = [
+        replace(runs[0], cell=replace(runs[0].cell, trial=k), algorithm={"threshold": k}) for k in range(4)
+    ]
+    found = report_on([*runs, *trials], tmp_path)
+    assert cells(table(found.sections[0], "scores"), "FixMatch", "seeds").text == "2"
+    assert "4 tuning trials" in found.state
+    assert any(n.text.endswith("4 trials for each algorithm.") for n in found.sections[0].notes)
+    uneven = [replace(runs[0], cell=replace(runs[0].cell, trials=9)), *runs[2:]]
+    noted = report_on(uneven, tmp_path / "uneven").sections[0].notes
+    assert any(
+        n.warning and "FixMatch 9, DTM 4" in n.text.replace("DTM 4, FixMatch 9", "FixMatch 9, DTM 4")
+        for n in noted
+    )
+
+
+def test_runs_of_other_code_or_hardware_are_warned_of(tmp_path):
+    runs = [made_up.make("DTM", 25, s) for s in range(2)]
+    runs[1] = replace(
+        runs[1], code=record.Code("0.2.0", "1" * 40, True), hardware=record.Hardware("other", 8, "a GPU", 2)
+    )
+    noted = " ".join(n.text for n in report_on(runs, tmp_path).sections[0].notes if n.warning)
+    assert "2 versions of the code: 0.1.0 (00000000) (1 runs); 0.2.0 (11111111, changed) (1 runs)" in noted
+    assert "hours and images/s cannot be compared" in noted
+    assert "differed from its commit" in noted
+
+
+def test_the_worst_class_is_marked(grid, report):
+    found = table(report.sections[0], "per_class")
+    runs = [r for r in grid[1] if r.label == "UDA" and r.cell.budget["split.per_class"] == 25]
+    f1 = np.array([BEST_EMA.of(r).f1 for r in runs])
+    marked = [c.title for c in found.columns[1:] if cells(found, "UDA", c.title).mark == "worst"]
+    assert marked == [made_up.CLASSES[f1.mean(axis=0).argmin()]]
+    values = 100 * f1[:, 3]
+    assert cells(found, "UDA", "Happy").text == f"{values.mean():.2f} ± {values.std(ddof=1):.2f}"
+
+
+def test_the_cost(report):
+    found = table(report.sections[0], "cost")
+    # 6,000 iterations of 0.36 and 0.10 and 0.34 s; 16 + 32 images each
+    assert cells(found, "DTM", "hours").text == "0.60 ± 0.00"
+    assert cells(found, "DTM", f"{TIMES} Supervised").text == "3.60"
+    assert cells(found, "DTM", f"{TIMES} FixMatch").text == "1.06"
+    assert cells(found, "DTM", "images").text == "288,000"
+    assert cells(found, "Supervised", "images").text == "96,000"
+    assert cells(found, "DTM", "waits for data").text == "2.0 %"
+
+
+def test_what_a_target_took(grid, report):
+    found = table(report.sections[0], "targets")
+    runs = [r for r in grid[1] if r.label == "DTM" and r.cell.budget["split.per_class"] == 25]
+    first = [next(i for i, f1 in enumerate(r.curves.val.macro_f1_ema) if f1 >= 0.3) for r in runs]
+    images = np.mean([500 * (i + 1) * 48 for i in first])
+    assert cells(found, "DTM", "30 %").text == f"{images:,.0f}"
+    assert cells(found, "Supervised", "50 %").text == "never"
+
+
+def test_the_summary_ranks_over_sections(grid, report):
+    found = next(t for t in report.overview if t.name == "summary")
+    means = np.array([[scores(grid[1], a, b).mean() for a in made_up.ALGORITHMS] for b in (25, 100)])
+    ranks = dict(
+        zip(made_up.ALGORITHMS, ((-means).argsort(axis=1).argsort(axis=1) + 1).mean(axis=0), strict=True)
+    )
+    assert {line[0].text: line[-1].text for line in found.rows} == {a: f"{r:.2f}" for a, r in ranks.items()}
+    # Nemenyi: q(.05, 5) = 2.728 (Demšar 2006, table 5)
+    assert f"critical difference {2.728 * np.sqrt(5 * 6 / 12):.2f}" in " ".join(report.overview_notes)
+    assert "Not all runs have finished: ranks may change." in report.overview_notes
+
+
+def test_another_row_metric_and_reference(grid):
+    options = Options(reference="Supervised", metric="accuracy", row="last_raw")
+    page = build(gather([grid[0]]), options).sections[0]
+    found = table(page, "scores")
+    values = 100 * scores(grid[1], "DTM", 25, Row("last", "raw"), "accuracy")
+    assert cells(found, "DTM", "last raw ★").text == f"{values.mean():.2f} ± {values.std(ddof=1):.2f}"
+    base = 100 * scores(grid[1], "Supervised", 25, Row("last", "raw"), "accuracy")
+    assert cells(found, "DTM", "to Supervised").text == f"{(values - base).mean():+.2f}"
+
+
+def test_intervals_by_video_where_the_records_have_them(tmp_path):
+    runs = [made_up.make(a, 25, s, videos=8) for a in ("FixMatch", "DTM") for s in range(3)]
+    page = report_on(runs, tmp_path).sections[0]
+    stacks = {
+        label: np.array([
+            [record.dense(cells, 7) for _, cells in sorted(BEST_EMA.of(r).groups.items())] for r in runs if r.label == label
+        ])
+        for label in ("FixMatch", "DTM")
+    }  # fmt: skip
+    own, difference = group_interval(stacks["DTM"]), group_interval(stacks["DTM"], stacks["FixMatch"])
+    cell = cells(table(page, "scores"), "DTM", "best EMA, by video")
+    assert cell.text == f"[{100 * own.low:.2f}, {100 * own.high:.2f}]"
+    assert cell.small.replace(MINUS, "-") == f"[{100 * difference.low:+.2f}, {100 * difference.high:+.2f}]"
+    assert any("draw test videos anew" in n.text for n in page.notes)
+
+
+def test_series_of_seeds_that_got_unequally_far():
+    long = np.array([10, 20, 30, 40]), np.array([0.1, 0.2, 0.3, 0.4])
+    short = np.array([10, 20]), np.array([0.3, np.nan])
+    coarse = np.array([10, 30]), np.array([0.2, 0.6])
+    band = over_seeds([long, short, coarse])
+    assert band.iterations.tolist() == [10, 20, 30, 40]
+    np.testing.assert_allclose(band.mean, [0.2, (0.2 + 0.4) / 2, 0.45, 0.4])
+    np.testing.assert_allclose(band.low, [0.1, 0.2, 0.3, 0.4])
+    np.testing.assert_allclose(band.high, [0.3, 0.4, 0.6, 0.4])
+    assert band.whole.tolist() == [True, True, False, False]
+
+
+def test_pictures_say_in_words_what_they_show(report):
+    pictures = {p.name: p for block in report.sections[0].blocks for p in block.pictures}
+    assert set(pictures) == {"confusion", "validation", "threshold", "utilization", "purity", "pseudo_labels"}
+    assert [p.title for p in pictures["threshold"].panels] == ["DTM", "FixMatch", "FlexMatch"]
+    assert pictures["threshold"].note.endswith("Without any: Supervised, UDA.")
+    [fixed] = [p for p in pictures["threshold"].panels if p.title == "FixMatch"]
+    assert "at the end Angry 95 %, Disgust 95 %" in fixed.alt
+    assert "recall Angry" in pictures["confusion"].panels[0].alt
+
+
+class Page(HTMLParser):
+    """What a browser must not have to repair: order of tags; and what a reader who does not see needs."""
+
+    VOID = {"meta", "br", "link", "img", "input", "hr"}
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None], list[str]]] = []
+        self.words: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.record(tag, dict(attrs))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        assert "svg" in self.open, f"<{tag}/> is closed only in SVG"
+        self.record(tag, dict(attrs))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if not {"style", "script"} & set(self.open):
+            self.words.append(data)
+
+    def record(self, tag, attributes):
+        self.tags.append((tag, attributes, list(self.open)))
+        if "id" in attributes:
+            self.ids.append(attributes["id"])
+
+
+@pytest.fixture(scope="module")
+def html(pages):
+    return (pages / "report.html").read_text()
+
+
+@pytest.fixture(scope="module")
+def page(html):
+    return Page(html)
+
+
+def test_the_page_needs_nothing_beside_it(html, page):
+    assert "http" not in re.sub(r'<meta http-equiv="[^"]*"', "", html)
+    assert "@import" not in html
+    for tag, attributes, _ in page.tags:
+        assert tag not in ("link", "img", "iframe", "object", "embed")
+        assert "src" not in attributes
+        for name in ("href", "xlink:href"):
+            assert (attributes.get(name) or "#").startswith("#")
+    assert all(target.startswith("#") for target in re.findall(r"url\(([^)]*)\)", html))
+
+
+def test_ids_are_unique_and_every_reference_finds_one(html, page):
+    assert len(page.ids) == len(set(page.ids))
+    targets = [a["href"][1:] for _, a, _ in page.tags if (a.get("href") or "").startswith("#")]
+    targets += re.findall(r"url\(#([^)]*)\)", html)
+    assert len(targets) > 100
+    assert set(targets) <= set(page.ids)
+
+
+def test_tables_and_pictures_can_be_read_without_eyes(page):
+    tags = [t for t, _, _ in page.tags]
+    assert tags.count("table") == tags.count("caption") > 10
+    assert all("scope" in a for t, a, _ in page.tags if t == "th")
+    pictures = [a for t, a, parents in page.tags if t == "svg" and "figure" in parents]
+    assert len(pictures) == 2 * (5 + 2 + 3 + 4 + 4 + 4)
+    assert all(a["role"] == "img" and len(a["aria-label"]) > 20 for a in pictures)
+    assert all(
+        a["aria-hidden"] == "true" for t, a, parents in page.tags if t == "svg" and "figure" not in parents
+    )
+    [root] = [a for t, a, _ in page.tags if t == "html"]
+    assert root == {"lang": "en"}
+    assert any(a.get("name") == "viewport" for t, a, _ in page.tags if t == "meta")
+
+
+def test_every_number_that_sorts_is_a_number(page):
+    keys = [
+        a["data-sort"] for t, a, _ in page.tags if t == "td" and "number" in a["class"] and "data-sort" in a
+    ]
+    assert len(keys) > 100
+    assert all(np.isfinite(float(key)) for key in keys)
+
+
+def test_the_markdown_page_and_its_pictures(pages):
+    text = (pages / "report.md").read_text()
+    pictures = re.findall(r"!\[[^]]+\]\(([^)]+)\)", text)
+    assert len(pictures) == 12
+    assert sorted(pictures) == sorted(str(p.relative_to(pages)) for p in (pages / "pictures").iterdir())
+    assert all((pages / p).read_text().rstrip().endswith("</svg>") for p in pictures)
+    for block in re.findall(r"(?:^\|.*\n)+", text, flags=re.MULTILINE):
+        head, rule, *lines = block.splitlines()
+        assert re.fullmatch(r"\|(-+:?\|)+", rule)
+        assert {len(re.findall(r"(?<!\\)\|", line)) for line in (head, rule, *lines)} == {head.count("|")}
+    assert "\n\n\n\n" not in text
+
+
+def test_the_tables_for_a_paper(pages):
+    text = (pages / "table.tex").read_text()
+    assert text.count(r"\begin{tabular}") == text.count(r"\bottomrule") == 3
+    assert text.count("{") == text.count("}")
+    assert r"per\_class 25" in text
+    assert not re.search(r"(?<!\\)[%_#]", text.split("\n", 1)[1].replace(r"\label{tab:", ""))
+    for tabular in re.findall(r"\\begin\{tabular\}\{([lr]+)\}(.*?)\\end\{tabular\}", text, flags=re.DOTALL):
+        rows = [line for line in tabular[1].splitlines() if line.endswith(r"\\")]
+        assert len(rows) == 6
+        assert {line.count("&") + 1 for line in rows} == {len(tabular[0])}
+    assert text.isascii()
+
+
+def test_hostile_names_stay_text(tmp_path):
+    name = 'A<script>alert("1")</script>|_&'
+    report = report_on([replace(made_up.make("DTM", 25, s), label=name) for s in range(2)], tmp_path)
+    files = Pages().render(report, paper=True)
+    assert name in "".join(Page(files["report.html"]).words)
+    assert files["report.html"].count("<script>") == 1
+    assert r'A&lt;script>alert("1")&lt;/script>\|_&' in files["report.md"]
+    assert r"|\_\&" in files["table.tex"]
+
+
+def test_latex_text():
+    assert latex(f"50 % of a_b ± 1 {MINUS} x") == r"50 \% of a\_b $\pm$ 1 $-$ x"
+
+
+def test_an_inline_picture_has_ids_of_its_own_and_the_pages_colours():
+    text = (
+        '<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg" width="9pt" viewBox="0 0 9 9">'
+        '<metadata>http</metadata><g id="axes_1"><path id="m1_a" style="stroke: #000000"/><use xlink:href="#m1_a" '
+        'clip-path="url(#p2)"/></g><clipPath id="p2"/></svg>'
+    )
+    assert inline_svg(text, "z-", 'say "it"') == (
+        '<svg viewBox="0 0 9 9" role="img" aria-label="say &#34;it&#34;"><g><path id="z-m1_a" style="stroke: var(--ink)"/>'
+        '<use href="#z-m1_a" clip-path="url(#z-p2)"/></g><clipPath id="z-p2"/></svg>'
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"reference": "FixMtach"}, "did you mean 'FixMatch'"),
+        ({"metric": "macro-f1"}, "did you mean 'macro_f1'"),
+        ({"row": "best_emma"}, "did you mean 'best_ema'"),
+    ],
+)
+def test_an_option_that_names_nothing(grid, tmp_path, options, words):
+    with pytest.raises(UserError, match=re.escape(words)):
+        write_report([grid[0]], tmp_path / "out", Options(**options))
+    assert not (tmp_path / "out").exists()
+
+
+def test_folders_without_records(tmp_path):
+    with pytest.raises(UserError, match="there are no records"):
+        write_report([tmp_path], tmp_path / "out")
+    with pytest.raises(UserError, match="there are no records"):
+        write_report([tmp_path / "nowhere"], tmp_path / "out")
+
+
+def test_a_page_of_damaged_records_only_names_them(tmp_path):
+    (tmp_path / record.NAME).write_text("{")
+    write_report([tmp_path], tmp_path / "out")
+    assert "the record is damaged" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_a_report_that_cannot_be_written(grid, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setattr(Pages, "render", lambda self, report, paper: {"report.html": "x"})
+    with pytest.raises(UserError, match="the report cannot be written"):
+        write_report([grid[0]], tmp_path / "file")
+
+
+def test_only_runs_that_go_on(tmp_path):
+    runs = [made_up.running(made_up.make("DTM", 25, s)) for s in range(2)]
+    page = report_on(runs, tmp_path).sections[0]
+    assert page.lead.text == "There are no scores to compare yet."
+    assert [b.title for b in page.blocks] == ["Progress", "Pseudo-labels over time"]
+    assert "report.html" in Pages().render(report_on(runs[:1], tmp_path / "one"))
+
+
+class Stop(Exception):
+    pass
+
+
+def test_watching_shows_what_is_new_and_draws_nothing_twice(tmp_path, monkeypatch):
+    runs = [made_up.make("FixMatch", b, 0) for b in made_up.BUDGETS]
+    for run in runs:
+        (tmp_path / "runs" / run.protocol_hash).mkdir(parents=True)
+    places = [tmp_path / "runs" / run.protocol_hash / record.NAME for run in runs]
+    record.write(made_up.running(runs[0]), places[0])
+    record.write(runs[1], places[1])
+    drawn, waits = [], []
+    monkeypatch.setattr(
+        "ferbench.benchmark.report.pages.to_svg", lambda f: drawn.append(f) or '<svg viewBox="0"></svg>'
+    )
+
+    def wait(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 2:  # nothing has changed before; now a run has finished
+            record.write(runs[0], places[0])
+        if len(waits) == 3:
+            raise Stop
+
+    updates = watch([tmp_path / "runs"], tmp_path / "out", Options(), 5, wait)
+    page = tmp_path / "out" / "report.html"
+    assert next(updates) == f"{page}: 2 runs of 1 algorithm under 2 protocols: 1 finished, 1 running."
+    assert 'data-reload="5"' in page.read_text()
+    first = len(drawn)
+    assert next(updates).endswith("2 finished.")
+    assert waits == [5, 5]
+    # Sections of 6 (finished) and 5 pictures (no confusion matrix yet); each as a file and by panel, validation has 2 panels.
+    assert first == (6 + 7) + (5 + 6)
+    assert len(drawn) == first + (6 + 7)
+    with pytest.raises(Stop):
+        next(updates)
+
+
+def test_watching_waits_for_records_to_come(tmp_path):
+    assert "0 runs" in next(watch([tmp_path], tmp_path / "out", Options(reference="DTM"), 5, lambda s: None))
+
+
+def test_the_command(grid, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("ferbench.benchmark.report.pages.to_svg", lambda figure: '<svg viewBox="0"></svg>')
+    monkeypatch.chdir(tmp_path)
+    assert main(["report", str(grid[0]), "-o", "out", "--reference", "Supervised"]) == 0
+    assert capsys.readouterr().out.split() == ["out/report.md", "out/report.html"]
+    text = (tmp_path / "out" / "report.md").read_text()
+    assert (
+        f"ferbench benchmark made_up.py\nferbench report {grid[0].name} -o out --reference Supervised\n"
+        in text
+    )
+    assert str(grid[0]) not in text
+    assert main(["report", str(grid[0]), "--watch", "0"]) == 2
+    assert "--watch is 0" in capsys.readouterr().err
+
+
+def test_the_command_ends_watching_on_an_interrupt(tmp_path, capsys, monkeypatch):
+    def interrupted(*_):
+        yield "one report"
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ferbench.benchmark.report.watch", interrupted)
+    assert main(["report", str(tmp_path), "--watch"]) == 0
+    assert capsys.readouterr().out == "one report\n"
