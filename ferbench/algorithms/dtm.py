@@ -5,18 +5,18 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ferbench.algorithms.matching import Matching
+from ferbench.algorithms.adacm import AdaCM
 from ferbench.registry import ALGORITHMS
 
 
 @ALGORITHMS.register_module()
-class DTM(Matching):
+class DTM(AdaCM):
     """Dynamic Threshold Module (Yu et al. 2023, arXiv 2303.08617), with the constants of Ada-CM (arXiv 2203.12341).
 
     ``T_c(e) = max(floor, beta * mu_c(e) / (1 + gamma^-e))``, see `DynamicThreshold`.
 
-    Full recipe: two weak views are averaged; the items below the threshold pull their two weak features together;
-    ``L = 0.5 * L_x + 1.0 * L_u + 0.1 * L_low``. The paper's own constants could not be checked: these are our defaults.
+    Full recipe: that of `AdaCM`. The paper's own constants and loss weights could not be checked, so these are our
+    defaults, and would follow the paper if they could; `AdaCM` stays what its authors' code is.
     ``threshold_only=True`` is FixMatch with the dynamic threshold and nothing else (one weak view, no extra term,
     ``L = L_x + L_u``): the form in which a comparison isolates the threshold.
 
@@ -36,8 +36,6 @@ class DTM(Matching):
         rule: dict | None = None,
         **parts: Any,
     ):
-        threshold = dict(type="DynamicThreshold", beta=beta, gamma=gamma, floor=floor, **(rule or {}))
-        if not threshold_only:
-            low_confidence = dict(type="LowConfidenceContrast", weight=0.1, temperature=0.07)
-            parts = dict(weak_views=("weak", "weak2"), lambda_x=0.5, terms=[low_confidence]) | parts
-        super().__init__(threshold=threshold, **parts)
+        if threshold_only:
+            parts = dict(weak_views=("weak",), lambda_x=1.0, terms=()) | parts
+        super().__init__(beta, gamma, floor, rule, **parts)

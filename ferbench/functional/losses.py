@@ -65,14 +65,63 @@ def masked_contrast(first: Tensor, second: Tensor, weight: Tensor, temperature: 
     """
     features = torch.cat([first, second]).float()
     keep = torch.cat([weight, weight]).to(features.dtype)
-    with torch.autocast(features.device.type, enabled=False):  # 1 / temperature magnifies bfloat16's rounding
-        similarity = features @ features.t() / temperature
     itself = torch.eye(len(features), dtype=torch.bool, device=features.device)
-    excluded = itself | (keep == 0)[None, :]
-    # A finite stand-in for -inf keeps rows without any partner free of NaN; such rows have weight 0.
-    log_prob = similarity - torch.logsumexp(similarity.masked_fill(excluded, -1e9), dim=1, keepdim=True)
+    log_prob = _log_share(features, itself | (keep == 0)[None, :], temperature)
     batch = len(first)
     partner = torch.arange(2 * batch, device=features.device).roll(batch)
     per_anchor = -log_prob.gather(1, partner[:, None]).squeeze(1)
     per_anchor = torch.where(keep > 0, per_anchor, torch.zeros_like(per_anchor))
     return per_anchor.sum() / keep.sum().clamp(min=1)
+
+
+def class_aware_contrast(first: Tensor, second: Tensor, positives: Tensor, temperature: float) -> Tensor:
+    """Supervised contrast between two views, each pair of items with a weight of its own (arXiv 2004.11362, eq. 2).
+
+    ``mean over the anchors a of - sum_b P_ab log s_ab / sum_b P_ab``, where s_ab is the share of the row b in the
+    similarities of a to all other rows, and a row is never its own positive.
+
+    Args:
+        first, second: [B, D] L2-normalised features of the two views.
+        positives: [B, B] >= 0, how much item j is a positive of item i; the diagonal, which stands for the other view of
+            an item, is above 0.
+        temperature: > 0.
+
+    Returns:
+        [], mean over 2 B anchors.
+    """
+    features = torch.cat([first, second]).float()
+    itself = torch.eye(len(features), dtype=torch.bool, device=features.device)
+    pairs = positives.float().repeat(2, 2).masked_fill(itself, 0.0)
+    log_prob = _log_share(features, itself, temperature).masked_fill(itself, 0.0)
+    return -((pairs * log_prob).sum(dim=1) / pairs.sum(dim=1)).mean()
+
+
+def _log_share(features: Tensor, excluded: Tensor, temperature: float) -> Tensor:
+    """[N, N] logarithm of each row's share in the similarities of an anchor to all rows but the excluded [N, N] ones."""
+    with torch.autocast(features.device.type, enabled=False):  # 1 / temperature magnifies bfloat16's rounding
+        similarity = features @ features.t() / temperature
+    # A finite stand-in for -inf keeps rows without any partner free of NaN.
+    return similarity - torch.logsumexp(similarity.masked_fill(excluded, -1e9), dim=1, keepdim=True)
+
+
+def complement_log_probs(logits: Tensor) -> Tensor:
+    """``log(1 - p_c)`` of every class: how sure the network is that an item is *not* of class c.
+
+    From the logits of the other classes: 1 - p_c itself loses all digits where p_c is near 1, and its gradient vanishes.
+
+    Args:
+        logits: [B, C].
+
+    Returns:
+        [B, C] float32, <= 0.
+    """
+    logits = logits.float()
+    classes = logits.shape[1]
+    own = torch.eye(classes, dtype=torch.bool, device=logits.device)
+    others = logits[:, None, :].expand(-1, classes, -1).masked_fill(own, -torch.inf)
+    return others.logsumexp(dim=2) - logits.logsumexp(dim=1, keepdim=True)
+
+
+def keep_largest(probs: Tensor, number: int) -> Tensor:
+    """Which classes are among the ``number`` most probable ones of their row: bool [B, C] (more where some are equal)."""
+    return probs >= probs.topk(number, dim=1).values[:, -1:]

@@ -51,16 +51,19 @@ def flex_learning_status(counts: Tensor, previous: Tensor, warmup: bool) -> Tens
     return torch.where(counts.max() < counts.sum(), status, previous)
 
 
-def class_confidence(probs: Tensor, labels: Tensor, source: str = "correct_only") -> tuple[Tensor, Tensor]:
+def class_confidence(
+    probs: Tensor, labels: Tensor, source: str = "correct_only", counted: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Sum and number, per class, of the confidences that feed a class-wise margin.
 
     Args:
-        probs: [N, C] class probabilities of labeled items.
+        probs: [N, C] class probabilities.
         labels: [N] true classes.
         source: which items count for class c, and the confidence taken from them:
             ``correct_only`` those of class c that are predicted as c (Ada-CM);
             ``all_of_true_class`` all of class c; ``all_of_predicted_class`` all that are predicted as c.
             The confidence is always the largest probability of the item.
+        counted: [N] how much each item counts in sum and number; None: 1.
 
     Returns:
         (sum [C] float64, count [C] float64); sums of batches, and of ranks, may simply be added.
@@ -74,7 +77,7 @@ def class_confidence(probs: Tensor, labels: Tensor, source: str = "correct_only"
         group, weight = predicted, torch.ones_like(labels, dtype=torch.bool)
     else:
         raise ValueError(f"unknown source {source!r}")
-    weights = weight.double()
+    weights = weight.double() if counted is None else weight * counted.double()
     zeros = torch.zeros(probs.shape[1], dtype=torch.float64, device=probs.device)
     return zeros.index_add(0, group, confidence.double() * weights), zeros.index_add(0, group, weights)
 
@@ -101,5 +104,6 @@ def dynamic_thresholds(
     Returns:
         [C].
     """
-    ramp = 1.0 / (1.0 + gamma ** -torch.as_tensor(epoch, dtype=margin.dtype, device=margin.device))
+    epoch = epoch.to(margin.dtype) if isinstance(epoch, Tensor) else epoch
+    ramp = 1.0 / (1.0 + gamma**-epoch)
     return (beta * margin * ramp).clamp(min=floor, max=cap)

@@ -2,20 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch
 from torch import Tensor
 
 from ferbench.functional.losses import cross_entropy, squared_error, weighted_mean
 from ferbench.losses.base import Consistency
+from ferbench.losses.reduction import check_over, mean_over
 from ferbench.registry import LOSSES
 
 
 @LOSSES.register_module()
 class ConsistencyCrossEntropy(Consistency):
-    """``mean_i(w_i * H(target_i, p_i))`` over the whole batch (FixMatch, arXiv 2001.07685, eq. 4)."""
+    """``mean_i(w_i * H(target_i, p_i))`` over the whole batch (FixMatch, arXiv 2001.07685, eq. 4).
+
+    Args:
+        class_weight: one factor per class on the loss of items with this pseudo-label (SS-MFAR), or None.
+        over: ``batch``, or ``weight``: divide by the sum of the weights instead (OTX), see `mean_over`.
+    """
+
+    class_weight: Tensor | None
+
+    def __init__(self, class_weight: Sequence[float] | None = None, over: str = "batch"):
+        super().__init__()
+        self.over = check_over(self, over)
+        factors = None if class_weight is None else torch.tensor(class_weight, dtype=torch.float32)
+        self.register_buffer("class_weight", factors, persistent=False)
 
     def forward(self, logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
         """See `Consistency.forward`."""
-        return weighted_mean(cross_entropy(logits, target), weight)
+        return mean_over(cross_entropy(logits, target, self.class_weight), weight, self.over)
 
 
 @LOSSES.register_module()

@@ -11,6 +11,7 @@ from torch import Tensor
 from ferbench.distributed import gather_rows, gather_rows_with_grad
 from ferbench.functional.losses import masked_contrast
 from ferbench.losses.base import ExtraTerm
+from ferbench.losses.reduction import check_over, mean_over
 from ferbench.registry import LOSSES
 
 if TYPE_CHECKING:
@@ -46,25 +47,27 @@ class LowConfidenceContrast(ExtraTerm):
 
 @LOSSES.register_module()
 class LowConfidenceKL(ExtraTerm):
-    """Symmetric KL, in bits, between weak and strong probabilities of the unselected items (SS-MFAR, ABAW 2022).
+    """Symmetric KL, in bits, between weak and strong probabilities of the unselected items (SS-MFAR, arXiv 2207.09012).
 
-    Mean over the whole batch of ``(1 - w) * (KL(p_weak || p_strong) + KL(p_strong || p_weak)) / 2``.
+    ``sum_i v_i (KL(p_i,weak || p_i,strong) + KL(p_i,strong || p_i,weak)) / sum_i v_i`` with ``v = 1 - weight``. Both
+    views carry a gradient, as in the authors' code.
 
     Args:
         weight: factor in the total loss.
+        over: ``weight``: the mean of the unselected items (the authors' code), or ``batch``: divide by the batch size.
     """
 
     name = "low_confidence"
     views = ("weak", "strong")
     needs_gradient = ("weak", "strong")
 
-    def __init__(self, weight: float = 0.5):
+    def __init__(self, weight: float = 0.5, over: str = "weight"):
         super().__init__()
-        self.weight = weight
+        self.weight, self.over = weight, check_over(self, over)
 
     def forward(self, step: MatchingStep) -> Tensor:
         """Unweighted term, []."""
         log_weak, log_strong = (step.outputs[v].logits.float().log_softmax(dim=1) for v in self.views)
         # sum p (log p - log q) + q (log q - log p) = sum (p - q) (log p - log q)
         both = ((log_weak.exp() - log_strong.exp()) * (log_weak - log_strong)).sum(dim=1)
-        return (both * (1.0 - step.weight)).mean() / (2 * math.log(2))
+        return mean_over(both, 1.0 - step.weight, self.over) / math.log(2)

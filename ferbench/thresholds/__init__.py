@@ -5,6 +5,7 @@ from ferbench.thresholds.base import Evidence, ThresholdRule
 from ferbench.thresholds.dtm import DynamicThreshold
 from ferbench.thresholds.fixed import FixedThreshold
 from ferbench.thresholds.flexmatch import FlexThreshold
+from ferbench.thresholds.otx import OTXMargin
 
 __all__ = [
     "DatasetPass",
@@ -12,6 +13,7 @@ __all__ = [
     "Evidence",
     "FixedThreshold",
     "FlexThreshold",
+    "OTXMargin",
     "RunContext",
     "ThresholdRule",
 ]

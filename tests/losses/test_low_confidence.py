@@ -71,30 +71,32 @@ def test_contrast_is_exact_for_bfloat16_features_under_autocast(make_step) -> No
     torch.testing.assert_close(value, exact, rtol=1e-6, atol=0)
 
 
-def test_symmetric_kl_against_numpy(make_step) -> None:
+@pytest.mark.parametrize(("over", "divisor"), [("weight", 2.75), ("batch", 5)])
+def test_symmetric_kl_against_numpy(over, divisor, make_step) -> None:
+    """The weights of the unselected items, 1 - w, sum to 2.75."""
     weak, strong = random_view(0), random_view(1)
     weight = np.array([1.0, 0.0, 0.25, 0.0, 1.0])
-    term = LOSSES.build(dict(type="LowConfidenceKL"))
+    term = LOSSES.build(dict(type="LowConfidenceKL", over=over))
     assert (term.name, term.weight) == ("low_confidence", 0.5)
     assert set(term.views) == set(term.needs_gradient) == {"weak", "strong"}
     value = term(make_step(weight.tolist(), weak=weak, strong=strong))
 
     p, q = (view[0].detach().softmax(dim=1).double().numpy() for view in (weak, strong))
     both = (p * np.log2(p / q)).sum(1) + (q * np.log2(q / p)).sum(1)
-    assert value.item() == pytest.approx(((1 - weight) * both / 2).sum() / 5, abs=1e-6)
+    assert value.item() == pytest.approx(((1 - weight) * both).sum() / divisor, abs=1e-6)
     value.backward()
     for logits, _ in (weak, strong):
         assert (logits.grad.abs().sum(dim=1) > 0).tolist() == [False, True, True, True, False]
 
 
 def test_symmetric_kl_by_hand(make_step) -> None:
-    """(3/4, 1/4) against its mirror image: half of 2 * (3/4 - 1/4) * log2 3 bits."""
-    logits = torch.tensor([[np.log(3.0), 0.0]], dtype=torch.float32)
-    features = torch.zeros(1, 1)
+    """(3/4, 1/4) against its mirror image: 2 * (3/4 - 1/4) * log2 3 bits, of the one item that is not selected."""
+    logits = torch.tensor([[np.log(3.0), 0.0]] * 2, dtype=torch.float32)
+    features = torch.zeros(2, 1)
     value = LOSSES.build(dict(type="LowConfidenceKL"))(
-        make_step([0.0], weak=(logits, features), strong=(logits.flip(1), features))
+        make_step([0.0, 1.0], weak=(logits, features), strong=(logits.flip(1), features))
     )
-    assert value.item() == pytest.approx(0.5 * np.log2(3), abs=1e-6)
+    assert value.item() == pytest.approx(np.log2(3), abs=1e-6)
 
 
 @pytest.mark.parametrize("name", ["LowConfidenceContrast", "LowConfidenceKL"])

@@ -1,0 +1,58 @@
+"""Contrast between the classes that the pseudo-labels say. Extra terms: ``term(step) -> loss``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from ferbench.distributed import gather_rows_with_grad
+from ferbench.functional.losses import class_aware_contrast
+from ferbench.losses.base import ExtraTerm
+from ferbench.models.heads import ProjectionHead
+from ferbench.registry import LOSSES
+
+if TYPE_CHECKING:
+    from ferbench.algorithms.matching import MatchingStep
+
+
+@LOSSES.register_module()
+class ClassAwareContrast(ExtraTerm):
+    """Draws confident items of one pseudo-label together and every other item to its own second view (CCSSL).
+
+    Supervised contrast between the embeddings of two strong views (head ``projection``: two linear layers and L2
+    normalisation), in which j is a positive of i by ``P_ij = q_i q_j`` (Yang et al. 2022, arXiv 2203.02261, sec. 3):
+    q is the confidence of the weak view, i and j have one pseudo-label, and both reach ``threshold``, or i = j. All rows
+    of the global batch are each other's negatives, so the result does not depend on the number of processes.
+
+    Args:
+        weight: factor in the total loss; the authors use 1 (CIFAR) and 2 (Semi-iNat).
+        threshold: confidence from which items are compared by class (T_push); the authors use 0.9 for data with items of
+            unknown classes (Semi-iNat) and 0 for clean data (CIFAR).
+        temperature: of the similarity.
+        dim: dimensions of the embedding.
+    """
+
+    name = "contrastive"
+    views = ("strong", "strong2")
+    needs_gradient = ("strong", "strong2")
+
+    def __init__(self, weight: float = 1.0, threshold: float = 0.9, temperature: float = 0.07, dim: int = 64):
+        super().__init__()
+        self.weight, self.threshold, self.temperature, self.dim = weight, threshold, temperature, dim
+
+    def heads(self, num_features: int, num_classes: int) -> dict[str, nn.Module]:
+        """See `Part.heads`."""
+        return {"projection": ProjectionHead(num_features, self.dim)}
+
+    def forward(self, step: MatchingStep) -> Tensor:
+        """Unweighted term, []."""
+        embeddings = (step.outputs[view].heads["projection"].float() for view in self.views)
+        first, second = map(gather_rows_with_grad, embeddings)
+        confidence, label = step.evidence.probs.max(dim=1)
+        trusted = confidence >= self.threshold
+        alike = (label[:, None] == label) & trusted[:, None] & trusted
+        itself = torch.eye(len(label), dtype=torch.bool, device=label.device)
+        positives = confidence[:, None] * confidence * (alike | itself)
+        return class_aware_contrast(first, second, positives, self.temperature)

@@ -1,0 +1,38 @@
+"""What the loss of a batch is divided by."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ferbench.distributed import sum_over_ranks, world_size
+from ferbench.errors import UserError, nearest
+from ferbench.functional.losses import weighted_mean
+
+OVER = ("batch", "weight")
+
+
+def mean_over(per_item: Tensor, weight: Tensor, over: str) -> Tensor:
+    """``sum_i(w_i * loss_i)``, divided by the number of items or by the sum of their weights.
+
+    Args:
+        per_item, weight: [b], this process' share of the batch.
+        over: ``batch``: divide by the number of items, so that the loss grows with the share of selected items
+            (FixMatch and most others); ``weight``: by the sum of the weights, over all processes; 0 if all are 0.
+
+    Returns:
+        []; its mean over the processes is the value of the global batch.
+    """
+    if over == "batch":
+        return weighted_mean(per_item, weight)
+    total = sum_over_ranks(weight.detach().float().sum())
+    return (per_item * weight).sum() * world_size() / total.clamp(min=torch.finfo(total.dtype).tiny)
+
+
+def check_over(part: object, over: str) -> str:
+    """``over``, or a UserError that names the part."""
+    if over not in OVER:
+        raise UserError(
+            f"{type(part).__name__} got over={over!r}", expected=" or ".join(OVER), fix=nearest(over, OVER)
+        )
+    return over

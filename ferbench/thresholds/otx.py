@@ -1,0 +1,53 @@
+"""The per-class margin of OpenVINO Training Extensions, from the batch alone."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ferbench.functional.thresholds import class_confidence, pass_mask
+from ferbench.lifecycle import RunContext
+from ferbench.registry import THRESHOLDS
+from ferbench.thresholds.base import Evidence, ThresholdRule
+
+
+@THRESHOLDS.register_module()
+class OTXMargin(ThresholdRule):
+    """``T_c = max(minimum, mean of l_c and u_c)``, anew from each batch (openvinotoolkit/training_extensions).
+
+    l_c: mean confidence of the batch's labeled items of class c that are predicted as c; u_c: that of its *selected*
+    unlabeled items that are predicted as c. Where one of the two is missing the other stands alone; where both are, T_c
+    stays. The mask is taken before the update. There is no paper; the rule is that of the semi-supervised classification
+    head (``semi_sl_head.py``), without memory of earlier batches and without a ramp.
+
+    Args:
+        minimum: lower bound, and the threshold of every class before the first update.
+
+    Buffers:
+        threshold: float32 [C].
+    """
+
+    threshold: Tensor
+
+    def __init__(self, minimum: float = 0.5):
+        super().__init__()
+        self.minimum = minimum
+
+    def bind(self, context: RunContext) -> None:
+        """See `Part.bind`."""
+        self.register_buffer("threshold", torch.full((context.num_classes,), float(self.minimum)))
+
+    def forward(self, evidence: Evidence) -> Tensor:
+        """See `ThresholdRule.forward`."""
+        mask = pass_mask(evidence.probs, self.threshold)
+        labeled = class_confidence(evidence.labeled_probs, evidence.labels)
+        unlabeled = class_confidence(evidence.probs, evidence.probs.argmax(dim=1), counted=mask)
+        # NaN where nothing counts
+        means = torch.stack([sums / counts for sums, counts in (labeled, unlabeled)])
+        new = means.nanmean(dim=0).clamp(min=self.minimum).float()
+        self.threshold.copy_(torch.where(new.isnan(), self.threshold, new))
+        return mask
+
+    def thresholds(self) -> Tensor:
+        """See `ThresholdRule.thresholds`."""
+        return self.threshold
