@@ -29,10 +29,13 @@ def build(registry: Registry, cfg: Any, where: str, **defaults: Any) -> Any:
     try:
         return registry.build({**defaults, **cfg})
     except TypeError as error:  # a class that hands **kwargs on to somebody who does not take them
-        unexpected = re.search(r"unexpected keyword argument '(\w+)'", str(error))
-        if unexpected and unexpected[1] in {**defaults, **cfg}:
-            what = f"{cfg['type']} has no parameter {unexpected[1]!r}"
-            raise UserError(what, where=f"{where}.{unexpected[1]}", expected=str(error)) from error
+        refused = re.search(
+            r"(unexpected keyword argument|multiple values for keyword argument) '(\w+)'", str(error)
+        )
+        if refused and refused[2] in {**defaults, **cfg}:
+            does = "has no parameter" if refused[1].startswith("unexpected") else "sets by itself"
+            what = f"{cfg['type']} {does} {refused[2]!r}"
+            raise UserError(what, where=f"{where}.{refused[2]}", expected=str(error)) from error
         raise
 
 

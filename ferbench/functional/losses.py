@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ferbench.functional.probabilities import as_probabilities
+
 
 def cross_entropy(logits: Tensor, target: Tensor, class_weight: Tensor | None = None) -> Tensor:
     """Cross-entropy per item.
@@ -34,9 +36,27 @@ def squared_error(logits: Tensor, target: Tensor) -> Tensor:
         [B] float32.
     """
     probs = logits.float().softmax(dim=1)
-    if not target.is_floating_point():
-        target = F.one_hot(target, probs.shape[1])
-    return (probs - target).square().mean(dim=1)
+    return (probs - as_probabilities(target, probs.shape[1])).square().mean(dim=1)
+
+
+def kl_divergence(logits: Tensor, target: Tensor) -> Tensor:
+    """``KL(target || softmax(logits)) = sum_c t_c (log t_c - log p_c)`` per item.
+
+    Args:
+        logits: [B, C].
+        target: [B] class indices, or [B, C] probabilities; ``0 log 0 = 0``.
+
+    Returns:
+        [B] float32.
+    """
+    certain = as_probabilities(target, logits.shape[1])
+    return cross_entropy(logits, target) - torch.special.entr(certain).sum(dim=1)
+
+
+def entropy(logits: Tensor) -> Tensor:
+    """``-sum_c p_c log p_c`` of the predicted probabilities; [B, C] -> [B] float32."""
+    log_probs = logits.float().log_softmax(dim=1)
+    return -(log_probs.exp() * log_probs).sum(dim=1)
 
 
 def weighted_mean(per_item: Tensor, weight: Tensor) -> Tensor:

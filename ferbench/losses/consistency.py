@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ferbench.functional.losses import cross_entropy, squared_error, weighted_mean
+from ferbench.functional.losses import cross_entropy, kl_divergence, squared_error, weighted_mean
 from ferbench.losses.base import Consistency
 from ferbench.losses.reduction import check_over, mean_over
 from ferbench.registry import LOSSES
@@ -42,3 +42,12 @@ class ConsistencySquaredError(Consistency):
     def forward(self, logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
         """See `Consistency.forward`."""
         return weighted_mean(squared_error(logits, target), weight)
+
+
+@LOSSES.register_module()
+class ConsistencyKL(Consistency):
+    """``mean_i(w_i * KL(target_i || p_i))`` over the whole batch; the gradient is that of the cross-entropy (VAT)."""
+
+    def forward(self, logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+        """See `Consistency.forward`."""
+        return weighted_mean(kl_divergence(logits, target), weight)

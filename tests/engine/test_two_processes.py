@@ -24,6 +24,15 @@ ALGORITHMS = {
         "model.algorithm._delete_": True, "model.algorithm.type": "FlexMatch", "model.algorithm.threshold": 0.4,
         "model.algorithm.warmup": False,
     },
+    "mixmatch": {
+        "model.algorithm._delete_": True, "model.algorithm.type": "MixMatch", "model.algorithm.lambda_u": 10.0,
+        "model.algorithm.threshold.type": "FixedThreshold", "model.algorithm.threshold.threshold": 0.35,
+    },
+    "vat": {
+        "model.algorithm._delete_": True, "model.algorithm.type": "VAT", "model.algorithm.eps": 1.0,
+        "model.algorithm.xi": 3.0,  # a small finite difference magnifies rounding, which differs between 1 and 2
+        "model.algorithm.threshold.type": "FixedThreshold", "model.algorithm.threshold.threshold": 0.35,
+    },
 }  # fmt: skip
 BATCH_NORM = {"model.backbone.type": "TinyBatchNorm", "train_cfg.max_iters": 6}
 HERE = Path(__file__).resolve().parent

@@ -1,0 +1,38 @@
+"""Interpolation consistency."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ferbench.algorithms.mixing import Mixing
+from ferbench.registry import ALGORITHMS
+
+
+@ALGORITHMS.register_module()
+class ICT(Mixing):
+    """A mixture of two unlabeled images is to be predicted as the mixture of the EMA model's predictions of both.
+
+    Interpolation Consistency Training (Verma et al. 2019, arXiv 1903.03825, alg. 1), lambda ~ Beta(alpha, alpha):
+    ``L = L_x + lambda_u * ramp * mean_i(mean_c (p(mix(u_i, u_j))_c - mix(p_ema(u_i), p_ema(u_j))_c)^2)``.
+    The second batch of the paper is the first one permuted, as in the authors' code. Labeled images are not mixed (the
+    authors' code can, too: the paper's algorithm does not). The ramp is linear here, and the EMA model predicts in
+    evaluation mode. Weight, alpha and ramp are those of the authors' command for CIFAR-10.
+
+    Args:
+        alpha: of the Beta distribution.
+        lambda_u: weight of the consistency loss.
+        ramp: fraction of the run over which lambda_u grows from 0.
+        parts: any argument of `Mixing`.
+    """
+
+    def __init__(self, alpha: float = 1.0, lambda_u: float = 100.0, ramp: float = 0.25, **parts: Any):
+        defaults = dict(
+            threshold=dict(type="FixedThreshold", threshold=0.0),
+            target=dict(type="SoftTarget", temperature=1.0),
+            consistency=dict(type="ConsistencySquaredError"),
+            judge="ema",
+            mixed_views=("weak",),
+            mix_labeled=False,
+            dominant=False,
+        )
+        super().__init__(alpha=alpha, lambda_u=lambda_u, ramp=ramp, **{**defaults, **parts})

@@ -1,0 +1,35 @@
+"""Confident predictions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from ferbench.functional.losses import entropy
+from ferbench.losses.base import ExtraTerm
+from ferbench.registry import LOSSES
+
+if TYPE_CHECKING:
+    from ferbench.algorithms.matching import MatchingStep
+
+
+@LOSSES.register_module()
+class EntropyTerm(ExtraTerm):
+    """``mean_i H(p_i)`` of an unlabeled view (Grandvalet & Bengio 2004); with VAT in arXiv 1704.03976, sec. 4.2.
+
+    Args:
+        weight: factor in the total loss.
+        view: the view.
+    """
+
+    name = "entropy"
+
+    def __init__(self, weight: float = 0.06, view: str = "weak"):
+        super().__init__()
+        self.weight = weight
+        self.views = self.needs_gradient = (view,)
+
+    def forward(self, step: MatchingStep) -> Tensor:
+        """Unweighted term, []."""
+        return entropy(step.outputs[self.views[0]].logits).mean()

@@ -1,0 +1,48 @@
+"""The pseudo-label for one more view."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from ferbench.functional.losses import rampup
+from ferbench.lifecycle import RunContext
+from ferbench.losses.base import ExtraTerm
+from ferbench.parts import build
+from ferbench.registry import LOSSES
+
+if TYPE_CHECKING:
+    from ferbench.algorithms.matching import MatchingStep
+
+
+@LOSSES.register_module()
+class ViewConsistency(ExtraTerm):
+    """``ramp * consistency(view, target, weight)``: a further view learns the step's pseudo-labels, with their weights.
+
+    E.g. ReMixMatch's strong view that is not mixed (arXiv 1911.09785, eq. 4), or a second strong view.
+
+    Args:
+        weight: factor in the total loss.
+        view: the view that learns.
+        consistency: config of the loss; None: cross-entropy.
+        ramp: fraction of the run over which the term grows linearly from 0; 0: constant.
+    """
+
+    def __init__(
+        self, weight: float = 1.0, view: str = "strong2", consistency: Any = None, ramp: float = 0.0
+    ):
+        super().__init__()
+        self.name, self.weight, self.ramp = f"consistency_{view}", weight, ramp
+        self.views = self.needs_gradient = (view,)
+        config = consistency or dict(type="ConsistencyCrossEntropy")
+        self.consistency = build(LOSSES, config, "the consistency of ViewConsistency")
+
+    def bind(self, context: RunContext) -> None:
+        """See `Part.bind`."""
+        self.max_iters = context.max_iters
+
+    def forward(self, step: MatchingStep) -> Tensor:
+        """Unweighted term, []."""
+        loss = self.consistency(step.outputs[self.views[0]].logits, step.target, step.weight)
+        return loss * rampup(step.batch.iteration, self.max_iters, self.ramp)
