@@ -2,10 +2,17 @@
 
 from ferbench.algorithms.adacm import AdaCM
 from ferbench.algorithms.adamatch import AdaMatch
+from ferbench.algorithms.adsh import Adsh
+from ferbench.algorithms.auxiliary_balanced import ABC
 from ferbench.algorithms.base import Algorithm, Batch, Network, PseudoLabels, StepResult, Views
 from ferbench.algorithms.ccssl import CCSSL
 from ferbench.algorithms.comatch import CoMatch
+from ferbench.algorithms.cossl import CoSSL
+from ferbench.algorithms.crest import CReST, CReSTPlus
+from ferbench.algorithms.crmatch import CRMatch
+from ferbench.algorithms.darp import DARP
 from ferbench.algorithms.dash import Dash
+from ferbench.algorithms.daso import DASO
 from ferbench.algorithms.debiasedpl import DebiasedPL
 from ferbench.algorithms.defixmatch import DeFixMatch
 from ferbench.algorithms.dtasnl import DTASNL
@@ -15,43 +22,58 @@ from ferbench.algorithms.fixmatch import FixMatch
 from ferbench.algorithms.flexmatch import FlexMatch
 from ferbench.algorithms.freematch import FreeMatch
 from ferbench.algorithms.ict import ICT
+from ferbench.algorithms.label_correction import LogitAdjustment, Reweighting
 from ferbench.algorithms.matching import Matching, MatchingStep
 from ferbench.algorithms.mixing import Mixing
 from ferbench.algorithms.mixmatch import MixMatch, ReMixMatch
 from ferbench.algorithms.mutexmatch import MutexMatch
+from ferbench.algorithms.noisystudent import NoisyStudent
 from ferbench.algorithms.otx import OTX
 from ferbench.algorithms.pimodel import MeanTeacher, PiModel
 from ferbench.algorithms.pseudolabel import PseudoLabel
 from ferbench.algorithms.rebalancing import Rebalancing
 from ferbench.algorithms.refixmatch import ReFixMatch
+from ferbench.algorithms.saw import SAW
 from ferbench.algorithms.simmatch import SimMatch
 from ferbench.algorithms.softmatch import SoftMatch
 from ferbench.algorithms.ssmfar import SSMFAR
 from ferbench.algorithms.supervised import Supervised, SupervisedOracle
+from ferbench.algorithms.tras import TRAS
 from ferbench.algorithms.uda import UDA
 from ferbench.algorithms.vat import VAT
 
 __all__ = [
+    "ABC",
     "CCSSL",
+    "DARP",
+    "DASO",
     "DTASNL",
     "DTM",
     "EACM",
     "ICT",
     "OTX",
+    "SAW",
     "SSMFAR",
+    "TRAS",
     "UDA",
     "VAT",
     "AdaCM",
     "AdaMatch",
+    "Adsh",
     "Algorithm",
     "Batch",
+    "CRMatch",
+    "CReST",
+    "CReSTPlus",
     "CoMatch",
+    "CoSSL",
     "Dash",
     "DeFixMatch",
     "DebiasedPL",
     "FixMatch",
     "FlexMatch",
     "FreeMatch",
+    "LogitAdjustment",
     "Matching",
     "MatchingStep",
     "MeanTeacher",
@@ -59,12 +81,14 @@ __all__ = [
     "Mixing",
     "MutexMatch",
     "Network",
+    "NoisyStudent",
     "PiModel",
     "PseudoLabel",
     "PseudoLabels",
     "ReFixMatch",
     "ReMixMatch",
     "Rebalancing",
+    "Reweighting",
     "SimMatch",
     "SoftMatch",
     "StepResult",

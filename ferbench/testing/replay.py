@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ferbench.algorithms.base import Algorithm, Batch, StepResult
 from ferbench.errors import UserError
+from ferbench.functional.frequency import frequency_order, most_confident, sampling_rates
 from ferbench.lifecycle import RunContext, bind, parts_of
 from ferbench.models.classifier import Output
 from ferbench.parts import build
@@ -51,7 +52,7 @@ class Recipe:
             algorithm.
         state: array -> how to read it off the algorithm after a step; ``probs_aligned`` here replaces the final probabilities.
         sampled: array -> how to read it off the algorithm after the steps whose gradients are recorded.
-        losses: array -> name of the loss part (`StepResult.parts`), or parts that it is the sum of: names, or name -> factor.
+        losses: array -> name of the loss part (`StepResult.parts`), or the parts that it is the sum of: name -> factor.
         epoch_end: array -> how to read it off the algorithm after the pass over the unlabeled set that ends an epoch.
         features: heads that the recorded features stand for; empty: no features.
         gradients: renamed gradients: view -> array.
@@ -64,7 +65,7 @@ class Recipe:
     config: Callable[[dict[str, Any]], dict[str, Any]]
     state: Mapping[str, Reader] = field(default_factory=dict)
     sampled: Mapping[str, Reader] = field(default_factory=dict)
-    losses: Mapping[str, str | tuple[str, ...] | Mapping[str, float]] = field(default_factory=dict)
+    losses: Mapping[str, str | Mapping[str, float]] = field(default_factory=dict)
     epoch_end: Mapping[str, Reader] = field(default_factory=dict)
     features: tuple[str, ...] = ()
     gradients: Mapping[str, str] = field(default_factory=dict)
@@ -201,6 +202,27 @@ def replay(folder: Folder, run: str, recipe: Recipe, rows: slice = slice(None)) 
     return recorder.arrays()
 
 
+def replay_selection(folder: Folder, alpha: float = 3.0) -> Arrays:
+    """What joins the labeled set after the last recorded epoch (``usb_crest_selection``; not listed in ``meta.json``).
+
+    Args:
+        folder: the vectors.
+        alpha: of the sampling rates, which are the public implementation's (``geometric``).
+    """
+    counts = torch.tensor(folder.context().class_counts)
+    confidence, label = torch.from_numpy(folder.inputs["full_ulb_logits"][-1]).softmax(dim=1).max(dim=1)
+    order = frequency_order(counts)
+    picked = most_confident(confidence, label, sampling_rates(counts, alpha, "geometric"), order)
+    return {
+        "picked_index": picked.numpy(),
+        "picked_label": label[picked].numpy(),
+        "class_order": order.numpy(),
+        "pred_count": label.bincount(minlength=len(counts)).numpy(),
+        "lb_class_dist": (counts.double() / counts.sum()).numpy(),
+        "alpha": np.asarray(alpha),
+    }
+
+
 def replay_epochs(folder: Folder, run: str, config: Callable[[int], dict[str, Any]]) -> Arrays:
     """One run whose file carries inputs of its own (``in_*``): epochs of steps, each with a pass over the labeled set.
 
@@ -335,8 +357,7 @@ class Recorder:
             self._put("max_prob", found.confidence)
         losses = {"sup_loss": "supervised", "unsup_loss": "unsupervised", **self.recipe.losses}
         for array, parts in losses.items():
-            parts = (parts,) if isinstance(parts, str) else parts
-            factors = parts if isinstance(parts, Mapping) else dict.fromkeys(parts, 1.0)
+            factors = {parts: 1.0} if isinstance(parts, str) else parts
             values = [factor * result.parts[p] for p, factor in factors.items() if p in result.parts]
             if values:
                 self._put(array, torch.stack(values).sum())
