@@ -144,6 +144,23 @@ def test_the_perturbation_follows_the_exact_curvature(bfloat16) -> None:
     assert (nn.functional.cosine_similarity(direction, product) > 0.98).all()
 
 
+def test_the_step_of_the_paper_is_lost_in_rounding() -> None:
+    """Images of 48 px: a step of 1e-6 moves a pixel by 1e-8, less than the distance between float32 numbers near 1."""
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Conv2d(3, 8, 5, 4), nn.Tanh(), nn.Conv2d(8, 8, 3, 2), nn.Tanh(), nn.Flatten(),
+                           nn.Linear(8 * 25, CLASSES))  # fmt: skip
+    images = torch.randn(ITEMS, 3, 48, 48, generator=torch.Generator().manual_seed(1))
+    product = exact(module, images, noise(5, *images.shape))
+    cosine = {
+        xi: nn.functional.cosine_similarity(
+            make(xi=xi)._direction(Net(module), images, 5).flatten(1), product
+        ).mean().item()
+        for xi in (1e-6, 0.3)
+    }  # fmt: skip
+    assert cosine[1e-6] < 0.6
+    assert cosine[0.3] > 0.98
+
+
 def test_both_predictions_have_the_same_dropout_masks() -> None:
     """Else their difference would be that of the masks. A linear network shows the mask: pixels without gradient."""
     torch.manual_seed(0)
