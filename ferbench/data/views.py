@@ -22,6 +22,8 @@ STRONG: tuple[dict[str, Any], ...] = (
     {"type": "RandAugment", "num_ops": 3},
     {"type": "Cutout", "max_side": 0.5},
 )
+#: What a medium view has beyond a weak one, where the config does not say: one operation, as in SequenceMatch's public code.
+MEDIUM: tuple[dict[str, Any], ...] = ({"type": "RandAugment", "num_ops": 1},)
 
 
 class Views:
@@ -35,6 +37,7 @@ class Views:
     Args:
         size: side of the views in pixels.
         weak: configs of the transforms (registry TRANSFORMS) of ``weak`` and ``weak2``; None: `WEAK`.
+        medium: the same for ``medium`` and ``medium2``; None: the weak recipe, then `MEDIUM`.
         strong: the same for ``strong`` and ``strong2``; None: `STRONG`.
         working_size: side to which an image is scaled before the recipes; None: `size`. Larger where a recipe
             crops without padding, e.g. ``Views(112, weak=[dict(type="RandomCrop", ratio=0.875), ...],
@@ -44,7 +47,7 @@ class Views:
         UserError: an unknown or ill-configured transform, or a recipe that does not end at `size`.
     """
 
-    available: tuple[str, ...] = ("weak", "weak2", "strong", "strong2")
+    available: tuple[str, ...] = ("weak", "weak2", "medium", "medium2", "strong", "strong2")
 
     def __init__(
         self,
@@ -52,6 +55,7 @@ class Views:
         weak: Iterable[Mapping[str, Any]] | None = None,
         strong: Iterable[Mapping[str, Any]] | None = None,
         working_size: int | None = None,
+        medium: Iterable[Mapping[str, Any]] | None = None,
     ):
         self.size = size
         self.working_size = size if working_size is None else working_size
@@ -59,7 +63,12 @@ class Views:
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
                 raise UserError(f"views: {name}={value!r}", expected="a number of pixels, at least 1")
-        recipes = {"weak": WEAK if weak is None else weak, "strong": STRONG if strong is None else strong}
+        weak = list(WEAK if weak is None else weak)
+        recipes = {
+            "weak": weak,
+            "medium": (*weak, *MEDIUM) if medium is None else medium,
+            "strong": STRONG if strong is None else strong,
+        }
         configs = {kind: [dict(config) for config in recipe] for kind, recipe in recipes.items()}
         self._configs = {kind: [_explicit(c, kind) for c in recipe] for kind, recipe in configs.items()}
         built = {kind: [_build(c, kind) for c in recipe] for kind, recipe in configs.items()}

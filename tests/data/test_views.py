@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from ferbench.data.randomness import uniforms
-from ferbench.data.views import STRONG, WEAK, Views
+from ferbench.data.views import MEDIUM, STRONG, WEAK, Views
 from ferbench.errors import UserError
 from ferbench.registry import TRANSFORMS
 
-ALL = ("weak", "weak2", "strong", "strong2")
+ALL = ("weak", "weak2", "medium", "medium2", "strong", "strong2")
 
 
 @TRANSFORMS.register_module(force=True)
@@ -84,13 +84,13 @@ def test_seed_and_epoch_change_the_views(changed):
 
 def test_second_view_has_the_same_recipe_and_other_numbers():
     paint = [{"type": "PaintDraws", "draws": 3}]
-    views = Views(40, weak=paint, strong=paint)
+    views = Views(40, weak=paint, medium=paint, strong=paint)
     rendered = views.render(faces()[:1] * 2, ALL, 9, np.array([0, 4]), np.array([7, 7]))
     for name in ALL:
         u = uniforms(9, np.array([0, 4]), np.array([7, 7]), f"view {name}", 3)
         np.testing.assert_array_equal(rendered[name][:, 0, :3, 0], (u * 256).astype(np.uint8))
         np.testing.assert_array_equal(rendered[name][:, 1:], np.repeat(faces()[0][None, 1:], 2, axis=0))
-    assert len({rendered[name].tobytes() for name in ALL}) == 4
+    assert len({rendered[name].tobytes() for name in ALL}) == 6
 
 
 def test_each_transform_gets_its_own_numbers():
@@ -109,10 +109,9 @@ def test_each_transform_gets_its_own_numbers():
 def test_recipes_are_applied_step_by_step_to_the_scaled_image():
     views = Views(40)
     image = faces(1)[0]  # 40 x 40 already: no scaling
-    for name, recipe in {"weak": WEAK, "strong2": STRONG}.items():
-        u = uniforms(2, np.array([3]), np.array([4]), f"view {name}", 12 if name == "strong2" else 3)[
-            0
-        ].tolist()
+    recipes = {"weak": (WEAK, 3), "medium": ((*WEAK, *MEDIUM), 5), "strong2": (STRONG, 12)}
+    for name, (recipe, draws) in recipes.items():
+        u = uniforms(2, np.array([3]), np.array([4]), f"view {name}", draws)[0].tolist()
         expected = image
         for config in recipe:
             step = TRANSFORMS.build(dict(config))
@@ -141,6 +140,17 @@ def test_working_size_for_crops_without_padding():
         Views(56, weak=crop)
 
 
+def test_a_medium_view_is_a_weak_one_and_one_operation_unless_told_otherwise():
+    """It follows the weak recipe of the config, so that both come out at the same size."""
+    crop = ({"type": "RandomCrop", "ratio": 0.875},)
+    views = Views(56, weak=iter(crop), strong=crop, working_size=64)
+    kinds = [config["type"] for config in views.as_dict()["medium"]]
+    assert kinds == ["RandomCrop", "RandAugment"]
+    own = Views(40, medium=[{"type": "PaintDraws"}])
+    rendered = render(own, [0], names=["medium"])["medium"][0]
+    np.testing.assert_array_equal(rendered[1:], faces()[0][1:])
+
+
 def test_as_dict_spells_out_defaults_and_survives_json():
     short = Views(48, weak=[{"type": "PadCrop"}, {"type": "HorizontalFlip"}])
     assert short.as_dict() == Views(48).as_dict()
@@ -148,6 +158,11 @@ def test_as_dict_spells_out_defaults_and_survives_json():
         "size": 48,
         "working_size": 48,
         "weak": [{"type": "PadCrop", "padding": 0.125}, {"type": "HorizontalFlip", "probability": 0.5}],
+        "medium": [
+            {"type": "PadCrop", "padding": 0.125},
+            {"type": "HorizontalFlip", "probability": 0.5},
+            {"type": "RandAugment", "num_ops": 1, "operations": None},
+        ],
         "strong": [
             {"type": "PadCrop", "padding": 0.125},
             {"type": "HorizontalFlip", "probability": 0.5},
@@ -161,11 +176,12 @@ def test_as_dict_spells_out_defaults_and_survives_json():
 def test_check_names_both_sides():
     Views(32).check(["weak", "strong"], "algorithm 'FixMatch'")
     with pytest.raises(
-        UserError, match=r"algorithm 'X' asks for the view\(s\) medium(.|\n)*weak, weak2, strong, strong2"
+        UserError,
+        match=r"algorithm 'X' asks for the view\(s\) mild(.|\n)*weak, weak2, medium, medium2, strong, strong2",
     ):
-        Views(32).check(["weak", "medium"], "algorithm 'X'")
-    with pytest.raises(UserError, match="medium"):
-        render(Views(32), [0], names=["medium"])
+        Views(32).check(["weak", "mild"], "algorithm 'X'")
+    with pytest.raises(UserError, match="mild"):
+        render(Views(32), [0], names=["mild"])
 
 
 @pytest.mark.parametrize(
