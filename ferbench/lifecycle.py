@@ -35,6 +35,10 @@ class RunContext:
     sampler: str = "shuffled"
     folder: Path | None = None
 
+    def generation_length(self, generations: int) -> int:
+        """Iterations of a generation, if the run is cut into so many; the last one may be shorter."""
+        return -(-self.max_iters // generations)
+
     @property
     def class_shares(self) -> tuple[float, ...]:
         """Share of each class in the labeled *stream*, C numbers that sum to 1; 0 for a class without labeled items.

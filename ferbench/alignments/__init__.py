@@ -5,6 +5,7 @@ from ferbench.alignments.base import AlignRule
 from ferbench.alignments.debiased import DebiasedAlignment
 from ferbench.alignments.distribution import EMAAlignment, QueueAlignment
 from ferbench.alignments.memory import MemorySmoothing
+from ferbench.alignments.progressive import ProgressiveAlignment
 
 __all__ = [
     "AlignRule",
@@ -13,5 +14,6 @@ __all__ = [
     "EMAAlignment",
     "LabeledBank",
     "MemorySmoothing",
+    "ProgressiveAlignment",
     "QueueAlignment",
 ]

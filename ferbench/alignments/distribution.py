@@ -64,7 +64,11 @@ class EMAAlignment(AlignRule):
         self.p_model.copy_(torch.where(self.p_model.isnan(), mean, mean.lerp(self.p_model, self.momentum)))
         if self.target == "model":
             self.p_target.lerp_(evidence.labeled_probs.float().mean(dim=0), 1 - self.momentum)
-        return align(evidence.probs, self.p_model, self.p_target, self.eps)
+        return align(evidence.probs, self.p_model, self.aim(evidence.iteration), self.eps)
+
+    def aim(self, iteration: int) -> Tensor:
+        """The shares that the predictions are brought to, [C]."""
+        return self.p_target
 
 
 @ALIGNMENTS.register_module()

@@ -1,5 +1,11 @@
 """Pseudo-label rules: what the strong view is asked to predict."""
 
+from ferbench.targets.refined import RefinedTarget
 from ferbench.targets.rules import HardTarget, SoftTarget, TargetRule
 
-__all__ = ["HardTarget", "SoftTarget", "TargetRule"]
+__all__ = [
+    "HardTarget",
+    "RefinedTarget",
+    "SoftTarget",
+    "TargetRule",
+]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ferbench.testing.recipes import EPOCH_RECIPES, recipes_of
-from ferbench.testing.replay import Folder, read_arrays, replay, replay_epochs
+from ferbench.testing.replay import Folder, read_arrays, replay, replay_epochs, replay_selection
 
 VECTORS = Path(__file__).resolve().parents[1] / "data" / "vectors"
 FOLDER = Folder.open(VECTORS)
@@ -19,6 +19,11 @@ CORRECTED: dict[tuple[str, str], str] = {
     **{
         ("simmatch", array): "the recorded bank is normalised along the batch"
         for array in ("mask", "unsup_loss", "total_loss", "util_ratio", "mem_bank", "grad_x_ulb_s")
+    },
+    # The first epoch; from the second on all agree: tests/algorithms/test_adsh.py.
+    **{
+        ("usb_adsh_on_fixmatch", array): "s starts at 0.95 where the threshold should, at -ln(0.95)"
+        for array in ("mask", "unsup_loss", "total_loss", "util_ratio", "adsh_s", "grad_x_ulb_s")
     },
     # Its running mean never leaves 1/C, so that the method is FixMatch: tests/algorithms/test_weighting_methods.py.
     **{
@@ -35,7 +40,7 @@ CORRECTED: dict[tuple[str, str], str] = {
     },
 }
 #: Arrays whose recorded float32 sums are less exact than 1e-5.
-TOLERANCE: dict[tuple[str, str], float] = {}
+TOLERANCE: dict[tuple[str, str], float] = {("usb_darp_on_fixmatch", "pseudo_refine_batch"): 1e-4}
 #: What is no output: inputs, draws and hyper-parameters.
 GIVEN = {"beta_draw", "perm", "mem_bank_init", "tau", "momentum", "threshold"}
 RECIPES = recipes_of(FOLDER)
@@ -67,6 +72,14 @@ def test_inputs_alone_make_a_run_of_epochs(tmp_path: Path) -> None:
     np.savez(tmp_path / "adacm_7class.npz", **inputs)
     ours = replay_epochs(Folder(tmp_path, {}, {}), "adacm_7class", EPOCH_RECIPES["adacm_7class"])
     np.testing.assert_array_equal(ours["mask"], recorded["mask"])
+
+
+def test_selection() -> None:
+    recorded = read_arrays(VECTORS / "usb_crest_selection.npz")
+    ours = replay_selection(FOLDER)
+    assert recorded.keys() == ours.keys()
+    for name in recorded:
+        agree(name, ours[name], recorded[name], 1e-9)
 
 
 @pytest.mark.parametrize("run", RECIPES)

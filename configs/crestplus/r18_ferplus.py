@@ -1,0 +1,13 @@
+"""CReST+ over FixMatch on FER+."""
+
+_base_ = [
+    "../_base_/datasets/ferplus.py",
+    "../_base_/models/r18_48px.py",
+    "../_base_/schedules/short.py",
+    "../_base_/runtime/default.py",
+]
+model = dict(
+    algorithm=dict(
+        type="CReSTPlus", base=dict(type="FixMatch", threshold=0.95), generations=3, alpha=3.0, t_min=0.5
+    )
+)

@@ -1,0 +1,49 @@
+"""What a pass over a data set leaves of each item, merged over processes."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ferbench.distributed import sum_over_ranks
+
+
+class PassTable:
+    """One row of numbers per item, filled while a pass lasts and handed over, whole and in order, at its end.
+
+    Each process sees other items; the sum over the processes is the whole table, the same on all. Between two passes it
+    takes no memory, in one 4 * N * columns bytes.
+
+    Args:
+        items: N.
+        columns: numbers in a row.
+    """
+
+    def __init__(self, items: int, columns: int):
+        self.shape = (items, columns)
+        self._rows: Tensor | None = None
+
+    def put(self, index: Tensor, rows: Tensor) -> None:
+        """Rows [n, columns] of the items at ``index`` [n]; each item is put once per pass, by one process."""
+        self._filled(rows.device)[index] = rows.float()
+
+    def put_predictions(self, index: Tensor, probs: Tensor) -> None:
+        """Confidence and class [n, 2] of probabilities [n, C]."""
+        confidence, label = probs.float().max(dim=1)
+        self.put(index, torch.stack([confidence, label.float()], dim=1))
+
+    def take(self, device: torch.device) -> Tensor:
+        """The table [N, columns] on ``device``, float32; rows of items that no process has put are 0."""
+        rows = sum_over_ranks(self._filled(device))
+        self._rows = None
+        return rows
+
+    def take_predictions(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Confidences [N] and classes [N] int64."""
+        confidence, label = self.take(device).unbind(dim=1)
+        return confidence, label.long()
+
+    def _filled(self, device: torch.device) -> Tensor:
+        if self._rows is None:  # or this process has not a single item
+            self._rows = torch.zeros(self.shape, device=device)
+        return self._rows
