@@ -34,6 +34,7 @@ from ferbench.algorithms.pseudolabel import PseudoLabel
 from ferbench.algorithms.rebalancing import Rebalancing
 from ferbench.algorithms.refixmatch import ReFixMatch
 from ferbench.algorithms.saw import SAW
+from ferbench.algorithms.sequencematch import SequenceMatch
 from ferbench.algorithms.simmatch import SimMatch
 from ferbench.algorithms.softmatch import SoftMatch
 from ferbench.algorithms.ssmfar import SSMFAR
@@ -89,6 +90,7 @@ __all__ = [
     "ReMixMatch",
     "Rebalancing",
     "Reweighting",
+    "SequenceMatch",
     "SimMatch",
     "SoftMatch",
     "StepResult",

@@ -21,6 +21,7 @@ from ferbench.losses.second_head import AuxiliaryBalancedLoss, TailEnhancedLoss,
 from ferbench.losses.semantic import SemanticAlignment
 from ferbench.losses.supervised import SupervisedCrossEntropy
 from ferbench.losses.view_consistency import ViewConsistency
+from ferbench.losses.view_divergence import ViewDivergence
 
 __all__ = [
     "AnnealedCrossEntropy",
@@ -54,4 +55,5 @@ __all__ = [
     "TransferLoss",
     "TrueNegativeConsistency",
     "ViewConsistency",
+    "ViewDivergence",
 ]
