@@ -1,9 +1,11 @@
 """Pseudo-label rules: what the strong view is asked to predict."""
 
+from ferbench.targets.dash import DashTarget
 from ferbench.targets.refined import RefinedTarget
 from ferbench.targets.rules import HardTarget, SoftTarget, TargetRule
 
 __all__ = [
+    "DashTarget",
     "HardTarget",
     "RefinedTarget",
     "SoftTarget",

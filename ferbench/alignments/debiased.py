@@ -1,0 +1,50 @@
+"""Debiased pseudo-labels: what the model predicts too often is taken out of its pseudo-labels, and put into the margin."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ferbench.alignments.base import AlignRule
+from ferbench.lifecycle import RunContext
+from ferbench.registry import ALIGNMENTS
+from ferbench.thresholds.base import Evidence
+
+
+@ALIGNMENTS.register_module()
+class DebiasedAlignment(AlignRule):
+    """``softmax(z - tau log q)``, with q the running mean of the predictions; the other view learns ``z + tau log q``.
+
+    Debiased-PL (Wang et al. 2022, arXiv 2201.01490), by the authors' code: the pseudo-labels use q from before the step, q
+    then moves towards the batch's mean prediction (as it came, all items), and the margin uses the new q. Evaluation uses
+    the plain logits.
+
+    Args:
+        tau: strength; 0 leaves everything as it is.
+        momentum: of q, which starts as uniform.
+
+    Buffers:
+        p_model: float32 [C], q.
+    """
+
+    p_model: Tensor
+
+    def __init__(self, tau: float = 0.4, momentum: float = 0.999):
+        super().__init__()
+        self.tau, self.momentum = tau, momentum
+
+    def bind(self, context: RunContext) -> None:
+        """See `Part.bind`."""
+        classes = context.num_classes
+        self.register_buffer("p_model", torch.full((classes,), 1 / classes))
+
+    def forward(self, evidence: Evidence) -> Tensor:
+        """See `AlignRule.forward`."""
+        probs = evidence.probs
+        debiased = (probs.clamp_min(1e-30).log() - self.margin()).softmax(dim=1).to(probs.dtype)
+        self.p_model.lerp_(probs.float().mean(dim=0), 1 - self.momentum)
+        return debiased
+
+    def margin(self) -> Tensor:
+        """See `AlignRule.margin`."""
+        return self.tau * self.p_model.log()

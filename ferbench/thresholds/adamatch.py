@@ -1,0 +1,46 @@
+"""AdaMatch's relative threshold."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ferbench.functional.thresholds import pass_mask
+from ferbench.lifecycle import RunContext
+from ferbench.registry import THRESHOLDS
+from ferbench.thresholds.base import Evidence, ThresholdRule
+
+
+@THRESHOLDS.register_module()
+class RelativeThreshold(ThresholdRule):
+    """``mask = [max p >= threshold * mean confidence of this step's labeled items]``.
+
+    AdaMatch (Berthelot et al. 2022, arXiv 2106.04732). The mean is that of the global batch, so that all processes use
+    one threshold.
+
+    Args:
+        threshold: share of the labeled items' confidence.
+
+    Buffers:
+        cutoff: float32 [], of the last step.
+    """
+
+    cutoff: Tensor
+
+    def __init__(self, threshold: float = 0.95):
+        super().__init__()
+        self.threshold = threshold
+
+    def bind(self, context: RunContext) -> None:
+        """See `Part.bind`."""
+        self.num_classes = context.num_classes
+        self.register_buffer("cutoff", torch.tensor(float(self.threshold)))
+
+    def forward(self, evidence: Evidence) -> Tensor:
+        """See `ThresholdRule.forward`."""
+        self.cutoff.copy_(self.threshold * evidence.labeled_probs.max(dim=1).values.mean())
+        return pass_mask(evidence.probs, self.thresholds())
+
+    def thresholds(self) -> Tensor:
+        """See `ThresholdRule.thresholds`."""
+        return self.cutoff.expand(self.num_classes)

@@ -1,0 +1,56 @@
+"""FreeMatch's self-adaptive threshold."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ferbench.functional.thresholds import pass_mask
+from ferbench.functional.weighting import quantile, self_adaptive_thresholds
+from ferbench.lifecycle import RunContext
+from ferbench.registry import THRESHOLDS
+from ferbench.thresholds.base import Evidence, ThresholdRule
+
+
+@THRESHOLDS.register_module()
+class SelfAdaptiveThreshold(ThresholdRule):
+    """``mask = [max p >= tau * p_y / max p]``, running means tau of the confidence and p of the predictions.
+
+    FreeMatch (Wang et al. 2023, arXiv 2205.07246). Both start at 1/C and are updated before the mask is taken.
+
+    Args:
+        momentum: of the running means.
+        quantile: tau follows this quantile of the batch's confidences instead of their mean; None: the mean.
+        cap: upper bound of tau (0.95 in public implementations' ``clip_thresh``), or None.
+
+    Buffers:
+        level: float32 [], tau. p_model: float32 [C].
+    """
+
+    level: Tensor
+    p_model: Tensor
+
+    def __init__(self, momentum: float = 0.999, quantile: float | None = None, cap: float | None = None):
+        super().__init__()
+        self.momentum, self.quantile, self.cap = momentum, quantile, cap
+
+    def bind(self, context: RunContext) -> None:
+        """See `Part.bind`."""
+        classes = context.num_classes
+        self.register_buffer("level", torch.tensor(1 / classes))
+        self.register_buffer("p_model", torch.full((classes,), 1 / classes))
+
+    def forward(self, evidence: Evidence) -> Tensor:
+        """See `ThresholdRule.forward`."""
+        probs = evidence.probs.float()
+        confidence = probs.max(dim=1).values
+        seen = confidence.mean() if self.quantile is None else quantile(confidence, self.quantile)
+        self.level.lerp_(seen, 1 - self.momentum)
+        if self.cap is not None:
+            self.level.clamp_(max=self.cap)
+        self.p_model.lerp_(probs.mean(dim=0), 1 - self.momentum)
+        return pass_mask(evidence.probs, self.thresholds())
+
+    def thresholds(self) -> Tensor:
+        """See `ThresholdRule.thresholds`."""
+        return self_adaptive_thresholds(self.level, self.p_model)

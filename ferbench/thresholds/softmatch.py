@@ -1,0 +1,79 @@
+"""SoftMatch's weights in place of a threshold."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ferbench.errors import UserError, nearest
+from ferbench.functional.weighting import group_statistics, truncated_gaussian
+from ferbench.lifecycle import RunContext
+from ferbench.registry import THRESHOLDS
+from ferbench.thresholds.base import Evidence, ThresholdRule
+
+STATISTICS = ("raw", "aligned")
+
+
+@THRESHOLDS.register_module()
+class TruncatedGaussian(ThresholdRule):
+    """``w = exp(-min(max p - mu, 0)^2 / (2 var / n_sigma^2))``, running mean mu and variance of the confidence.
+
+    SoftMatch (Chen et al. 2023, arXiv 2301.10921). The weighted confidence is the aligned one; mu (from 1/C) and var
+    (from 1) are updated before they are used. A batch (``per_class``: a class) of fewer than two items leaves them alone.
+
+    Args:
+        momentum: of the running statistics.
+        n_sigma: see `ferbench.functional.weighting.truncated_gaussian`.
+        per_class: mu and var of each predicted class instead of common ones.
+        statistics: whose confidences feed them: those before alignment (``raw``, the paper), or the ``aligned`` ones.
+
+    Buffers:
+        mean, variance: float32 [1], or [C].
+    """
+
+    mean: Tensor
+    variance: Tensor
+
+    def __init__(
+        self,
+        momentum: float = 0.999,
+        n_sigma: float = 2.0,
+        per_class: bool = False,
+        statistics: str = "raw",
+    ):
+        super().__init__()
+        if statistics not in STATISTICS:
+            raise UserError(
+                f"TruncatedGaussian got statistics={statistics!r}",
+                expected=" or ".join(STATISTICS),
+                fix=nearest(statistics, STATISTICS),
+            )
+        self.momentum, self.n_sigma = momentum, n_sigma
+        self.per_class, self.statistics = per_class, statistics
+
+    def bind(self, context: RunContext) -> None:
+        """See `Part.bind`."""
+        self.num_classes = context.num_classes
+        groups = self.num_classes if self.per_class else 1
+        self.register_buffer("mean", torch.full((groups,), 1 / self.num_classes))
+        self.register_buffer("variance", torch.ones(groups))
+
+    def forward(self, evidence: Evidence) -> Tensor:
+        """See `ThresholdRule.forward`."""
+        seen, group = self._confidence(evidence.raw_probs if self.statistics == "raw" else evidence.probs)
+        mean, variance, count = group_statistics(seen, group, len(self.mean))
+        pace = (1 - self.momentum) * (count >= 2)
+        self.mean.lerp_(mean, pace)
+        self.variance.lerp_(variance, pace)
+        confidence, group = self._confidence(evidence.probs)
+        weight = truncated_gaussian(confidence, self.mean[group], self.variance[group], self.n_sigma)
+        return weight.to(evidence.probs.dtype)
+
+    def thresholds(self) -> Tensor:
+        """The confidence from which an item counts fully, [C]."""
+        return self.mean.expand(self.num_classes)
+
+    def _confidence(self, probs: Tensor) -> tuple[Tensor, Tensor]:
+        """Each item's confidence and its group, [B] and [B]."""
+        confidence, label = probs.float().max(dim=1)
+        return confidence, label if self.per_class else torch.zeros_like(label)
