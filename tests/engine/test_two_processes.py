@@ -24,6 +24,12 @@ ALGORITHMS = {
         "model.algorithm._delete_": True, "model.algorithm.type": "FlexMatch", "model.algorithm.threshold": 0.4,
         "model.algorithm.warmup": False,
     },
+    "ccssl": {
+        "model.algorithm._delete_": True, "model.algorithm.type": "CCSSL", "model.algorithm.threshold": 0.35,
+        "model.algorithm.contrast_threshold": 0.3,
+        "optim_wrapper.optimizer.lr": 0.05,  # a steep loss and long steps magnify rounding
+    },
+    "otx": {"model.algorithm._delete_": True, "model.algorithm.type": "OTX", "model.algorithm.minimum": 0.3},
     "mixmatch": {
         "model.algorithm._delete_": True, "model.algorithm.type": "MixMatch", "model.algorithm.lambda_u": 10.0,
         "model.algorithm.threshold.type": "FixedThreshold", "model.algorithm.threshold.threshold": 0.35,

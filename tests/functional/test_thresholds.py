@@ -76,6 +76,15 @@ def test_class_confidence_by_source() -> None:
         class_confidence(PROBS, labels, "typo")
 
 
+def test_class_confidence_of_the_items_that_count() -> None:
+    """As above by predicted class, without item 3 and with half of item 1."""
+    sums, counts = class_confidence(
+        PROBS, torch.zeros(4, dtype=torch.int64), "all_of_predicted_class", torch.tensor([1.0, 0.5, 1.0, 0.0])
+    )
+    np.testing.assert_allclose(sums, [0.7, 0.4, 0.4], atol=1e-7)
+    assert counts.tolist() == [1, 0.5, 1]
+
+
 @given(
     seed=st.integers(0, 2**32 - 1),
     size=st.integers(1, 40),

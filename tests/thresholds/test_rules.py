@@ -18,6 +18,7 @@ RULES = {
     "dtm per iteration": dict(
         name="DynamicThreshold", floor=0.3, scope="iteration", epoch_length=2, momentum=0.5
     ),
+    "otx": dict(name="OTXMargin", minimum=0.3),
 }
 CLASSES, ITEMS = 4, 30
 
