@@ -5,7 +5,9 @@ from ferbench.alignments.base import AlignRule
 from ferbench.alignments.debiased import DebiasedAlignment
 from ferbench.alignments.distribution import EMAAlignment, QueueAlignment
 from ferbench.alignments.memory import MemorySmoothing
+from ferbench.alignments.prior import PriorRemoval
 from ferbench.alignments.progressive import ProgressiveAlignment
+from ferbench.alignments.semantic import Prototypes, SemanticBlend
 
 __all__ = [
     "AlignRule",
@@ -14,6 +16,9 @@ __all__ = [
     "EMAAlignment",
     "LabeledBank",
     "MemorySmoothing",
+    "PriorRemoval",
     "ProgressiveAlignment",
+    "Prototypes",
     "QueueAlignment",
+    "SemanticBlend",
 ]

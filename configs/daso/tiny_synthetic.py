@@ -1,0 +1,11 @@
+"""DASO over FixMatch on synthetic faces."""
+
+_base_ = [
+    "../_base_/datasets/synthetic.py",
+    "../_base_/models/tiny_48px.py",
+    "../_base_/schedules/tiny.py",
+    "../_base_/runtime/default.py",
+]
+model = dict(
+    algorithm=dict(type="DASO", base=dict(type="FixMatch", threshold=0.95), length=256, blend_temperature=1.5)
+)

@@ -1,0 +1,11 @@
+"""TRAS over FixMatch on synthetic faces."""
+
+_base_ = [
+    "../_base_/datasets/synthetic.py",
+    "../_base_/models/tiny_48px.py",
+    "../_base_/schedules/tiny.py",
+    "../_base_/runtime/default.py",
+]
+model = dict(
+    algorithm=dict(type="TRAS", base=dict(type="FixMatch", threshold=0.95), tau=1.0, scale=2.0, offset=2.0)
+)

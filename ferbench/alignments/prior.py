@@ -1,0 +1,40 @@
+"""Pseudo-labels without the class prior of the labels."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ferbench.alignments.base import AlignRule
+from ferbench.functional.imbalance import log_prior
+from ferbench.lifecycle import RunContext
+from ferbench.losses.imbalance import require_shuffled
+from ferbench.registry import ALIGNMENTS
+from ferbench.thresholds.base import Evidence
+
+
+@ALIGNMENTS.register_module()
+class PriorRemoval(AlignRule):
+    """``p / prior^tau``, normalised: post-hoc logit adjustment (Menon et al. 2021, arXiv 2007.07314) of the pseudo-labels.
+
+    Args:
+        tau: strength.
+
+    Buffers:
+        prior: float32 [C], log of each class' share of the labeled items.
+    """
+
+    prior: Tensor
+
+    def __init__(self, tau: float = 1.0):
+        super().__init__()
+        self.tau = tau
+
+    def bind(self, context: RunContext) -> None:
+        """See `Part.bind`."""
+        require_shuffled(self, context)
+        self.register_buffer("prior", log_prior(context.class_counts), persistent=False)
+
+    def forward(self, evidence: Evidence) -> Tensor:
+        """See `AlignRule.forward`."""
+        # In logarithms: a small probability over a small prior underflows.
+        return (evidence.probs.clamp_min(1e-30).log() - self.tau * self.prior).softmax(dim=1)

@@ -1,0 +1,111 @@
+"""Losses on the labeled items that correct for how many labels each class has; each wraps another supervised loss."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from ferbench.errors import UserError, nearest
+from ferbench.functional.imbalance import SCHEMES, class_weights, log_prior
+from ferbench.functional.probabilities import as_probabilities
+from ferbench.lifecycle import Part, RunContext
+from ferbench.losses.base import SupervisedLoss
+from ferbench.parts import build
+from ferbench.registry import LOSSES
+
+
+@LOSSES.register_module()
+class LogitAdjusted(SupervisedLoss):
+    """``loss(z + tau * log prior, y)``: the logits that are evaluated learn to do without the prior.
+
+    Logit adjustment (Menon et al. 2021, arXiv 2007.07314, eq. 10).
+
+    Args:
+        tau: strength; 1 is consistent for the balanced error.
+        loss: config of the loss underneath; None: `SupervisedCrossEntropy`.
+
+    Buffers:
+        prior: float32 [C], log of each class' share of the labeled items.
+    """
+
+    prior: Tensor
+
+    def __init__(self, tau: float = 1.0, loss: Any = None):
+        super().__init__()
+        self.tau, self.loss = tau, _inner(loss, "LogitAdjusted.loss")
+
+    def bind(self, context: RunContext) -> None:
+        """See `Part.bind`."""
+        require_shuffled(self, context)
+        self.register_buffer("prior", log_prior(context.class_counts), persistent=False)
+
+    def forward(self, logits: Tensor, target: Tensor, iteration: int) -> Tensor:
+        """See `SupervisedLoss.forward`."""
+        return self.loss(logits.float() + self.tau * self.prior, target, iteration)
+
+
+@LOSSES.register_module()
+class Reweighted(SupervisedLoss):
+    """``loss(z, w * y)``: each class' loss times a factor that falls with its number of labels; the factors' mean is 1.
+
+    Re-weighting by the effective number of items (Cui et al. 2019, arXiv 1901.05555) or by inverse frequency. The factors
+    go into the target, in which cross-entropy is linear, so that any loss of that kind can be weighted.
+
+    Args:
+        scheme: ``effective_number`` or ``inverse_frequency``, see `ferbench.functional.imbalance.class_weights`.
+        beta: of the effective number. The paper tries 0.9, 0.99, 0.999 and 0.9999; the default is ours.
+        loss: config of the loss underneath; None: `SupervisedCrossEntropy`.
+
+    Buffers:
+        class_weight: float32 [C].
+    """
+
+    class_weight: Tensor
+
+    def __init__(self, scheme: str = "effective_number", beta: float = 0.999, loss: Any = None):
+        super().__init__()
+        if scheme not in SCHEMES:
+            raise UserError(
+                f"Reweighted got scheme={scheme!r}",
+                expected=" or ".join(SCHEMES),
+                fix=nearest(scheme, SCHEMES),
+            )
+        if not 0 <= beta < 1:
+            raise UserError(f"Reweighted got beta={beta!r}", expected="a number in [0, 1)")
+        self.scheme, self.beta, self.loss = scheme, beta, _inner(loss, "Reweighted.loss")
+
+    def bind(self, context: RunContext) -> None:
+        """See `Part.bind`."""
+        require_shuffled(self, context)
+        weight = class_weights(context.class_counts, self.scheme, self.beta)
+        self.register_buffer("class_weight", weight, persistent=False)
+
+    def forward(self, logits: Tensor, target: Tensor, iteration: int) -> Tensor:
+        """See `SupervisedLoss.forward`."""
+        return self.loss(
+            logits, as_probabilities(target, len(self.class_weight)) * self.class_weight, iteration
+        )
+
+
+def require_shuffled(part: Part, context: RunContext) -> None:
+    """Refuse to correct for an imbalance that the labeled stream does not have.
+
+    Raises:
+        UserError: the stream is class-balanced.
+    """
+    if context.sampler != "shuffled":
+        raise UserError(
+            f"{type(part).__name__} corrects for the class frequencies of a labeled stream that is balanced already",
+            where="train_dataloader.sampler",
+            expected="'shuffled'",
+            fix="choose one of the two corrections",
+        )
+
+
+def _inner(loss: Any, where: str) -> SupervisedLoss:
+    return (
+        loss
+        if isinstance(loss, SupervisedLoss)
+        else build(LOSSES, loss or dict(type="SupervisedCrossEntropy"), where)
+    )

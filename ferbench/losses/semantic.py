@@ -1,0 +1,55 @@
+"""DASO's loss between the views' similarities to the classes' prototypes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from ferbench.functional.losses import cross_entropy
+from ferbench.lifecycle import RunContext
+from ferbench.losses.base import ExtraTerm
+
+if TYPE_CHECKING:
+    from ferbench.algorithms.matching import MatchingStep
+
+
+class SemanticAlignment(ExtraTerm):
+    """``mean_u H(q_weak, q_strong)`` over all unlabeled items; q: by similarity to prototypes (DASO, arXiv 2106.05682).
+
+    `ferbench.algorithms.DASO` makes one.
+
+    Args:
+        semantic: features [B, D] -> similarities over a temperature, [B, C].
+        weight: factor in the total loss.
+        warmup: share of the run without this loss.
+        weak_view, prediction_view: the unlabeled views; no gradient reaches the first.
+    """
+
+    name = "semantic"
+
+    def __init__(
+        self,
+        semantic: Callable[[Tensor], Tensor],
+        weight: float = 1.0,
+        warmup: float = 0.02,
+        weak_view: str = "weak",
+        prediction_view: str = "strong",
+    ):
+        super().__init__()
+        self.semantic, self.weight, self.warmup = semantic, weight, warmup
+        self.weak_view, self.prediction_view = weak_view, prediction_view
+        self.views, self.needs_gradient = (weak_view, prediction_view), (prediction_view,)
+
+    def bind(self, context: RunContext) -> None:
+        """See `Part.bind`."""
+        self.start = self.warmup * context.max_iters
+
+    def forward(self, step: MatchingStep) -> Tensor:
+        """Unweighted term, []."""
+        strong = step.outputs[self.prediction_view].features
+        if step.batch.iteration < self.start:
+            return strong.new_zeros(())
+        target = self.semantic(step.outputs[self.weak_view].features.detach()).softmax(dim=1)
+        return cross_entropy(self.semantic(strong), target).mean()
