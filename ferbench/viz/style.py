@@ -73,7 +73,7 @@ def series_styles(names: Sequence[str]) -> list[dict[str, Any]]:
     palette = [color for color in _BY_NAME.values() if color not in (GREY, BLACK)]
     count, kinds = len(palette), len(_DASHES)
     return [
-        {"color": palette[i % count], "linestyle": _DASHES[(i + i // count) % kinds]}
+        {"color": palette[i % count], "linestyle": _DASHES[(i % count + i // count) % kinds]}
         for i in range(len(names))
     ]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from xml.etree import ElementTree
 
 import made_up_records as made_up
 import numpy as np
@@ -191,7 +192,12 @@ def test_runs_of_a_seed_with_other_images_are_not_compared(tmp_path):
     page = report_on(runs, tmp_path).sections[0]
     assert page.notes[0].warning
     assert "the runs of seed 1 have 2 different splits" in page.notes[0].text
-    assert [c.title for c in table(page, "scores").columns][-1] == "best EMA ★"
+    assert [c.title for c in table(page, "scores").columns][:4] == [
+        "algorithm",
+        "seeds",
+        "best EMA ★",
+        "last raw",
+    ]
 
 
 def test_one_label_with_other_parameters_is_another_algorithm(tmp_path):
@@ -302,7 +308,7 @@ def test_intervals_by_video_where_the_records_have_them(tmp_path):
         for label in ("FixMatch", "DTM")
     }  # fmt: skip
     own, difference = group_interval(stacks["DTM"]), group_interval(stacks["DTM"], stacks["FixMatch"])
-    cell = cells(table(page, "scores"), "DTM", "best EMA, by video")
+    cell = cells(table(page, "scores"), "DTM", "by video")
     assert cell.text == f"[{100 * own.low:.2f}, {100 * own.high:.2f}]"
     assert cell.small.replace(MINUS, "-") == f"[{100 * difference.low:+.2f}, {100 * difference.high:+.2f}]"
     assert any("draw test videos anew" in n.text for n in page.notes)
@@ -424,7 +430,20 @@ def test_the_markdown_page_and_its_pictures(pages):
     pictures = re.findall(r"!\[[^]]+\]\(([^)]+)\)", text)
     assert len(pictures) == 12
     assert sorted(pictures) == sorted(str(p.relative_to(pages)) for p in (pages / "pictures").iterdir())
-    assert all((pages / p).read_text().rstrip().endswith("</svg>") for p in pictures)
+    for picture in pictures:
+        root = ElementTree.parse(pages / picture).getroot()
+        ids = [e.get("id") for e in root.iter() if e.get("id")]
+        assert len(ids) == len(set(ids)) > 0
+        panels = root.findall("{http://www.w3.org/2000/svg}svg")
+        assert len(panels) == (
+            2
+            if "validation" in picture
+            else 3
+            if "threshold" in picture
+            else 5
+            if "confusion" in picture
+            else 4
+        )
     for block in re.findall(r"(?:^\|.*\n)+", text, flags=re.MULTILINE):
         head, rule, *lines = block.splitlines()
         assert re.fullmatch(r"\|(-+:?\|)+", rule)
@@ -543,9 +562,10 @@ def test_watching_shows_what_is_new_and_draws_nothing_twice(tmp_path, monkeypatc
     first = len(drawn)
     assert next(updates).endswith("2 finished.")
     assert waits == [5, 5]
-    # Sections of 6 (finished) and 5 pictures (no confusion matrix yet); each as a file and by panel, validation has 2 panels.
-    assert first == (6 + 7) + (5 + 6)
-    assert len(drawn) == first + (6 + 7)
+    # A panel each of confusion, threshold, utilization, purity and classes, and two of validation; no confusion matrix yet
+    # of the run that went on.
+    assert first == 7 + 6
+    assert len(drawn) == first + 7
     with pytest.raises(Stop):
         next(updates)
 

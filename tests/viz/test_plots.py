@@ -18,7 +18,7 @@ from ferbench.errors import UserError
 from ferbench.functional.metrics import scores_from_confusion
 from ferbench.viz.plots import plot_run, thin
 from ferbench.viz.runlog import RunLog, read_metrics
-from ferbench.viz.style import class_styles, spread
+from ferbench.viz.style import class_styles, series_styles, spread
 
 CLASSES = ("Neutral", "Anger", "Happiness")
 ALL = {
@@ -163,3 +163,9 @@ def test_spread_keeps_distance_order_and_place(wanted: list[float], gap: float) 
     if (np.diff(np.sort(wanted)) >= gap).all():
         np.testing.assert_allclose(places, wanted, atol=1e-9)
     assert np.sum(places) == pytest.approx(np.sum(wanted), abs=1e-6)  # least squares keeps the mean
+
+
+def test_lines_of_many_algorithms_stay_apart():
+    styles = [tuple(style.values()) for style in series_styles([str(i) for i in range(28)])]
+    assert len(set(styles)) == 28
+    assert len({color for color, _ in styles[:7]}) == 7

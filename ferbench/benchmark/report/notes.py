@@ -67,8 +67,8 @@ def reading_notes(found: Comparisons) -> list[Note]:
     notes: list[Note] = []
     if not found.summaries:
         return notes
-    if found.against:
-        tested = sum(c.p is not None for c in found.against.values())
+    tested = sum(c.p is not None for c in found.against.values())
+    if tested:
         notes.append(
             Note(
                 f"Reported test: paired t-test over seeds against {found.reference}, with Holm's correction over the {tested} "

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
-from matplotlib.figure import Figure
+from markupsafe import Markup, escape
 
 from ferbench.benchmark.report.notes import Note
-from ferbench.benchmark.report.pictures import Panel, Picture, grid, single
+from ferbench.benchmark.report.pictures import Panel, Picture, figure_of
 from ferbench.benchmark.report.table import MINUS, NONE, TIMES, Cell, Table
 from ferbench.viz.style import to_svg
 
@@ -128,7 +126,7 @@ class Pages:
         """
         self._last, self._drawn, self._panels = self._drawn, {}, 0
         files = {
-            picture_file(section, picture): self._draw(picture, partial(grid, picture))
+            picture_file(section, picture): sheet(picture, [self._draw(picture, p) for p in picture.panels])
             for section in report.sections
             for block in section.blocks
             for picture in block.pictures
@@ -139,15 +137,14 @@ class Pages:
             files[LATEX] = self._paper.get_template("table.tex.j2").render(report=report)
         return files
 
-    def _draw(self, what: Any, draw: Callable[[], Figure]) -> str:
-        kept = self._last.get(id(what)) or (what, to_svg(draw()))
-        self._drawn[id(what)] = kept
-        return kept[1]
+    def _draw(self, picture: Picture, panel: Panel) -> str:
+        kept = self._drawn.get(id(panel)) or self._last.get(id(panel))
+        self._drawn[id(panel)] = kept or (panel, to_svg(figure_of(picture, panel)))
+        return self._drawn[id(panel)][1]
 
     def _inline(self, picture: Picture, panel: Panel) -> Markup:
         self._panels += 1
-        drawn = self._draw(panel, partial(single, picture, panel))
-        return inline_svg(drawn, f"p{self._panels}-", panel.alt)
+        return inline_svg(self._draw(picture, panel), f"p{self._panels}-", panel.alt)
 
 
 def picture_file(section: SectionPage, picture: Picture) -> str:
@@ -156,22 +153,71 @@ def picture_file(section: SectionPage, picture: Picture) -> str:
 
 
 def inline_svg(text: str, prefix: str, alt: str) -> Markup:
-    """A picture of matplotlib's as it may stand in an HTML page.
+    """A picture of matplotlib's as it may stand in an HTML page, in the colours of the page's theme.
 
     Args:
         text: an SVG file.
         prefix: put before its ids, which must be unique in a page.
         alt: what it shows, for those who cannot see it.
     """
+    view, body = _content(text, prefix)
+    for color, themed in _THEMED.items():
+        body = body.replace(color, themed)
+    body = body.replace("xlink:href=", "href=")
+    return Markup('<svg viewBox="{}" role="img" aria-label="{}">').format(view, alt) + Markup(body)
+
+
+def sheet(picture: Picture, drawn: Sequence[str]) -> str:
+    """The panels of a picture side by side, with titles and legend, as an SVG file.
+
+    Args:
+        picture: whose panels.
+        drawn: each panel as an SVG file.
+    """
+    width, height = (72 * inches for inches in picture.size)
+    columns = min(picture.columns, len(drawn))
+    total = columns * width
+    y = 22.0
+    parts = [_words(6, y - 4, picture.title, size=14, bold=True)]
+    x = 6.0
+    for name, style in (picture.legend or {}).items():
+        room = 40 + 7 * len(name)
+        if x + room > total and x > 6:
+            x, y = 6.0, y + 16
+        line = f'<line x1="{x:g}" y1="{y + 8:g}" x2="{x + 26:g}" y2="{y + 8:g}" stroke="{style["color"]}" '
+        dashes = f'stroke-dasharray="{_dashes(style)}"' if _dashes(style) else ""
+        parts += [f'{line}stroke-width="2" {dashes}/>', _words(x + 31, y + 12, name, size=10)]
+        x += room
+    y += 20 if picture.legend else 0
+    for i, (panel, text) in enumerate(zip(picture.panels, drawn, strict=True)):
+        left, top = i % columns * width, y + i // columns * (height + 18)
+        view, body = _content(text, f"p{i}-")
+        parts.append(_words(left + 6, top + 13, panel.title, size=11, bold=True))
+        place = f'x="{left:g}" y="{top + 18:g}" width="{width:g}" height="{height:g}" viewBox="{view}"'
+        parts.append(f"<svg {place}>{body}")
+    bottom = y + -(-len(drawn) // columns) * (height + 18)
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" width="{total:g}" '
+        f'height="{bottom:g}" viewBox="0 0 {total:g} {bottom:g}">\n<rect width="100%" height="100%" fill="#ffffff"/>\n'
+        + "\n".join(parts)
+        + "\n</svg>\n"
+    )
+
+
+def _content(text: str, prefix: str) -> tuple[str, str]:
+    """The viewBox of an SVG file of matplotlib's, and what follows its first tag, with ids that start with ``prefix``."""
     head, body = text[text.index("<svg") :].split(">", 1)
     view = head.split('viewBox="')[1].split('"')[0]
     body = re.sub(r"<metadata>.*?</metadata>|<defs>\s*<style.*?</defs>", "", body, flags=re.DOTALL)
     used = set(re.findall(r'(?:href="|url\()#([^")]+)', body))
     body = re.sub(r' id="([^"]*)"', lambda m: f' id="{prefix}{m[1]}"' if m[1] in used else "", body)
-    body = body.replace('xlink:href="#', f'href="#{prefix}').replace("url(#", f"url(#{prefix}")
-    for color, themed in _THEMED.items():
-        body = body.replace(color, themed)
-    return Markup('<svg viewBox="{}" role="img" aria-label="{}">').format(view, alt) + Markup(body)
+    return view, body.replace('href="#', f'href="#{prefix}').replace("url(#", f"url(#{prefix}").strip()
+
+
+def _words(x: float, y: float, text: str, size: int, bold: bool = False) -> str:
+    weight = ' font-weight="bold"' if bold else ""
+    font = f'font-family="DejaVu Sans, Verdana, sans-serif" font-size="{size}"{weight}'
+    return f'<text x="{x:g}" y="{y:g}" {font}>{escape(text)}</text>'
 
 
 def _source(environment: Environment, name: str) -> str:
@@ -191,13 +237,18 @@ def slug(text: str) -> str:
 
 def _sample(style: Mapping[str, Any]) -> Markup:
     """A stroke in a line's style, for a legend."""
-    dashes = style["linestyle"][1] if isinstance(style["linestyle"], tuple) else ()
     color = _THEMED.get(style["color"].casefold(), style["color"])
-    pattern = " ".join(f"{2 * d:g}" for d in dashes)
     return Markup(
         '<svg class="sample" viewBox="0 0 28 8" aria-hidden="true"><line x1="1" y1="4" x2="27" y2="4" '
         'style="stroke:{};stroke-dasharray:{}"/></svg>'
-    ).format(color, pattern or "none")
+    ).format(color, _dashes(style) or "none")
+
+
+def _dashes(style: Mapping[str, Any]) -> str:
+    """Of a line 2 wide; empty: a whole line."""
+    return (
+        " ".join(f"{2 * d:g}" for d in style["linestyle"][1]) if isinstance(style["linestyle"], tuple) else ""
+    )
 
 
 def _markdown(text: str) -> str:

@@ -22,6 +22,7 @@ from ferbench.viz.style import BLACK, PERCENT, class_styles, label_ends, new_fig
 WHITE_TEXT = "#fefefe"
 BLUE = "#0072b2"
 POINTS = 60  # of a line in a small panel
+NAMED_BY_COLOUR = 6  # lines that the colour of their names tells apart
 TAIL = 0.1  # share of the run, at its end, over which pseudo-labels are counted
 PANEL = (3.4, 2.3)  # inches
 
@@ -137,7 +138,8 @@ def validation_pictures(section: Section, row: Row, labels: Sequence[str]) -> li
         panel("hours", "time", "hours of training, without validation"),
     ]
     note = "Mean over seeds; band: lowest to highest seed; pale: where some seeds have not got so far."
-    return [Picture("validation", what, note, panels, size=(6.4, 3.8), columns=2)]
+    legend = {label: styles[label] for label in bands} if len(bands) > NAMED_BY_COLOUR else None
+    return [Picture("validation", what, note, panels, legend, size=(6.4, 3.8), columns=2)]
 
 
 def class_pictures(section: Section) -> list[Picture]:
@@ -183,32 +185,10 @@ def confusion_pictures(section: Section, row: Row) -> list[Picture]:
     return [Picture("confusion", f"Confusion matrices, {row.title}", note, panels, size=shape)]
 
 
-def single(picture: Picture, panel: Panel) -> Figure:
-    """One panel as a figure of its own, without its title."""
+def figure_of(picture: Picture, panel: Panel) -> Figure:
+    """One panel as a figure, without its title."""
     figure, axes = new_figure("", picture.size)
     panel.draw(axes)
-    return figure
-
-
-def grid(picture: Picture) -> Figure:
-    """All panels as one figure, titled, with the legend."""
-    columns = min(picture.columns, len(picture.panels))
-    rows = -(-len(picture.panels) // columns)
-    width, height = picture.size
-    figure, axes = new_figure(
-        "", (width * columns, height * rows + 0.8), nrows=rows, ncols=columns, squeeze=False
-    )
-    for place in axes.flat[len(picture.panels) :]:
-        place.set_visible(False)
-    for place, panel in zip(axes.flat, picture.panels, strict=False):
-        panel.draw(place)
-        place.set_title(panel.title, loc="left", fontweight="bold", fontsize=11)
-    figure.suptitle(picture.title, x=0.01, ha="left", fontweight="bold", fontsize=13)
-    if picture.legend:
-        handles = [axes[0, 0].plot([], [], **style)[0] for style in picture.legend.values()]
-        figure.legend(
-            handles, list(picture.legend), loc="outside lower left", ncols=min(9, len(handles)), fontsize=9
-        )
     return figure
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -85,38 +85,32 @@ def main_table(section: Section, found: Comparisons) -> Table:
     rows, metric = section.rows(), METRICS[found.metric]
     by_row = {r: section.scores(r, found.metric) for r in rows}
     best = {r: max(means, key=means.__getitem__) for r in rows for means in [_means(by_row[r])]}
+    others = [r for r in rows if r != found.row]
     columns = [
         Column("algorithm", numeric=False),
         Column("seeds", "finished runs, each with another seed; of those begun, where they are more"),
-        *(_row_column(r, metric, chosen=r == found.row) for r in rows),
+        _row_column(found.row, metric, chosen=True),
+        *(_comparison_columns(found.reference) if found.reference is not None else []),
+        *([_VIDEO_COLUMN] if found.videos else []),
+        *(_row_column(r, metric, chosen=False) for r in others),
     ]
-    if found.videos:
-        columns.append(
-            Column(
-                f"{found.row.title}, by video",
-                "95 % bootstrap interval over the test videos (whole videos drawn with replacement, mean over seeds); "
-                "below: of the difference to the reference, on the same videos",
-                paper="no",
-            )
-        )
-    if found.reference is not None:
-        columns += _comparison_columns(found.reference)
     lines = []
     for label in [*found.summaries, *(a for a in section.labels if a not in found.summaries)]:
         finished, begun = len(section.finished(label)), len(section.of(label))
-        line = [
-            Cell(label, sort=label),
-            Cell(f"{finished}" if finished == begun else f"{finished} of {begun}", sort=finished),
-        ]
-        for r in rows:
-            line.append(score_cell(by_row[r].get(label), mark="best" if best[r] == label else ""))
-        if found.videos:
-            own, difference = found.videos.get(label, (None, None))
-            text = interval_text(own) or NONE
-            line.append(Cell(text, interval_text(difference, signed=True), own.low if own else None))
-        if found.reference is not None:
-            line += _comparison_cells(label, found)
-        lines.append(line)
+        own, *rest = (
+            score_cell(by_row[r].get(label), mark="best" if best[r] == label else "")
+            for r in (found.row, *others)
+        )
+        lines.append(
+            [
+                Cell(label, sort=label),
+                Cell(f"{finished}" if finished == begun else f"{finished} of {begun}", sort=finished),
+                own,
+                *(_comparison_cells(label, found) if found.reference is not None else []),
+                *([_video_cell(*found.videos.get(label, (None, None)))] if found.videos else []),
+                *rest,
+            ]
+        )
     reference = f" Differences are to {found.reference}." if found.reference is not None else ""
     caption = f"Test {metric} in percent; bold: highest mean of its column.{reference}"
     return Table("scores", caption, columns, lines)
@@ -131,20 +125,21 @@ def per_class_table(section: Section, row: Row, labels: Sequence[str]) -> Table:
         Column(name, f"test F1 in percent of the class{_images(labeled.get(name))}: mean ± sd over seeds")
         for name in section.classes
     ]
-    means = {
+    f1 = {
         label: np.array([r.f1 for r in section.results(label, row).values()])
         for label in labels
         if section.results(label, row)
     }
-    best = np.argmax([m.mean(axis=0) for m in means.values()], axis=0)
+    means = {label: values.mean(axis=0) for label, values in f1.items()}
+    best = np.max(list(means.values()), axis=0)
     lines = []
-    for i, (label, f1) in enumerate(means.items()):
-        worst = int(f1.mean(axis=0).argmin())
+    for label, values in f1.items():
         line = [Cell(label, sort=label)]
-        for c in range(len(section.classes)):
-            mark = "worst" if c == worst else ("best" if best[c] == i else "")
-            cell = score_cell(dict(enumerate(f1[:, c])), mark=mark, interval=False)
-            line.append(Cell(f"▽ {cell.text}", sort=cell.sort, mark=mark) if c == worst else cell)
+        for c, mean in enumerate(means[label]):
+            worst = mean == means[label].min()
+            mark = "worst" if worst else ("best" if mean == best[c] else "")
+            cell = score_cell(dict(enumerate(values[:, c])), mark=mark, interval=False)
+            line.append(replace(cell, text=f"▽ {cell.text}") if worst else cell)
         lines.append(line)
     caption = f"F1 of each class in percent ({row.title}). ▽: the algorithm's worst class; bold: the class's best mean."
     return Table("per_class", caption, columns, lines)
@@ -202,6 +197,18 @@ def _row_column(row: Row, metric: str, chosen: bool) -> Column:
     if chosen:
         return Column(f"{row.title} ★", f"{note}; ★: what the comparison is made by")
     return Column(row.title, note)
+
+
+_VIDEO_COLUMN = Column(
+    "by video",
+    "95 % bootstrap interval of ★ over the test videos (whole videos drawn with replacement, mean over seeds); below: of the "
+    "difference to the reference, on the same videos",
+    paper="no",
+)
+
+
+def _video_cell(own: Interval | None, difference: Interval | None) -> Cell:
+    return Cell(interval_text(own) or NONE, interval_text(difference, signed=True), own.low if own else None)
 
 
 def _images(count: int | None) -> str:
