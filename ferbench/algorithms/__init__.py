@@ -26,6 +26,7 @@ from ferbench.algorithms.label_correction import LogitAdjustment, Reweighting
 from ferbench.algorithms.matching import Matching, MatchingStep
 from ferbench.algorithms.mixing import Mixing
 from ferbench.algorithms.mixmatch import MixMatch, ReMixMatch
+from ferbench.algorithms.multimatch import MultiMatch
 from ferbench.algorithms.mutexmatch import MutexMatch
 from ferbench.algorithms.noisystudent import NoisyStudent
 from ferbench.algorithms.otx import OTX
@@ -80,6 +81,7 @@ __all__ = [
     "MeanTeacher",
     "MixMatch",
     "Mixing",
+    "MultiMatch",
     "MutexMatch",
     "Network",
     "NoisyStudent",

@@ -120,6 +120,10 @@ class Algorithm(Part, ABC):
         """The head (see `Part.heads`) whose output is the prediction at evaluation; None: the classifier's own."""
         return None
 
+    def prediction(self, output: Output) -> Tensor:
+        """Logits [B, C] of the prediction at evaluation; an algorithm of several heads may average them."""
+        return output.of(self.prediction_head)
+
     @property
     def evidence_head(self) -> str | None:
         """The head whose output makes the pseudo-labels; passes over data sets show its predictions to the rules."""

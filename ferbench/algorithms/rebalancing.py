@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from torch import Tensor
+
 from ferbench.algorithms.base import Algorithm, Batch, Network, StepResult, Views
 from ferbench.algorithms.matching import Matching
 from ferbench.errors import UserError
+from ferbench.models.classifier import Output
 from ferbench.parts import build
 from ferbench.registry import ALGORITHMS
 
@@ -61,6 +64,11 @@ class Rebalancing(Algorithm):
     def prediction_head(self) -> str | None:
         """See `Algorithm.prediction_head`."""
         return self.base.prediction_head
+
+    def prediction(self, output: Output) -> Tensor:
+        """See `Algorithm.prediction`: the base's, unless this method predicts with a head of its own."""
+        head = self.prediction_head
+        return self.base.prediction(output) if head == self.base.prediction_head else output.of(head)
 
     @property
     def evidence_head(self) -> str | None:

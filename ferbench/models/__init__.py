@@ -1,7 +1,7 @@
 """Networks: the classifier (backbone + head), the backbones, and the loading of local weight files."""
 
 from ferbench.models.classifier import Classifier, Output
-from ferbench.models.heads import LinearHead, ProjectionHead
+from ferbench.models.heads import LinearHead, ParallelHeads, ProjectionHead
 from ferbench.models.iresnet import IResNet
 from ferbench.models.mmpretrain_backbone import MMPretrainBackbone
 from ferbench.models.timm_backbone import TimmBackbone
@@ -14,6 +14,7 @@ __all__ = [
     "LoadedWeights",
     "MMPretrainBackbone",
     "Output",
+    "ParallelHeads",
     "ProjectionHead",
     "TimmBackbone",
     "load_weights",

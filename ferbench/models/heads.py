@@ -60,3 +60,22 @@ class ProjectionHead(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """[B, D] -> [B, dim] of length 1, float32 (also under autocast)."""
         return F.normalize(self.layers(features).float(), dim=1)
+
+
+class ParallelHeads(nn.Module):
+    """Several linear classifiers side by side, as further heads (`ferbench.lifecycle.Part.heads`).
+
+    Args:
+        in_features: D.
+        num_classes: C.
+        count: how many.
+    """
+
+    def __init__(self, in_features: int, num_classes: int, count: int):
+        super().__init__()
+        self.count = count
+        self.fc = nn.Linear(in_features, count * num_classes)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """[B, D] -> logits [B, count, C]."""
+        return self.fc(features).unflatten(1, (self.count, -1))

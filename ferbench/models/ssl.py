@@ -157,8 +157,9 @@ class SSLModel(nn.Module):
         with self.autocast():
             output = network(self.preprocess.normalize(images))
         network.train(was_training)
-        head = self.algorithm.evidence_head if for_rules else self.algorithm.prediction_head
-        return output.of(head).float().softmax(dim=1)
+        algorithm = self.algorithm
+        logits = output.of(algorithm.evidence_head) if for_rules else algorithm.prediction(output)
+        return logits.float().softmax(dim=1)
 
     @torch.no_grad()
     def update_ema(self, updates: int) -> None:

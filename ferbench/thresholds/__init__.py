@@ -3,6 +3,7 @@
 from ferbench.lifecycle import DatasetPass, RunContext
 from ferbench.thresholds.adamatch import RelativeThreshold
 from ferbench.thresholds.adsh import AdshThreshold
+from ferbench.thresholds.agreement import HeadAgreement
 from ferbench.thresholds.base import Evidence, ThresholdRule
 from ferbench.thresholds.dash import DashThreshold
 from ferbench.thresholds.dtm import DynamicThreshold
@@ -20,6 +21,7 @@ __all__ = [
     "Evidence",
     "FixedThreshold",
     "FlexThreshold",
+    "HeadAgreement",
     "OTXMargin",
     "RelativeThreshold",
     "RunContext",

@@ -40,14 +40,14 @@ class Evidence:
 
 
 def embeddings(evidence: Evidence, part: str) -> tuple[Tensor, Tensor]:
-    """Embeddings of the unlabeled and of the labeled items, for a part that cannot do without.
+    """What a head makes of the unlabeled and of the labeled items, for a part that cannot do without.
 
     Raises:
         UserError: `Matching`'s ``embedding`` names no head.
     """
     if evidence.embedding is None or evidence.labeled_embedding is None:
         raise UserError(
-            f"{part} compares embeddings, but the algorithm shows none to its rules",
+            f"{part} looks at the output of a head, but the algorithm shows none to its rules",
             where="model.algorithm.embedding",
             expected="the name of a head",
             fix=f"set embedding to the head that {part} asks for, e.g. 'projection'",

@@ -65,6 +65,6 @@ def test_a_batch_that_does_not_end_with_the_memory_goes_on_at_its_start(make_ali
 
 
 def test_without_embeddings_it_says_what_to_set(make_alignment) -> None:
-    with pytest.raises(UserError, match="MemorySmoothing compares embeddings") as caught:
+    with pytest.raises(UserError, match="MemorySmoothing looks at the output of a head") as caught:
         make_alignment("MemorySmoothing", dim=DIM)(make_evidence(np.full((2, 3), 1 / 3, np.float32)))
     assert caught.value.where == "model.algorithm.embedding"

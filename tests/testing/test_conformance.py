@@ -28,7 +28,7 @@ NEEDED: dict[str, dict] = {
     "BankSmoothing": dict(bank=dict(dim=5)),
 }
 #: Parts that belong to an algorithm which builds them with shared state; checked with it.
-SHARED: set[str] = set()
+SHARED: set[str] = {"HeadAgreement", "AgreedTarget"}
 
 
 def config(name: str) -> dict:
