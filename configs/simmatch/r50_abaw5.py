@@ -1,0 +1,11 @@
+"""SimMatch on ABAW5 EXPR."""
+
+_base_ = [
+    "../_base_/datasets/abaw5_expr.py",
+    "../_base_/models/r50_112px.py",
+    "../_base_/schedules/ssl.py",
+    "../_base_/runtime/default.py",
+]
+model = dict(
+    algorithm=dict(type="SimMatch", threshold=0.95, alpha=0.9, bank=dict(temperature=0.1, size=16_384))
+)
