@@ -39,6 +39,25 @@ ALGORITHMS = {
         "model.algorithm.xi": 3.0,  # a small finite difference magnifies rounding, which differs between 1 and 2
         "model.algorithm.threshold.type": "FixedThreshold", "model.algorithm.threshold.threshold": 0.35,
     },
+    "abc": {
+        "model.algorithm._delete_": True, "model.algorithm.type": "ABC", "model.algorithm.threshold": 0.3,
+        "model.algorithm.base.type": "FixMatch", "model.algorithm.base.threshold": 0.3,
+    },
+    "daso": {
+        "model.algorithm._delete_": True, "model.algorithm.type": "DASO", "model.algorithm.warmup": 0.2,
+        "model.algorithm.interval": 3, "model.algorithm.length": 4, "model.algorithm.base.type": "FixMatch",
+        "model.algorithm.base.threshold": 0.35, "model.algorithm.temperature": 0.5,
+        "train_dataloader.sampler": "class_balanced",
+    },
+    "comatch": {
+        "model.algorithm._delete_": True, "model.algorithm.type": "CoMatch", "model.algorithm.threshold": 0.35,
+        "model.algorithm.memory.batches": 2, "model.algorithm.contrast.threshold": 0.3, "model.algorithm.dim": 8,
+        "optim_wrapper.optimizer.lr": 0.05,
+    },
+    "simmatch": {
+        "model.algorithm._delete_": True, "model.algorithm.type": "SimMatch", "model.algorithm.threshold": 0.35,
+        "model.algorithm.bank.start": 2, "model.algorithm.bank.dim": 8, "optim_wrapper.optimizer.lr": 0.05,
+    },
 }  # fmt: skip
 BATCH_NORM = {"model.backbone.type": "TinyBatchNorm", "train_cfg.max_iters": 6}
 HERE = Path(__file__).resolve().parent
