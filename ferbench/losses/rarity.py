@@ -65,7 +65,8 @@ class RarityWeightedConsistency(Consistency):
 
     def see_unlabeled(self, probs: Tensor, index: Tensor) -> None:
         """See `Part.see_unlabeled`."""
-        self.counts += torch.bincount(probs.argmax(dim=1), minlength=len(self.counts))
+        label = probs.argmax(dim=1)
+        self.counts.index_add_(0, label, torch.ones_like(label))
 
     def finish_unlabeled_pass(self) -> None:
         """See `Part.finish_unlabeled_pass`."""

@@ -96,10 +96,9 @@ class OfflineLabels(Part):
         if self.soft:
             target = self.target[index].float()
             return target, weight, target
-        top = self.confidence[index].float()[:, None]
-        chosen = F.one_hot(label, self.context.num_classes)
-        rest = (1 - top) / max(self.context.num_classes - 1, 1)
-        return torch.where(chosen > 0, top, rest), weight, label
+        top, classes = self.confidence[index].float()[:, None], self.context.num_classes
+        rest = ((1 - top) / max(classes - 1, 1)).repeat(1, classes)
+        return rest.scatter(1, label[:, None], top), weight, label
 
     def thresholds(self) -> Tensor | None:
         """[C] those that the labels passed, or None."""
