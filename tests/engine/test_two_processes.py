@@ -30,6 +30,14 @@ ALGORITHMS = {
         "optim_wrapper.optimizer.lr": 0.05,  # a steep loss and long steps magnify rounding
     },
     "otx": {"model.algorithm._delete_": True, "model.algorithm.type": "OTX", "model.algorithm.minimum": 0.3},
+    "adamatch": {
+        "model.algorithm._delete_": True, "model.algorithm.type": "AdaMatch", "model.algorithm.threshold": 1.0,
+        "model.algorithm.momentum": 0.9,
+    },
+    "freematch": {
+        "model.algorithm._delete_": True, "model.algorithm.type": "FreeMatch", "model.algorithm.momentum": 0.8,
+        "model.algorithm.fairness": 0.1,
+    },
     "mixmatch": {
         "model.algorithm._delete_": True, "model.algorithm.type": "MixMatch", "model.algorithm.lambda_u": 10.0,
         "model.algorithm.threshold.type": "FixedThreshold", "model.algorithm.threshold.threshold": 0.35,
@@ -41,7 +49,7 @@ ALGORITHMS = {
     },
     "abc": {
         "model.algorithm._delete_": True, "model.algorithm.type": "ABC", "model.algorithm.threshold": 0.3,
-        "model.algorithm.base.type": "FixMatch", "model.algorithm.base.threshold": 0.3,
+        "model.algorithm.base.type": "FixMatch", "model.algorithm.base.threshold": 0.45,
     },
     "daso": {
         "model.algorithm._delete_": True, "model.algorithm.type": "DASO", "model.algorithm.warmup": 0.2,
