@@ -8,6 +8,7 @@ import shlex
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from mmengine import Config
 
 LAUNCHERS = ("none", "pytorch", "slurm")
+GRID_LAUNCHERS = ("local", "slurm", "ray")
 USER_ERROR, INTERRUPTED = 2, 130
 
 # Every process of a run meets the same mistake. The others give the first one this long to say it and be
@@ -97,6 +99,19 @@ def _check_data(args: argparse.Namespace) -> int:
     return report.exit_code
 
 
+def _benchmark(args: argparse.Namespace) -> int:
+    from ferbench.benchmark.describe import command
+    from ferbench.benchmark.runner import Options, benchmark
+
+    return benchmark(
+        Options(
+            grid=args.config, out=args.out, data=args.data, jobs=args.jobs, launcher=args.launcher,
+            resume=args.resume, retry_failed=args.retry_failed, dry_run=args.dry_run, trials=args.tune,
+            plugins=tuple(args.plugin), command=command(),
+        )
+    )  # fmt: skip
+
+
 def _make_synthetic(args: argparse.Namespace) -> int:
     from ferbench.synthetic import layouts
 
@@ -108,6 +123,20 @@ def _new_plugin(args: argparse.Namespace) -> int:
 
     folder = new_plugin(args.name, args.kind, args.out)
     print(f"wrote {folder}; next:\n  cd {shlex.quote(str(folder))}\n  python -m pytest\n  pip install .")
+    return 0
+
+
+def _report(args: argparse.Namespace) -> int:
+    from ferbench.benchmark.report import Options, watch, write_report
+
+    options = Options(args.reference, args.metric, args.row, args.latex)
+    if args.watch is None:
+        for page in write_report(args.records, args.out, options):
+            print(page)
+        return 0
+    with suppress(KeyboardInterrupt):  # how watching ends
+        for update in watch(args.records, args.out, options, args.watch):
+            print(update, flush=True)
     return 0
 
 
@@ -159,6 +188,12 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     _add_plugin(listing)
     listing.set_defaults(run=_list)
 
+    report = commands.add_parser(
+        "report", help="compare run records: HTML and Markdown pages with tables and pictures"
+    )
+    _add_report_options(report)
+    report.set_defaults(run=_report)
+
     check = commands.add_parser("check-data", help="look at every file a config needs; exit 1 on a defect")
     _add_config_options(check)
     check.add_argument(
@@ -172,6 +207,8 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     plugin.add_argument("--out", default=".", metavar="DIR", help="folder to write it into (default: here)")
     plugin.set_defaults(run=_new_plugin)
 
+    _add_benchmark(commands)
+
     synthetic = commands.add_parser("make-synthetic", help="draw synthetic faces in the layouts of real data")
     if words[:1] == ["make-synthetic"]:  # its defaults live in a module that imports NumPy
         from ferbench.synthetic import layouts
@@ -179,6 +216,27 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
         layouts.add_arguments(synthetic)
     synthetic.set_defaults(run=_make_synthetic)
     return parser
+
+
+def _add_benchmark(commands: argparse._SubParsersAction) -> None:
+    grid = commands.add_parser("benchmark", help="run a grid: algorithms x budgets x seeds x data sets")
+    grid.add_argument(
+        "config", metavar="GRID", help="a file, or a shipped grid such as grids/tiny_synthetic.py"
+    )
+    grid.add_argument(
+        "--data", metavar="DIR", help="folder of the data sets (default: $FERBENCH_DATA or data)"
+    )
+    grid.add_argument("--out", metavar="DIR", help="default: work_dirs/benchmark/<name of the grid>")
+    grid.add_argument("--jobs", type=int, metavar="N", help="runs at a time (default: 1; on a cluster: all)")
+    grid.add_argument("--dry-run", action="store_true", help="check everything, show the plan, run nothing")
+    grid.add_argument("--resume", action="store_true", help="go on where the grid in the folder is")
+    grid.add_argument("--retry-failed", action="store_true", help="the same, and do failed runs again")
+    grid.add_argument(
+        "--tune", type=int, metavar="K", help="first K tuning trials for each algorithm, on validation"
+    )
+    grid.add_argument("--launcher", choices=GRID_LAUNCHERS, default="local", help="where runs are done")
+    _add_plugin(grid)
+    grid.set_defaults(run=_benchmark)
 
 
 def _add_config_options(parser: argparse.ArgumentParser) -> None:
@@ -192,6 +250,31 @@ def _add_config_options(parser: argparse.ArgumentParser) -> None:
         "--data", metavar="DIR", help="folder of the data sets (default: $FERBENCH_DATA or data)"
     )
     _add_plugin(parser)
+
+
+def _add_report_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("records", nargs="+", metavar="RECORDS", help="record files, and folders with some")
+    parser.add_argument("-o", "--out", metavar="DIR", default="report", help="default: report")
+    parser.add_argument(
+        "--reference", metavar="LABEL", help="algorithm to compare with (default: FixMatch, else Supervised)"
+    )
+    parser.add_argument(
+        "--metric", default="macro_f1", help="macro_f1 (default), accuracy, balanced_accuracy"
+    )
+    parser.add_argument(
+        "--row",
+        default="best_ema",
+        help="scores to compare: best_ema (default), best_raw, last_ema, last_raw",
+    )
+    parser.add_argument(
+        "--watch",
+        nargs="?",
+        type=float,
+        const=30.0,
+        metavar="SECONDS",
+        help="look for news every 30 (or so many) s",
+    )
+    parser.add_argument("--latex", action="store_true", help="write table.tex, too (booktabs)")
 
 
 def _add_plugin(parser: argparse.ArgumentParser) -> None:
@@ -224,9 +307,12 @@ def _fail(args: argparse.Namespace, message: str) -> int:
 
 
 def _how_to_resume(args: argparse.Namespace) -> str:
-    if args.command != "train" or not args.work_dir:
+    if args.command == "benchmark":
+        words = ["ferbench", *process.command_line, *([] if args.resume else ["--resume"])]
+    elif args.command == "train" and args.work_dir:
+        words = ["ferbench", "train", args.config, "--work-dir", str(args.work_dir), "--resume"]
+    else:
         return ""
-    words = ["ferbench", "train", args.config, "--work-dir", str(args.work_dir), "--resume"]
     return "; go on with: " + shlex.join(words)
 
 

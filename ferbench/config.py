@@ -75,7 +75,6 @@ def load_config(
         UserError: no such config, a mistake in it, an unknown key, or a plug-in that cannot be imported.
     """
     path = find_config(path_or_name)
-    os.environ[CONFIGS_VARIABLE] = str(config_root())
     if data is not None:
         os.environ[DATA_VARIABLE] = str(_data_folder(data))
     cfg = read_file(path)
@@ -172,6 +171,7 @@ def read_file(path: Path) -> Config:
     """
     from mmengine import Config
 
+    os.environ[CONFIGS_VARIABLE] = str(config_root())
     try:
         with _no_info_messages():
             return Config.fromfile(path, import_custom_modules=False)

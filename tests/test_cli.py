@@ -222,7 +222,7 @@ def test_help_needs_nothing_heavy():
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-@pytest.mark.parametrize("tool", ["train", "test", "list", "check_data", "make_synthetic"])
+@pytest.mark.parametrize("tool", ["train", "test", "list", "check_data", "make_synthetic", "benchmark"])
 def test_tools_are_doors_to_the_commands(repo, tool, tmp_path):
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
     command = [sys.executable, str(repo / "tools" / f"{tool}.py"), "--help"]

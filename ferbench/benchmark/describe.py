@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import inspect
+import math
 import os
 import platform
 import shlex
@@ -88,12 +89,12 @@ def protocol_of(cfg: Config, data: Data, model: SSLModel) -> dict[str, Any]:
             **_spelled(OPTIMIZERS, optimizer.pop("optimizer"), _NO_PROTOCOL["optimizer"]),
             "wrapper": _spelled(OPTIM_WRAPPERS, optimizer),
         },
-        "schedule": [_spelled(PARAM_SCHEDULERS, c) for c in _listed(cfg.get("param_scheduler"))],
+        "schedule": [_spelled(PARAM_SCHEDULERS, c) for c in listed(cfg.get("param_scheduler"))],
         "selection": {
             "on": "val", "metric": keeper.get("metric", "macro_f1"), "interval": train.get("val_interval"),
             "weights": "raw by raw, EMA by EMA",
         },
-        "metrics": {p: [_spelled(METRICS, c) for c in _listed(cfg[f"{p}_evaluator"])] for p in ("val", "test")},
+        "metrics": {p: [_spelled(METRICS, c) for c in listed(cfg[f"{p}_evaluator"])] for p in ("val", "test")},
         "hooks": [_spelled(HOOKS, c) for c in hooks if _package(HOOKS, c) not in ("ferbench", "mmengine")],
     }  # fmt: skip
 
@@ -122,7 +123,21 @@ def label_of(registry: Any, algorithm: Mapping[str, Any]) -> str:
 def portable_config(cfg: Mapping[str, Any]) -> dict[str, Any]:
     """A config as plain types, without what belongs to the machine: data lie below ``{{$FERBENCH_DATA:data}}``, other
     absolute paths are cut to their last part."""
-    return {k: _portable(plain(v)) for k, v in cfg.items() if k not in _OF_A_RUN and not k.startswith("_")}
+    return {
+        str(k): _portable(plain(v)) for k, v in cfg.items() if k not in _OF_A_RUN and not k.startswith("_")
+    }
+
+
+def with_data_variable(value: Any) -> Any:
+    """A plain value in which the data folder is called ``{{$FERBENCH_DATA:data}}``, as configs write it."""
+    if isinstance(value, dict):
+        return {k: with_data_variable(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [with_data_variable(v) for v in value]
+    root = _data_root()
+    if isinstance(value, str) and (value == root or value.startswith(root + "/")):
+        return DATA_ROOT + value[len(root) :]
+    return value
 
 
 def portable_command(words: Sequence[str]) -> str:
@@ -202,7 +217,7 @@ def _data_identity(cfg: Config, data: Data) -> dict[str, Any]:
     if unlabeled.get("dataset"):
         own = data.datasets["unlabeled"]
         extra = getattr(own, "parts", (own,))[1 if rest else 0 :]
-        configs = _listed(unlabeled["dataset"])
+        configs = listed(unlabeled["dataset"])
         identity["unlabeled"]["datasets"] = [
             _identity(c, _source(d), labeled=False) for c, d in zip(configs, extra, strict=True)
         ]
@@ -212,7 +227,7 @@ def _data_identity(cfg: Config, data: Data) -> dict[str, Any]:
 
 
 def _identities(configs: Any, dataset: FaceDataset) -> list[dict[str, Any]]:
-    configs, source = _listed(configs), _source(dataset)
+    configs, source = listed(configs), _source(dataset)
     parts = source.parts if len(configs) > 1 and hasattr(source, "parts") else (source,)
     return [_identity(c, d, labeled=True) for c, d in zip(configs, parts, strict=True)]
 
@@ -286,7 +301,8 @@ def _type_name(config: Mapping[str, Any]) -> str:
     return kind if isinstance(kind, str) else getattr(kind, "__name__", str(kind))
 
 
-def _parameters(kind: Any) -> Mapping[str, inspect.Parameter]:
+def parameters(kind: Any) -> Mapping[str, inspect.Parameter]:
+    """What calling ``kind`` takes; nothing where that cannot be known."""
     try:
         return inspect.signature(kind).parameters if callable(kind) else {}
     except ValueError:  # written in C, without a signature
@@ -294,11 +310,11 @@ def _parameters(kind: Any) -> Mapping[str, inspect.Parameter]:
 
 
 def _defaults(kind: Any) -> dict[str, Any]:
-    return {n: p.default for n, p in _parameters(kind).items() if p.default is not p.empty}
+    return {n: p.default for n, p in parameters(kind).items() if p.default is not p.empty}
 
 
 def _places(kind: Any) -> set[str]:
-    return {name for name, p in _parameters(kind).items() if "Path" in str(p.annotation)}
+    return {name for name, p in parameters(kind).items() if "Path" in str(p.annotation)}
 
 
 def _data_root() -> str:
@@ -310,19 +326,18 @@ def _is_place(value: str) -> bool:
 
 
 def _portable(value: Any) -> Any:
+    value = with_data_variable(value)
     if isinstance(value, dict):
         return {k: _portable(v) for k, v in value.items()}
     if isinstance(value, list):
         return [_portable(v) for v in value]
-    if not (isinstance(value, str) and _is_place(value)):
-        return value
-    root = _data_root()
-    if value == root or value.startswith(root + "/"):
-        return DATA_ROOT + value[len(root) :]
-    return Path(value).name
+    if isinstance(value, float) and not math.isfinite(value):  # which JSON cannot say
+        return str(value)
+    return Path(value).name if isinstance(value, str) and os.path.isabs(value) else value
 
 
-def _listed(value: Any) -> list[Any]:
+def listed(value: Any) -> list[Any]:
+    """A section that may be None, one config or several, as a list."""
     return [] if value is None else [value] if isinstance(value, Mapping) else list(value)
 
 

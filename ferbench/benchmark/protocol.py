@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -35,10 +36,10 @@ class Difference(NamedTuple):
 
 
 def hash_of(protocol: Mapping[str, Any]) -> str:
-    """sha256 of the protocol as canonical JSON: keys sorted, no blanks, 1.0 written as 1.
+    """sha256 of the protocol as canonical JSON: keys sorted, no blanks, 1.0 written as 1, infinity as "inf".
 
     Raises:
-        ValueError: it holds something that JSON cannot say (NaN, an object).
+        ValueError: it holds an object that is no plain type.
     """
     try:
         text = _canonical(protocol)
@@ -155,4 +156,6 @@ def _whole(value: Any) -> Any:
         return {str(k): _whole(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
         return [_whole(v) for v in value]
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else value if math.isfinite(value) else str(value)
+    return value

@@ -36,10 +36,10 @@ class TestHash:
         assert hash_of({"a": 1, "b": (2.0, "x")}) == hash_of({"b": [2, "x"], "a": 1.0})
         assert hash_of({"a": 0.1}) != hash_of({"a": 0.10000001})
 
-    @pytest.mark.parametrize("value", [float("nan"), float("inf"), object()])
-    def test_what_json_cannot_say(self, value):
-        with pytest.raises(ValueError):  # noqa: PT011 - json's own words for one of them
-            hash_of({"a": value})
+    def test_what_json_cannot_say(self):
+        with pytest.raises(ValueError, match="no plain types"):
+            hash_of({"a": object()})
+        assert hash_of({"a": float("inf")}) == hash_of({"a": "inf"}) != hash_of({"a": float("-inf")})
 
     @given(protocols, protocols)
     def test_a_difference_is_found_exactly_when_the_hashes_differ(self, a, b):

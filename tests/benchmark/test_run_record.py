@@ -201,7 +201,7 @@ class TestProtocol:
         ({"model.batch_norm": "synchronized"}, ["model.batch_norm"]),
         ({"model.head.dropout": 0.0}, ["model.head.dropout"]),
         ({"model.preprocess": {"mean": [1.0, 2.0, 3.0]}}, [f"model.preprocess.mean.{i}" for i in range(3)]),
-        ({"views.weak": [{"type": "PadCrop", "padding": 0.25}, {"type": "HorizontalFlip"}]}, ["views.weak.0.padding"]),
+        ({"views.weak": [{"type": "PadCrop", "padding": 0.25}, {"type": "HorizontalFlip"}]}, ["views.medium.0.padding", "views.weak.0.padding"]),
         ({"optim_wrapper.optimizer.lr": 0.1}, ["optimizer.lr"]),
         ({"optim_wrapper.clip_grad.max_norm": 1.0}, ["optimizer.wrapper.clip_grad", "optimizer.wrapper.clip_grad.max_norm"]),
         ({"param_scheduler.warmup": 0}, ["schedule.0.warmup"]),

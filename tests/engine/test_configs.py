@@ -18,7 +18,9 @@ from ferbench.registry import ALGORITHMS, MODELS
 from ferbench.synthetic import layouts
 
 ROOT = Path(__file__).resolve().parents[2] / "configs"
-CONFIGS = sorted(p.relative_to(ROOT).as_posix() for p in ROOT.rglob("*.py") if "_base_" not in p.parts)
+CONFIGS = sorted(
+    p.relative_to(ROOT).as_posix() for p in ROOT.rglob("*.py") if not {"_base_", "grids"} & set(p.parts)
+)
 MODEL_FILES = sorted(p.stem for p in (ROOT / "_base_" / "models").glob("*.py"))
 PARTS = Path(__file__).with_name("tiny_parts.py")
 

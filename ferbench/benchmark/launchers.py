@@ -1,0 +1,296 @@
+"""Where the runs of a grid are done: on this machine, as Slurm jobs (submitit), or on a Ray cluster.
+
+Each launcher is told runs and hands back handles. What a run is, its lock and its record are `ferbench.benchmark.execute`'s
+affair, wherever that is called; the folder of the grid must be visible under one path on all machines.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Protocol
+
+from ferbench.benchmark import lock
+from ferbench.benchmark.execute import (
+    DISK_FULL,
+    FAILED,
+    INTERRUPTED,
+    Outcome,
+    Stop,
+    Task,
+    execute,
+    mark_failed,
+)
+from ferbench.errors import UserError
+from ferbench.process import available_cores
+
+_NO_FAILURE = ("CANCELLED", "PREEMPTED", "TIMEOUT")  # states of a Slurm job whose run can go on
+
+
+class Handle(Protocol):
+    """A run that was launched."""
+
+    def done(self) -> bool:
+        """Whether it has ended."""
+        ...
+
+    def result(self) -> Outcome:
+        """How; only when it has ended."""
+        ...
+
+
+class Launcher(ABC):
+    """Base of all launchers.
+
+    Attributes:
+        width: runs that may be handed over at a time; None: all, it does them in turn.
+    """
+
+    width: int | None = None
+
+    @abstractmethod
+    def launch(self, tasks: Sequence[Task]) -> list[Handle]:
+        """Hand over runs; a handle each, in their order."""
+
+    @abstractmethod
+    def stop(self, now: bool = False) -> None:
+        """Ask all runs to end; ``now``: at once. They can go on later."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give back what the launcher holds, when nothing is under way any more."""
+
+
+class LocalLauncher(Launcher):
+    """Processes of this machine, each with its own share of the cores, and a GPU in turn where there are some.
+
+    Args:
+        jobs: processes at a time.
+    """
+
+    def __init__(self, jobs: int):
+        self._stop = Stop()
+        self._slots: queue.Queue[dict[str, Any]] = queue.Queue()
+        for slot in slots(jobs):
+            self._slots.put(slot)
+        self._threads = ThreadPoolExecutor(jobs, thread_name_prefix="run")
+
+    def launch(self, tasks: Sequence[Task]) -> list[Handle]:
+        """See `Launcher.launch`."""
+        return [_LocalHandle(self._threads.submit(self._do, task)) for task in tasks]
+
+    def stop(self, now: bool = False) -> None:
+        """See `Launcher.stop`."""
+        self._stop.asked.set()
+        if now:
+            self._stop.now.set()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def close(self) -> None:
+        """See `Launcher.close`."""
+        self._threads.shutdown(wait=True)
+
+    def _do(self, task: Task) -> Outcome:
+        slot = self._slots.get_nowait()  # there are as many as threads
+        try:
+            if slot["cores"] is not None:
+                os.sched_setaffinity(0, slot["cores"])  # of this thread, which the training process inherits
+            outcome = execute(task, slot["environment"], self._stop)
+            if outcome.word == DISK_FULL:  # before the next one begins
+                self._stop.asked.set()
+            return outcome
+        finally:
+            self._slots.put(slot)
+
+
+class _LocalHandle:
+    def __init__(self, future: Future[Outcome]):
+        self.done, self._future = future.done, future
+
+    def result(self) -> Outcome:
+        try:
+            return self._future.result()
+        except CancelledError:
+            return Outcome(INTERRUPTED)
+
+
+class SlurmLauncher(Launcher):
+    """One Slurm job per run, as an array, by submitit.
+
+    Args:
+        folder: for what submitit writes.
+        jobs: jobs at a time, or None.
+        parameters: of submitit's executor (``slurm_partition``, ``timeout_min``, ``gpus_per_node``, ``cpus_per_task``, ...).
+
+    Raises:
+        UserError: submitit is not installed, or takes no such parameter.
+    """
+
+    def __init__(self, folder: Path, jobs: int | None, parameters: Mapping[str, Any]):
+        submitit = _module("submitit", "slurm")
+        self._executor = submitit.AutoExecutor(folder=folder, cluster="slurm")
+        limit = {} if jobs is None else {"slurm_array_parallelism": jobs}
+        try:
+            self._executor.update_parameters(**{**limit, **parameters})
+        except (NameError, TypeError, ValueError) as error:
+            raise UserError(
+                f"submitit refuses the parameters: {error}", where="`slurm` in the grid", expected="its own names",
+            ) from error  # fmt: skip
+        self._jobs: list[Any] = []
+
+    def launch(self, tasks: Sequence[Task]) -> list[Handle]:
+        """See `Launcher.launch`."""
+        if not tasks:
+            return []
+        with self._executor.batch():
+            jobs = [self._executor.submit(execute, task) for task in tasks]
+        self._jobs += jobs
+        return [
+            _RemoteHandle(t, job.done, job.result, lambda j=job: str(j.state))
+            for t, job in zip(tasks, jobs, strict=True)
+        ]
+
+    def stop(self, now: bool = False) -> None:
+        """See `Launcher.stop`."""
+        for job in self._jobs:
+            job.cancel()
+
+    def close(self) -> None:
+        """See `Launcher.close`; Slurm is told nothing."""
+
+
+class RayLauncher(Launcher):
+    """One Ray task per run.
+
+    Args:
+        jobs: tasks at a time; None: as many as the cluster's resources allow.
+        options: ``address`` of the cluster (default ``auto``); the others are those of a task (``num_cpus``, ``num_gpus``).
+
+    Raises:
+        UserError: Ray is not installed, or there is no cluster.
+    """
+
+    def __init__(self, jobs: int | None, options: Mapping[str, Any]):
+        self._ray = _module("ray", "ray")
+        own = {k: v for k, v in options.items() if k != "address"}
+        address = options.get("address", "auto")
+        try:
+            self._ray.init(address=address, ignore_reinit_error=True)
+        except (ConnectionError, ValueError) as error:
+            raise UserError(
+                f"there is no Ray cluster: {error}", where=address, fix="start one: ray start --head",
+            ) from error  # fmt: skip
+        self._execute = self._ray.remote(**{"max_retries": 0, "num_cpus": 1, **own})(execute)
+        self._tasks: list[Any] = []
+        self.width = jobs
+
+    def launch(self, tasks: Sequence[Task]) -> list[Handle]:
+        """See `Launcher.launch`."""
+        handles: list[Handle] = []
+        for task in tasks:
+            reference = self._execute.remote(task)
+            self._tasks.append(reference)
+            handles.append(
+                _RemoteHandle(
+                    task,
+                    lambda r=reference: bool(self._ray.wait([r], timeout=0)[0]),
+                    lambda r=reference: self._ray.get(r),
+                )
+            )
+        return handles
+
+    def stop(self, now: bool = False) -> None:
+        """See `Launcher.stop`."""
+        for reference in self._tasks:
+            self._ray.cancel(reference, force=now)
+
+    def close(self) -> None:
+        """See `Launcher.close`."""
+        self._ray.shutdown()
+
+
+class _RemoteHandle:
+    """A run on another machine, which may end without telling how: its node or its job was taken away."""
+
+    def __init__(self, task: Task, done: Any, result: Any, state: Any = lambda: ""):
+        self.task, self.done, self._result, self._state = task, done, result, state
+
+    def result(self) -> Outcome:
+        try:
+            return self._result()
+        except Exception as error:
+            # The job is over, so nobody holds the lock; its process could not give it up.
+            (self.task.folder / lock.NAME).unlink(missing_ok=True)
+            state = self._state()
+            if state.startswith(_NO_FAILURE) or "Cancelled" in type(error).__name__:
+                return Outcome(INTERRUPTED)
+            reason = " ".join(f"{state} {type(error).__name__}: {error}".split())
+            mark_failed(self.task, reason)
+            return Outcome(FAILED, reason)
+
+
+def make_launcher(
+    kind: str, jobs: int | None, folder: Path, slurm: Mapping[str, Any], ray: Mapping[str, Any]
+) -> Launcher:
+    """The launcher of a name.
+
+    Args:
+        kind: ``local``, ``slurm`` or ``ray``.
+        jobs: runs at a time; None: one on this machine, else as many as there may be.
+        folder: of the grid.
+        slurm: see `SlurmLauncher`.
+        ray: see `RayLauncher`.
+
+    Raises:
+        UserError: what it needs is not there.
+    """
+    if kind == "slurm":
+        return SlurmLauncher(folder / "slurm", jobs, slurm)
+    if kind == "ray":
+        return RayLauncher(jobs, ray)
+    return LocalLauncher(jobs or 1)
+
+
+def slots(jobs: int) -> list[dict[str, Any]]:
+    """Shares of this machine: ``cores`` (a set, or None where processes cannot be bound) and ``environment`` of each.
+
+    Args:
+        jobs: number of shares. With more of them than cores, they take turns on all cores with one thread each.
+    """
+    cores = available_cores()
+    own = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    bound = len(own) == cores and jobs <= cores  # not under a container's quota, which no core belongs to
+    gpus = _gpus()
+    found = []
+    for i in range(jobs):
+        share = set(own[i * cores // jobs : (i + 1) * cores // jobs]) if bound else None
+        threads = len(share) if share else max(1, cores // jobs)
+        environment = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or str(threads)}
+        if gpus:
+            environment["CUDA_VISIBLE_DEVICES"] = gpus[i % len(gpus)]
+        found.append({"cores": share, "environment": environment})
+    return found
+
+
+def _gpus() -> list[str]:
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return [name.strip() for name in visible.split(",") if name.strip()]
+    import torch
+
+    return [str(i) for i in range(torch.cuda.device_count())]
+
+
+def _module(name: str, extra: str) -> Any:
+    from importlib import import_module
+
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise UserError(
+            f"--launcher {extra} needs the package {name}", fix=f"pip install 'ferbench[{extra}]'"
+        ) from error

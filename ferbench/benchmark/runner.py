@@ -1,0 +1,277 @@
+"""``ferbench benchmark``: check a grid, show its plan, and do its runs."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from pathlib import Path
+
+from rich.console import Console
+
+from ferbench.benchmark import lock, record, store
+from ferbench.benchmark.board import Board, failures, plan_notes, plan_table, say
+from ferbench.benchmark.check import Checked, check_runs
+from ferbench.benchmark.describe import code, portable_config
+from ferbench.benchmark.execute import DISK_FULL, Outcome, Task, train_command
+from ferbench.benchmark.grid import Grid, read_grid, runs_of
+from ferbench.benchmark.launchers import Handle, Launcher, make_launcher
+from ferbench.benchmark.store import State, Store
+from ferbench.benchmark.tuning import outcome, tuned_runs
+from ferbench.errors import UserError
+from ferbench.process import available_cores, interrupted_by
+
+LOOK = 0.5  # seconds between two looks at what has ended
+
+OK, SOME_FAILED = 0, 1
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line says.
+
+    Attributes:
+        grid: the grid file.
+        out: folder of the grid; None: ``work_dirs/benchmark/<name>``.
+        data: folder of the data sets.
+        jobs: runs at a time; None: one on this machine, else as many as there may be.
+        launcher: ``local``, ``slurm`` or ``ray``.
+        resume: go on with a grid that the folder holds.
+        retry_failed: do failed runs again.
+        dry_run: only show the plan.
+        trials: K of ``--tune``; None: no tuning.
+        plugins: what followed ``--plugin``.
+        command: the command line, for the records.
+    """
+
+    grid: str
+    out: str | None = None
+    data: str | None = None
+    jobs: int | None = None
+    launcher: str = "local"
+    resume: bool = False
+    retry_failed: bool = False
+    dry_run: bool = False
+    trials: int | None = None
+    plugins: tuple[str, ...] = ()
+    command: str = ""
+
+
+def benchmark(options: Options, console: Console | None = None) -> int:
+    """Run a grid.
+
+    Returns:
+        0: every run is finished, or done by another runner; 1: some have failed.
+
+    Raises:
+        UserError: a mistake in the grid or in one of its runs (nothing has run), another grid in the folder, a full disk.
+        KeyboardInterrupt: interrupted, or told to terminate; the runs were asked to end and can go on.
+    """
+    for name, value in (("--jobs", options.jobs), ("--tune", options.trials)):
+        if value is not None and value < 1:
+            raise UserError(f"{name} is {value}", expected="a whole number, at least 1")
+    return Runner(options, console or Console()).run()
+
+
+class Runner:
+    """See `benchmark`."""
+
+    def __init__(self, options: Options, console: Console):
+        self.options, self.console = options, console
+        grid = read_grid(options.grid)
+        self.grid: Grid = replace(grid, plugins=(*grid.plugins, *options.plugins))
+        self.store = Store(Path(options.out or f"work_dirs/benchmark/{self.grid.name}"))
+
+    def run(self) -> int:
+        """See `benchmark`."""
+        options = self.options
+        runs = runs_of(self.grid)
+        if options.trials is not None:
+            runs = tuned_runs(self.grid, runs, options.trials)
+        checked = check_runs(self.grid, runs, options.data, options.command)
+        if options.dry_run:
+            self.store.require_this(self.grid, checked)
+        else:
+            self.store.open(self.grid, checked, options.resume or options.retry_failed)
+        self._show_plan(checked)
+        if options.dry_run:
+            return OK
+        launcher = make_launcher(
+            options.launcher, options.jobs, self.store.folder, self.grid.slurm, self.grid.ray
+        )
+        with interrupted_by(signal.SIGTERM, signal.SIGHUP):
+            self._do_all(checked, launcher)
+        return self._summary(checked)
+
+    def _show_plan(self, checked: Sequence[Checked]) -> None:
+        pairs = [(c, self.store.state(c.run)) for c in checked]
+        self.console.print(
+            f"grid {self.grid.name}: {len(self.grid.algorithms)} algorithms, into {self.store.folder}",
+            style="bold",
+        )
+        self.console.print(plan_table(pairs))
+        for line in plan_notes(self.grid, pairs, self.options.trials, self._how()):
+            say(self.console, line)
+        failed = [(str(c.run), s.reason) for c, s in pairs if s.word == store.FAILED]
+        retry = "they are done again" if self.options.retry_failed else "--retry-failed does them again"
+        for line in failures(failed, retry):
+            say(self.console, line, "red")
+
+    def _how(self) -> str:
+        if self.options.launcher != "local":
+            return f"by {self.options.launcher}, " + (
+                f"{self.options.jobs} at a time" if self.options.jobs else "all at once"
+            )
+        jobs = self.options.jobs or 1
+        return f"on this machine, {jobs} at a time, {max(1, available_cores() // jobs)} of {available_cores()} cores each"
+
+    def _do_all(self, checked: Sequence[Checked], launcher: Launcher) -> None:
+        """First the trials and what needs none of them, then the runs whose parameters they have chosen."""
+        first = [c for c in checked if not c.run.tuned]
+        later = [c for c in checked if c.run.tuned]
+        board = Board(self.console, tasks := self._tasks(first))
+        try:
+            with board:
+                self._do(tasks, launcher, board)
+                if later:
+                    more = self._tasks(self._with_chosen_parameters(first, later))
+                    board.add(more)
+                    self._do(more, launcher, board)
+        except BaseException:
+            launcher.stop()
+            raise
+        finally:
+            launcher.close()
+
+    def _do(self, tasks: Sequence[Task], launcher: Launcher, board: Board) -> None:
+        waiting = list(tasks)
+        under_way: list[tuple[Task, Handle]] = []
+        try:
+            while waiting or under_way:
+                free = len(waiting) if launcher.width is None else launcher.width - len(under_way)
+                batch, waiting = waiting[:free], waiting[free:]
+                under_way += zip(batch, launcher.launch(batch), strict=True)
+                board.show()
+                if not _wait_for_one(under_way):
+                    continue
+                for task, handle in [pair for pair in under_way if pair[1].done()]:
+                    under_way.remove((task, handle))
+                    self._ended(task, handle.result(), board)
+        except (KeyboardInterrupt, UserError):
+            self._stop(under_way, launcher)
+            raise
+
+    def _ended(self, task: Task, how: Outcome, board: Board) -> None:
+        board.end(task, how)
+        if how.word == DISK_FULL:
+            raise UserError(
+                f"no space is left on the disk: {how.reason}",
+                where=task.folder,
+                fix="free some; the records are intact, and --resume goes on where the grid was",
+            )
+
+    def _stop(self, under_way: Sequence[tuple[Task, Handle]], launcher: Launcher) -> None:
+        """Ask the runs to end, and wait for them; who is in a hurry interrupts once more."""
+        running = [
+            task for task, handle in under_way if not handle.done() and (task.folder / lock.NAME).exists()
+        ]
+        if running:
+            self.console.print(f"stopping {len(running)} runs, which can go on later; once more to kill them")
+        launcher.stop()
+        try:
+            self._until_done(under_way)
+        except KeyboardInterrupt:
+            launcher.stop(now=True)
+            self._until_done(under_way)
+
+    @staticmethod
+    def _until_done(under_way: Sequence[tuple[Task, Handle]]) -> None:
+        while not all(handle.done() for _, handle in under_way):
+            time.sleep(LOOK / 10)
+
+    def _tasks(self, checked: Sequence[Checked]) -> list[Task]:
+        """What is to be done, with its config written."""
+        wanted = {store.TODO, store.UNFINISHED} | ({store.FAILED} if self.options.retry_failed else set())
+        return [self._task(c) for c in checked if self.store.state(c.run).word in wanted]
+
+    def _task(self, checked: Checked) -> Task:
+        run, options = checked.run, self.options
+        folder, config = self.store.run_folder(run), self.store.write_config(checked)
+        cell = checked.config["default_hooks"]["record"]["cell"]
+        blank = record.Record(
+            schema=record.SCHEMA, status=record.FAILED, failure="", label=run.label, algorithm=run.algorithm,
+            seed=run.seed, split_hash=None, protocol={}, protocol_hash=None, classes=checked.classes, data={},
+            results=[], curves=record.Curves(), cost=None, code=code(), libraries={}, hardware=None, command="",
+            config=portable_config(checked.config), cell=record.Cell(**cell), written=_now(),
+        )  # fmt: skip
+        return Task(
+            title=str(run), folder=folder, blank=blank, retry_failed=options.retry_failed,
+            command=train_command(config, folder, options.data, self.grid.plugins),
+            iterations=checked.iterations, images=checked.images,
+        )  # fmt: skip
+
+    def _with_chosen_parameters(self, first: Sequence[Checked], later: Sequence[Checked]) -> list[Checked]:
+        trials = self.options.trials
+        assert trials is not None
+        written = self.store.read_tuning()
+        chosen: list[Checked] = []
+        for cell in dict.fromkeys(c.run.cell for c in later):
+            own = [
+                (c.run, self.store.state(c.run))
+                for c in first
+                if c.run.trial is not None and c.run.cell == cell
+            ]
+            title = " · ".join(filter(None, cell))
+            if open_ones := [run for run, state in own if state.word not in (store.DONE, store.FAILED)]:
+                say(self.console, f"{title}: {len(open_ones)} trials are not done yet; --resume goes on")
+                continue
+            pairs = [(run, state.record) for run, state in own]
+            for c in (c for c in later if c.run.cell == cell):
+                run, report = outcome(c.run, self.grid, pairs, trials)
+                written["/".join(cell)] = report
+                if run is not None:
+                    chosen += check_runs(
+                        self.grid, [run], self.options.data, self.options.command, data_too=False
+                    )
+            best = report["chosen"]
+            what = (
+                "no trial has finished: not run"
+                if best is None
+                else f"trial {best}: {report['trials'][best]['parameters']}"
+            )
+            say(self.console, f"{title}: {what}")
+        self.store.write_tuning(written)
+        return chosen
+
+    def _summary(self, checked: Sequence[Checked]) -> int:
+        states: list[tuple[Checked, State]] = [(c, self.store.state(c.run)) for c in checked]
+        counts = {w: sum(s.word == w for _, s in states) for w in (store.DONE, store.FAILED, store.TAKEN)}
+        left = len(states) - sum(counts.values())
+        parts = [f"{counts[store.DONE]} of {len(states)} runs are finished"]
+        parts += [f"{counts[store.TAKEN]} are done by another runner"] if counts[store.TAKEN] else []
+        parts += [f"{left} are still to be done: --resume"] if left else []
+        say(self.console, "; ".join(parts), "bold")
+        failed = [
+            (f"{c.run} ({self.store.run_folder(c.run)})", s.reason)
+            for c, s in states
+            if s.word == store.FAILED
+        ]
+        for line in failures(failed, "--retry-failed does them again"):
+            say(self.console, line, "red")
+        return SOME_FAILED if failed or left else OK
+
+
+def _wait_for_one(under_way: Sequence[tuple[Task, Handle]]) -> bool:
+    """Whether a run has ended, after at most `LOOK` seconds."""
+    until = time.monotonic() + LOOK
+    while not any(handle.done() for _, handle in under_way):
+        if time.monotonic() >= until:
+            return False
+        time.sleep(LOOK / 25)
+    return True
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")

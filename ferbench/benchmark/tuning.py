@@ -1,0 +1,127 @@
+"""Tuning that is fair to every algorithm: the same number of trials each, chosen on validation, all of them recorded.
+
+K points of an algorithm's search space are drawn by a private generator, without replacement; a space of fewer points is
+tried whole. The draw depends on the algorithm's label and space only: the same points for every budget, and the first K of
+a larger K. Trials run at one seed, which is none of the comparison's. The best EMA weights on validation decide; test
+scores of trials are never looked at.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from ferbench.benchmark import record
+from ferbench.benchmark.grid import Grid, Run, replaced, require_own_folders
+from ferbench.data.randomness import derive_seed
+
+
+def size_of(space: Mapping[str, Sequence[Any]]) -> int:
+    """Number of points of a search space; 1 for an empty one."""
+    return math.prod(len(values) for values in space.values())
+
+
+def draw(label: str, space: Mapping[str, Sequence[Any]], trials: int) -> list[dict[str, Any]]:
+    """Points of a search space: ``trials`` of them, or all if there are fewer.
+
+    Args:
+        label: of the algorithm.
+        space: dotted parameter -> values.
+        trials: K.
+    """
+    names, size = sorted(space), size_of(space)
+    generator = np.random.default_rng(derive_seed("tuning", label, json.dumps(space, sort_keys=True)))
+    numbers: dict[int, None] = {}
+    while len(numbers) < min(trials, size):
+        numbers[int(generator.integers(size))] = None
+    return [_point(number, names, space) for number in numbers]
+
+
+def tuned_runs(grid: Grid, runs: Sequence[Run], trials: int) -> list[Run]:
+    """The runs of a tuned grid: trials of every algorithm that has a search space, then the comparison.
+
+    Args:
+        grid: the grid.
+        runs: of the comparison.
+        trials: K.
+    """
+    first: list[Run] = []
+    for run in runs:
+        entry = grid.algorithms[run.label]
+        if run.seed == grid.seeds[0] and size_of(entry.search) > 1:
+            points = draw(run.label, entry.search, trials)
+            first += [
+                replace(
+                    run, algorithm=entry.with_parameters(p), seed=grid.tuning_seed, trial=i, trials=trials
+                )
+                for i, p in enumerate(points)
+            ]
+    later = [replace(r, trials=trials, tuned=size_of(grid.algorithms[r.label].search) > 1) for r in runs]
+    require_own_folders([*first, *later], grid)
+    return [*first, *later]
+
+
+def choose(trials: Sequence[tuple[Run, record.Record | None]]) -> int | None:
+    """Which trial was best on validation (best EMA weights); the first of equally good ones, None if none has finished.
+
+    Args:
+        trials: each with its record, if it has one.
+    """
+    scores = {run.trial: score for run, own in trials if (score := validation_score(own)) is not None}
+    return max(scores, key=lambda number: (scores[number], -(number or 0))) if scores else None
+
+
+def validation_score(own: record.Record | None) -> float | None:
+    """Validation macro-F1 of the best EMA weights of a finished run."""
+    if own is None or own.status != record.FINISHED:
+        return None
+    return own.result("best", "ema").val_macro_f1
+
+
+def outcome(
+    run: Run, grid: Grid, trials: Sequence[tuple[Run, record.Record | None]], asked: int
+) -> tuple[Run | None, dict[str, Any]]:
+    """What the trials of a cell decide.
+
+    Args:
+        run: a run of the cell whose parameters are to be chosen.
+        grid: its grid.
+        trials: of the cell, each with its record.
+        asked: K.
+
+    Returns:
+        The run with the chosen parameters (None: no trial has finished), and what to write down about the choice.
+    """
+    space = grid.algorithms[run.label].search
+    points = draw(run.label, space, asked)
+    chosen = choose(trials)
+    report = {
+        "space": space,
+        "points": size_of(space),
+        "seed": grid.tuning_seed,
+        "trials": [
+            {
+                "parameters": point,
+                "val_macro_f1": validation_score(own),
+                "failure": own.failure if own is not None else None,
+            }
+            for point, (_, own) in zip(points, trials, strict=True)
+        ],
+        "chosen": chosen,
+    }
+    if chosen is None:
+        return None, report
+    return replaced(run, grid.algorithms[run.label].with_parameters(points[chosen])), report
+
+
+def _point(number: int, names: Sequence[str], space: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
+    point = {}
+    for name in names:  # mixed-radix digits of the number
+        number, digit = divmod(number, len(space[name]))
+        point[name] = space[name][digit]
+    return point

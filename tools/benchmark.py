@@ -1,0 +1,11 @@
+"""Run a grid of trainings: ``ferbench benchmark``, from a checkout that need not be installed."""
+
+import sys
+from pathlib import Path
+
+sys.path[0] = str(Path(__file__).resolve().parents[1])  # not tools/, whose names would shadow others
+
+from ferbench.cli import main  # noqa: E402
+
+if __name__ == "__main__":
+    sys.exit(main(["benchmark", *sys.argv[1:]]))
