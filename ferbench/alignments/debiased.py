@@ -41,10 +41,10 @@ class DebiasedAlignment(AlignRule):
     def forward(self, evidence: Evidence) -> Tensor:
         """See `AlignRule.forward`."""
         probs = evidence.probs
-        debiased = (probs.clamp_min(1e-30).log() - self.margin()).softmax(dim=1).to(probs.dtype)
+        scaled = probs * (-self.margin()).exp()
         self.p_model.lerp_(probs.float().mean(dim=0), 1 - self.momentum)
-        return debiased
+        return (scaled / scaled.sum(dim=1, keepdim=True)).to(probs.dtype)
 
     def margin(self) -> Tensor:
         """See `AlignRule.margin`."""
-        return self.tau * self.p_model.log()
+        return self.tau * self.p_model.clamp_min(1e-12).log()  # of a class that is never predicted

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+
+from ferbench.functional.probabilities import as_probabilities
 
 
 def quantile(values: Tensor, q: float) -> Tensor:
@@ -49,7 +50,7 @@ def group_statistics(values: Tensor, group: Tensor, groups: int) -> tuple[Tensor
     Returns:
         (mean [G], variance [G], count [G]); a group without items has mean 0, one of fewer than two variance 0.
     """
-    member = F.one_hot(group, groups).to(values.dtype)
+    member = as_probabilities(group, groups).to(values.dtype)
     count = member.sum(dim=0)
     # Sums of products, no matrix product: autocast would round that to bfloat16.
     mean = (values[:, None] * member).sum(dim=0) / count.clamp(min=1)

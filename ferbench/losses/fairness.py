@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ferbench.distributed import gather_rows, gather_rows_with_grad
+from ferbench.functional.probabilities import as_probabilities
 from ferbench.lifecycle import RunContext
 from ferbench.losses.base import ExtraTerm
 from ferbench.registry import LOSSES
@@ -67,7 +67,7 @@ class Fairness(ExtraTerm):
 def _mean_and_histogram(probs: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     """Weighted mean of the rows and of their top classes, [C] and [C]; zeros without weight."""
     share = (weight / weight.sum().clamp(min=1e-12))[:, None]
-    top = F.one_hot(probs.detach().argmax(dim=1), probs.shape[1])
+    top = as_probabilities(probs.detach().argmax(dim=1), probs.shape[1])
     return (share * probs).sum(dim=0), (share * top).sum(dim=0)
 
 

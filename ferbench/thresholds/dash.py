@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ferbench.distributed import sum_over_ranks
 from ferbench.errors import UserError
-from ferbench.functional.probabilities import sharpen
+from ferbench.functional.probabilities import as_probabilities, sharpen
 from ferbench.functional.weighting import loss_ceiling
 from ferbench.lifecycle import DatasetPass, RunContext
 from ferbench.registry import THRESHOLDS
@@ -109,7 +108,7 @@ class DashThreshold(ThresholdRule):
     def target(self, evidence: Evidence) -> Tensor:
         """Pseudo-labels of the step, [B, C]: soft, or one-hot once rho is rho_min."""
         probs = evidence.probs
-        hard = F.one_hot(probs.argmax(dim=1), probs.shape[1]).to(probs.dtype)
+        hard = as_probabilities(probs.argmax(dim=1), probs.shape[1]).to(probs.dtype)
         is_hard = self._ceiling(self._drops(evidence.iteration)) <= self.rho_min
         return torch.where(is_hard, hard, sharpen(probs, self.temperature))
 

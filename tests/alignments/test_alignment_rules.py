@@ -20,6 +20,7 @@ RULES = {
     "ema, model": dict(name="EMAAlignment", target="model", momentum=0.7),
     "ema, labeled": dict(name="EMAAlignment", target="labeled", momentum=0.7),
     "queue": dict(name="QueueAlignment", length=3),
+    "debiased": dict(name="DebiasedAlignment", momentum=0.7),
     "memory": dict(name="MemorySmoothing", batches=2, dim=5),
     "bank": dict(name="BankSmoothing", bank=dict(dim=5)),
     "bank as a ring": dict(name="BankSmoothing", bank=dict(dim=5, size=3)),

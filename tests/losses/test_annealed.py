@@ -47,6 +47,16 @@ def test_nothing_left_is_zero() -> None:
     assert value_of(loss, 0) == 0  # every top probability is above 1/3
 
 
+def test_two_processes_average_to_the_global_mean(monkeypatch) -> None:
+    """Of the kept items (1, 2, 3) the first process has one and the second two."""
+    loss = bound()
+    kept = torch.tensor([0.0, 1.0, 1.0, 1.0])
+    monkeypatch.setattr("ferbench.losses.annealed.gather_rows", lambda local: kept)
+    logits, labels = torch.from_numpy(np.log(PROBS).astype(np.float32)), torch.as_tensor(LABELS)
+    shares = [loss(logits[rows], labels[rows], 33).item() for rows in (slice(0, 2), slice(2, 4))]
+    assert np.mean(shares) == pytest.approx(LOSSES_OF[1:].mean(), abs=1e-6)
+
+
 def test_without_a_schedule_it_is_cross_entropy() -> None:
     assert value_of(bound(schedule="none"), 0) == pytest.approx(LOSSES_OF.mean(), abs=1e-6)
 
