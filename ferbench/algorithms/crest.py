@@ -87,4 +87,4 @@ class CReSTPlus(CReST):
         picks: dict | None = None,
     ):
         super().__init__(base, generations, restart, alpha, picks)
-        self.matching.alignments.append(ProgressiveAlignment(generations, last=t_min))
+        self.align(ProgressiveAlignment(generations, last=t_min))

@@ -22,8 +22,7 @@ class DASO(Rebalancing):
     """Pseudo-labels blended with those of class prototypes, and aligned with them (Oh et al. 2022, arXiv 2106.05682).
 
     ``L = L_base(pseudo-labels of SemanticBlend) + weight * SemanticAlignment``. The prototypes are means of the EMA
-    model's features of the last ``length`` labeled items of each class. A base whose target is of the probabilities before
-    alignment (SoftMatch) keeps that target.
+    model's features of the last ``length`` labeled items of each class.
 
     Args:
         base: the algorithm underneath.
@@ -56,7 +55,7 @@ class DASO(Rebalancing):
         inner.embedding = FEATURES
         self.prototypes = Prototypes(length, temperature)
         semantic = self.prototypes.logits
-        inner.alignments.append(SemanticBlend(semantic, blend_temperature, interval, warmup))
+        self.align(SemanticBlend(semantic, blend_temperature, interval, warmup))
         inner.terms.append(
             SemanticAlignment(semantic, weight, warmup, inner.weak_views[0], inner.prediction_view)
         )

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ferbench.algorithms.base import Algorithm, Batch, Network, StepResult, Views
 from ferbench.algorithms.matching import Matching
+from ferbench.alignments.base import AlignRule
 from ferbench.errors import UserError
 from ferbench.models.classifier import Output
 from ferbench.parts import build
@@ -54,6 +55,23 @@ class Rebalancing(Algorithm):
                 expected="an algorithm of the matching family, e.g. FixMatch",
             )
         return inner
+
+    def align(self, rule: AlignRule) -> None:
+        """Let a rule change the probabilities that pseudo-labels are made of, after the base's own alignments.
+
+        Raises:
+            UserError: the base's targets are made of the probabilities before any alignment.
+        """
+        target = self.matching.target
+        if any(getattr(part, "raw", False) for part in target.modules()):
+            raise UserError(
+                f"{type(self).__name__} changes pseudo-labels by an alignment, but those of {type(self.innermost).__name__} "
+                "are made of the probabilities before any alignment",
+                where="model.algorithm.base.target",
+                expected="a target of aligned probabilities",
+                fix="set target=dict(type='HardTarget') in the base",
+            )
+        self.matching.alignments.append(rule)
 
     @property
     def views(self) -> Views:

@@ -44,7 +44,7 @@ class TRAS(Rebalancing):
         super().__init__(base)
         inner = self.matching
         views = tuple(prediction_views or (inner.prediction_view,))
-        inner.alignments.append(PriorRemoval(tau))
+        self.align(PriorRemoval(tau))
         inner.terms.append(
             TransferLoss(weight, tau, scale, offset, threshold, warmup, HEAD, inner.weak_views, views)
         )

@@ -168,6 +168,15 @@ def test_daso_refuses_a_base_that_shows_its_rules_something_else() -> None:
         build("DASO", base)
 
 
+@pytest.mark.parametrize("name", ["DASO", "TRAS", "CReSTPlus"])
+def test_a_target_that_an_alignment_would_not_reach_is_refused(name) -> None:
+    with pytest.raises(
+        UserError, match=f"{name} changes pseudo-labels by an alignment, but those of SoftMatch"
+    ):
+        build(name, dict(type="SoftMatch"))
+    build(name, dict(type="SoftMatch", target=dict(type="HardTarget")))
+
+
 @pytest.mark.parametrize("base", [dict(type="Supervised"), FIXMATCH])
 @pytest.mark.parametrize("name", ["LogitAdjustment", "Reweighting"])
 def test_corrections_of_the_labeled_loss_change_nothing_else(name, base) -> None:
