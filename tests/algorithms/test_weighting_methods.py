@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ferbench.testing import check_algorithm
 from ferbench.testing.recipes import recipes_of
 from ferbench.testing.replay import Arrays, Folder, Recipe, read_arrays, replay
 
@@ -142,6 +143,35 @@ def test_refixmatch_of_logits() -> None:
     mask = softmax(weak).max(-1) >= 0.95
     low = (per_item * ~mask).mean(1)
     np.testing.assert_allclose(found["total_loss"] - found["sup_loss"] - found["unsup_loss"], low, atol=1e-5)
+
+
+def test_parts_recombine() -> None:
+    """One method's threshold with the alignments, target, terms and labeled loss of others, from config alone."""
+    check_algorithm(
+        dict(
+            type="FlexMatch",
+            threshold=0.5,
+            alignment=[
+                dict(type="EMAAlignment", target="model"),
+                dict(type="DebiasedAlignment", momentum=0.9),
+            ],
+            target=dict(type="SoftTarget", temperature=0.4),
+            terms=[
+                dict(type="Fairness", weight=0.1),
+                dict(type="LowConfidenceDivergence", weight=0.5),
+                dict(type="LabeledConsistency", threshold=0.5),
+            ],
+            supervised_loss=dict(type="AnnealedCrossEntropy", schedule="exp"),
+        ),
+        dict(type="SoftMatch", per_class=True, terms=[dict(type="LowConfidenceContrast")]),
+        dict(
+            type="DTM",
+            weak_views=["weak"],
+            terms=[dict(type="Fairness")],
+            alignment=dict(type="QueueAlignment"),
+        ),
+        processes=False,
+    )
 
 
 @pytest.mark.parametrize(
