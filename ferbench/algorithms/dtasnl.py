@@ -16,7 +16,7 @@ class DTASNL(DTM):
     selected items' pseudo-labels and what the others are not: ``L = L_x + L_u + L_neg``, see
     `SelectiveNegativeLearning`. The paper's formulas could not be checked: threshold (its authors share two with DTM's),
     negative labels and loss weights are ours. Its network (local attention, dropped feature maps) is not part of this;
-    the balanced sampling of labeled images it names is an option of the data.
+    the balanced sampling of labeled images it names is ``train_dataloader.sampler="class_balanced"``.
 
     Args:
         level: probability below which a class is a complementary label.
