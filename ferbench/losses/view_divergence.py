@@ -9,13 +9,14 @@ from torch import Tensor
 
 from ferbench.errors import UserError, nearest
 from ferbench.functional.losses import kl_divergence, weighted_mean
+from ferbench.functional.thresholds import pass_mask
 from ferbench.losses.base import ExtraTerm
 from ferbench.registry import LOSSES
 
 if TYPE_CHECKING:
     from ferbench.algorithms.matching import MatchingStep
 
-ITEMS = ("selected", "unselected", "all")
+ITEMS = ("confident", "selected", "unselected", "all")
 
 
 @LOSSES.register_module()
@@ -29,7 +30,9 @@ class ViewDivergence(ExtraTerm):
         target: the view that it learns from.
         weight: factor in the total loss.
         temperature: T of the target.
-        items: w_i: ``selected``: the threshold rule's weight; ``unselected``: 1 minus that; ``all``: 1.
+        items: w_i: ``confident``: 1 where the target view's confidence (T = 1) reaches ``threshold``; ``selected``: the
+            threshold rule's weight; ``unselected``: 1 minus that; ``all``: 1.
+        threshold: see ``items``.
     """
 
     def __init__(
@@ -38,28 +41,26 @@ class ViewDivergence(ExtraTerm):
         target: str = "weak",
         weight: float = 1.0,
         temperature: float = 0.5,
-        items: str = "selected",
+        items: str = "confident",
+        threshold: float = 0.95,
     ):
         super().__init__()
         if items not in ITEMS:
             raise UserError(
                 f"ViewDivergence got items={items!r}", expected=" or ".join(ITEMS), fix=nearest(items, ITEMS)
             )
-        self.name, self.weight, self.temperature, self.items = (
-            f"kl_{view}_{target}",
-            weight,
-            temperature,
-            items,
-        )
+        self.name, self.weight = f"kl_{view}_{target}", weight
+        self.temperature, self.items, self.threshold = temperature, items, threshold
         self.views, self.needs_gradient = (view, target), (view,)
 
     def forward(self, step: MatchingStep) -> Tensor:
         """Unweighted term, []."""
         logits, of_target = (step.outputs[view].logits.float() for view in self.views)
-        target = (of_target.detach() / self.temperature).softmax(dim=1)
+        of_target = of_target.detach()
         weight = {
+            "confident": pass_mask(of_target.softmax(dim=1), self.threshold),
             "selected": step.weight,
             "unselected": 1.0 - step.weight,
             "all": torch.ones_like(step.weight),
         }[self.items]
-        return weighted_mean(kl_divergence(logits, target), weight)
+        return weighted_mean(kl_divergence(logits, (of_target / self.temperature).softmax(dim=1)), weight)

@@ -44,7 +44,7 @@ class HeadAgreement(ThresholdRule):
         nonnegative: raise negative cut-offs to 0.
         disagreement: weight of hard items, at least 1.
         combine: ``any``: one of the two heads' own rules must pass the item; ``all``: both.
-        epoch_length: iterations; None: a hundredth of the run (the authors' 100 epochs).
+        epoch_length: iterations; None: a twentieth of the run, as `DynamicThreshold` (the authors': 1,024 of 102,400).
 
     Buffers:
         margins: float32 [N + 1, 3, C], average pseudo-margins. predicted: int8 [N + 1, 3], last class of each head, -1
@@ -86,7 +86,7 @@ class HeadAgreement(ThresholdRule):
 
     def bind(self, context: RunContext) -> None:
         """See `Part.bind`."""
-        self.epoch_length = self.epoch_length or max(1, context.max_iters // 100)
+        self.epoch_length = self.epoch_length or max(1, context.max_iters // 20)
         rows, classes = context.num_unlabeled + 1, context.num_classes
         self.register_buffer("margins", torch.zeros(rows, HEADS, classes))
         self.register_buffer("predicted", torch.full((rows, HEADS), -1, dtype=torch.int8))

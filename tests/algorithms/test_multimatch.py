@@ -197,5 +197,5 @@ def test_bad_arguments(options, message) -> None:
         build(agreement=options) if "combine" in options else build(**options)
 
 
-def test_default_epochs_are_a_hundredth_of_the_run() -> None:
-    assert build().threshold.epoch_length == 1
+def test_default_epochs_are_a_twentieth_of_the_run() -> None:
+    assert build().threshold.epoch_length == 5

@@ -25,14 +25,14 @@ def kl(target: np.ndarray, logits: np.ndarray) -> np.ndarray:
     return (target * (np.log(target) - np.log(softmax(logits)))).sum(1)
 
 
-@pytest.mark.parametrize("items", ["selected", "unselected", "all"])
+@pytest.mark.parametrize("items", ["confident", "selected", "unselected", "all"])
 def test_two_steps(items) -> None:
     """The first step's curriculum starts at 0 and selects everything; the second's does not."""
     algorithm = ALGORITHMS.build(
         dict(type="SequenceMatch", threshold=0.6, warmup=False, temperature=0.4, items=items, lambda_u=0.7)
     )
-    counts = RunContext(CLASSES, num_labeled=4, num_unlabeled=ITEMS, max_iters=9, class_counts=(1,) * 4)
-    bind(algorithm, counts)
+    context = RunContext(CLASSES, num_labeled=4, num_unlabeled=ITEMS, max_iters=9, class_counts=(1,) * 4)
+    bind(algorithm, context)
     assert set(algorithm.views.unlabeled) == set(VIEWS)
     rng = np.random.default_rng(1)
     records = np.full(ITEMS, -1)
@@ -61,13 +61,17 @@ def test_two_steps(items) -> None:
         status = number / max(number.max(), 1)
         mask = (confidence >= (0.6 * status / (2 - status))[label]).astype(float)
         assert mask.all() == (step == 0)
-        counted = {"selected": mask, "unselected": 1 - mask, "all": np.ones(ITEMS)}[items]
-        terms = {}
+        terms, counts = {}, {}
         for view, target in (("medium", "weak"), ("strong", "medium"), ("strong", "weak")):
-            terms[f"kl_{view}_{target}"] = (counted * kl(softmax(logits[target] / 0.4), logits[view])).mean()
-            assert result.parts[f"kl_{view}_{target}"].item() == pytest.approx(
-                terms[f"kl_{view}_{target}"], abs=1e-5
-            )
+            counts[view, target] = counted = {
+                "confident": (softmax(logits[target]).max(1) >= 0.6).astype(float),
+                "selected": mask,
+                "unselected": 1 - mask,
+                "all": np.ones(ITEMS),
+            }[items]
+            name = f"kl_{view}_{target}"
+            terms[name] = (counted * kl(softmax(logits[target] / 0.4), logits[view])).mean()
+            assert result.parts[name].item() == pytest.approx(terms[name], abs=1e-5)
         unsupervised = -(mask * np.log(softmax(logits["strong"]))[np.arange(ITEMS), label]).mean()
         supervised = -np.log(softmax(labeled))[np.arange(3), labels].mean()
         expected = supervised + 0.7 * (unsupervised + sum(terms.values()))
@@ -75,7 +79,10 @@ def test_two_steps(items) -> None:
         assert not network.gradient("weak").any()
         # The medium view learns from the weak one only: as a target it carries no gradient.
         by_medium = (
-            0.7 * counted[:, None] * (softmax(logits["medium"]) - softmax(logits["weak"] / 0.4)) / ITEMS
+            0.7
+            * counts["medium", "weak"][:, None]
+            * (softmax(logits["medium"]) - softmax(logits["weak"] / 0.4))
+            / ITEMS
         )
         np.testing.assert_allclose(network.gradient("medium"), by_medium, atol=1e-6)
         records[confidence >= 0.6] = label[confidence >= 0.6]
