@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ferbench.functional.records import last_occurrence
 from ferbench.functional.thresholds import flex_learning_status, flex_thresholds, pass_mask
 from ferbench.lifecycle import RunContext
 from ferbench.registry import THRESHOLDS
@@ -59,16 +60,11 @@ class FlexThreshold(ThresholdRule):
         return flex_thresholds(self.status, self.threshold)
 
     def _record(self, index: Tensor, label: Tensor, confident: Tensor) -> None:
-        # An item can be twice in a batch (where one permutation of the set ends and the next begins): its last
-        # confident row wins and it is counted once. Rows that do not win are written to the scratch entry.
-        size = len(index)
-        order = torch.arange(1, size + 1, device=index.device)
-        key, row = torch.sort(index * (size + 1) + order * confident)
-        item = key // (size + 1)
-        last = torch.ones_like(confident)
-        last[:-1] = item[1:] != item[:-1]
-        wins = last & confident[row]
-        place = torch.where(wins, item, torch.full_like(item, len(self.record) - 1))
-        old, new, one = self.record[place].long(), label[row], wins.long()
-        self.record[place] = torch.where(wins, new, torch.full_like(new, -1)).to(self.record.dtype)
-        self.counts.index_add_(0, old + 1, -one).index_add_(0, new + 1, one)
+        # An item's last confident row wins and it is counted once; all other rows are written to the scratch entry.
+        scratch = torch.full_like(index, len(self.record) - 1)
+        place = torch.where(confident, index, scratch)
+        wins = confident & last_occurrence(place)
+        place = torch.where(wins, place, scratch)
+        old, one = self.record[place].long(), wins.long()
+        self.record[place] = torch.where(wins, label, torch.full_like(label, -1)).to(self.record.dtype)
+        self.counts.index_add_(0, old + 1, -one).index_add_(0, label + 1, one)
