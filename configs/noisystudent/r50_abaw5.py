@@ -6,4 +6,4 @@ _base_ = [
     "../_base_/schedules/ssl.py",
     "../_base_/runtime/default.py",
 ]
-model = dict(algorithm=dict(type="NoisyStudent", generations=4, threshold=0.3))
+model = dict(algorithm=dict(type="NoisyStudent", generations=4, threshold=0.3, teacher=dict(half=True)))

@@ -27,11 +27,11 @@ class NoisyStudent(Matching):
     Args:
         generations: G, the labeled-only one among them.
         restart: each generation starts from the initial weights; False: it goes on from the last one's.
-        soft: pseudo-labels are distributions (2 bytes per item and class) instead of classes.
+        soft: pseudo-labels are distributions (4 bytes per item and class; see `OfflineLabels`) instead of classes.
         threshold: confidence that a pseudo-label must have; of the fixed rule.
         rule: config of any other threshold rule, in its place.
         labeled_view: ``strong``, as in the paper, or ``weak``.
-        teacher: other arguments of `OfflineLabels` (``weights``, ``view``).
+        teacher: other arguments of `OfflineLabels` (``weights``, ``view``, ``half``).
         parts: any argument of `Matching` that does not ask for a weak view's prediction.
 
     Raises:

@@ -14,7 +14,7 @@ from ferbench.errors import UserError
 
 SPLIT = "split.json"
 KEPT_WITH_LAST = (best("raw"), best("ema"), LOG_NAME, SPLIT)
-OF_A_RUN = (LAST, *KEPT_WITH_LAST, "results.md", RECORD, "unreadable*.txt", ".*.tmp")
+OF_A_RUN = (LAST, *KEPT_WITH_LAST, "results.md", RECORD, "unreadable*.txt", "pseudo_labels_*.npz", ".*.tmp")
 
 
 def checkpoint_to_resume(folder: Path, resume: bool | str, overwrite: bool) -> Path | None:

@@ -37,10 +37,13 @@ class OfflineLabels(Part):
         soft: keep pseudo-labels as distributions.
         weights: ``ema`` or ``student`` model as teacher.
         view: ``eval`` (clean images: the teacher is not noised) or ``weak``.
+        half: keep weights, confidences and soft pseudo-labels in float16. They are rounded then, so that 1 and 2 processes
+            agree to some 1e-3 only.
 
     Buffers:
-        label: int8 [N] (int32 above 127 classes). weight, confidence: float16 [N]. threshold: float32 [C], NaN until the first
-        labels. made: int64 [], how often. With ``soft`` also target: float16 [N, C], i.e. 2 * N * C bytes beside 5 * N.
+        label: int8 [N] (int32 above 127 classes). weight, confidence: float32 or float16 [N]. With ``soft`` also target:
+        [N, C]. Together 9 * N bytes and 4 * N * C for soft ones, or 5 * N and 2 * N * C; also in the checkpoint.
+        threshold: float32 [C], NaN until the first labels. made: int64 [], how often.
         While a pass lasts: 4 * (N + n_l) * C bytes.
     """
 
@@ -60,10 +63,12 @@ class OfflineLabels(Part):
         soft: bool,
         weights: str = "ema",
         view: str = "eval",
+        half: bool = False,
     ):
         super().__init__()
         self.rules, self.rule_thresholds = rules, thresholds
         self.generations, self.soft, self.weights, self.view = generations, soft, weights, view
+        self.dtype = torch.float16 if half else torch.float32
 
     def bind(self, context: RunContext) -> None:
         """See `Part.bind`. The rules must be bound before."""
@@ -74,12 +79,12 @@ class OfflineLabels(Part):
         )
         dtype = torch.int8 if classes <= 127 else torch.int32
         self.register_buffer("label", torch.zeros(items, dtype=dtype))
-        self.register_buffer("weight", torch.zeros(items, dtype=torch.float16))
-        self.register_buffer("confidence", torch.zeros(items, dtype=torch.float16))
+        self.register_buffer("weight", torch.zeros(items, dtype=self.dtype))
+        self.register_buffer("confidence", torch.zeros(items, dtype=self.dtype))
         self.register_buffer("threshold", torch.full((classes,), torch.nan))
         self.register_buffer("made", torch.zeros((), dtype=torch.int64))
         if self.soft:
-            self.register_buffer("target", torch.zeros(items, classes, dtype=torch.float16))
+            self.register_buffer("target", torch.zeros(items, classes, dtype=self.dtype))
         self.has_thresholds = self.rule_thresholds() is not None
         self.unlabeled, self.labeled = (
             PassTable(items, classes),
@@ -129,11 +134,11 @@ class OfflineLabels(Part):
             evidence, weight, target = self.rules(raw)
             soft = target.is_floating_point()
             self.label[raw.index] = (target.argmax(dim=1) if soft else target).to(self.label.dtype)
-            self.weight[raw.index] = weight.half()
-            self.confidence[raw.index] = evidence.probs.max(dim=1).values.half()
+            self.weight[raw.index] = weight.to(self.dtype)
+            self.confidence[raw.index] = evidence.probs.max(dim=1).values.to(self.dtype)
             if self.soft:
                 rows = target if soft else F.one_hot(target, unlabeled.shape[1])
-                self.target[raw.index] = rows.half()
+                self.target[raw.index] = rows.to(self.dtype)
         thresholds = self.rule_thresholds()
         if thresholds is not None:
             self.threshold.copy_(thresholds)

@@ -19,6 +19,7 @@ RULES = {
     "ema, uniform": dict(name="EMAAlignment", momentum=0.7),
     "ema, model": dict(name="EMAAlignment", target="model", momentum=0.7),
     "ema, labeled": dict(name="EMAAlignment", target="labeled", momentum=0.7),
+    "ema, progressive": dict(name="ProgressiveAlignment", generations=3, last=0.2),
     "queue": dict(name="QueueAlignment", length=3),
     "debiased": dict(name="DebiasedAlignment", momentum=0.7),
     "memory": dict(name="MemorySmoothing", batches=2, dim=5),

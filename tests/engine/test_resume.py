@@ -17,6 +17,10 @@ FLEXMATCH = {
     "model.algorithm._delete_": True, "model.algorithm.type": "FlexMatch", "model.algorithm.threshold": 0.6,
     "model.algorithm.warmup": False,
 }  # fmt: skip
+NOISY_STUDENT = {
+    "model.algorithm._delete_": True, "model.algorithm.type": "NoisyStudent", "model.algorithm.generations": 2,
+    "model.algorithm.threshold": 0.35,
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +91,22 @@ def test_killed_and_resumed(name, options, moment, uninterrupted, make, command,
     api.train(make(options), tmp_path, resume=True)
     assert_same_run(differ, read(tmp_path), uninterrupted(name, options))
     assert list(tmp_path.glob(".*.tmp")) == []
+
+
+@pytest.mark.parametrize(("killed", "saved", "labelings"), [(5, 4, 0), (10, 8, 1)])
+def test_killed_within_a_generation(
+    killed, saved, labelings, uninterrupted, make, command, read, differ, tmp_path
+):
+    """Noisy Student labels after iteration 6, and starts anew: its labels and its initial weights must be the same."""
+    done = command("--work-dir", tmp_path, options={**NOISY_STUDENT, "custom_hooks.0.iteration": killed})
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    checkpoint = read(tmp_path).checkpoint
+    assert (checkpoint["iter"], checkpoint["model"]["algorithm.labels.made"]) == (saved, labelings)
+    api.train(make(NOISY_STUDENT), tmp_path, resume=True)
+    whole = uninterrupted("noisystudent", NOISY_STUDENT)
+    assert_same_run(differ, read(tmp_path), whole)
+    assert 0 < whole.checkpoint["model"]["algorithm.labels.weight"].mean() < 1
+    assert len(list(tmp_path.glob("pseudo_labels_*.npz"))) == 1
 
 
 @pytest.fixture

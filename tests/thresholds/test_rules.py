@@ -15,6 +15,7 @@ RULES = {
     "flex": dict(name="FlexThreshold", threshold=0.6),
     "flex without warm-up": dict(name="FlexThreshold", threshold=0.6, warmup=False),
     "dtm": dict(name="DynamicThreshold", floor=0.4, epoch_length=2),
+    "adsh": dict(name="AdshThreshold", threshold=0.6),
     "dtm per iteration": dict(
         name="DynamicThreshold", floor=0.3, scope="iteration", epoch_length=2, momentum=0.5
     ),
