@@ -5,12 +5,15 @@ from __future__ import annotations
 import ctypes
 import math
 import os
+import shlex
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from ferbench.config import DATA_VARIABLE
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3  # glibc's malloc.h
 MALLOC_OPTIONS = {
@@ -93,3 +96,24 @@ def interrupted_by(*signals: int) -> Iterator[None]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+def portable_command(words: Sequence[str]) -> str:
+    """A command line as a reader may type it: paths relative to where it was started, the data folder by its variable."""
+    shown: list[str] = []
+    for word in words:
+        if shown and shown[-1] == "--data":
+            shown.append(f"${DATA_VARIABLE}")
+            continue
+        path = Path(word)
+        if path.is_absolute():
+            word = str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else path.name
+        shown.append(word)
+    return (
+        shlex.join(["ferbench", *shown]).replace(f"'${DATA_VARIABLE}'", f"${DATA_VARIABLE}") if shown else ""
+    )
+
+
+def command() -> str:
+    """The command of this process, portable; empty when it was not started by the command line."""
+    return portable_command(command_line)

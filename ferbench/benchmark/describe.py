@@ -8,7 +8,6 @@ import inspect
 import math
 import os
 import platform
-import shlex
 import subprocess
 from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
@@ -138,27 +137,6 @@ def with_data_variable(value: Any) -> Any:
     if isinstance(value, str) and (value == root or value.startswith(root + "/")):
         return DATA_ROOT + value[len(root) :]
     return value
-
-
-def portable_command(words: Sequence[str]) -> str:
-    """A command line as a reader may type it: paths relative to where it was started, the data folder by its variable."""
-    shown: list[str] = []
-    for word in words:
-        if shown and shown[-1] == "--data":
-            shown.append(f"${DATA_VARIABLE}")
-            continue
-        path = Path(word)
-        if path.is_absolute():
-            word = str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else path.name
-        shown.append(word)
-    return (
-        shlex.join(["ferbench", *shown]).replace(f"'${DATA_VARIABLE}'", f"${DATA_VARIABLE}") if shown else ""
-    )
-
-
-def command() -> str:
-    """The command of this process, portable; empty when it was not started by the command line."""
-    return portable_command(process.command_line)
 
 
 @lru_cache(maxsize=1)

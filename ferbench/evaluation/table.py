@@ -7,9 +7,9 @@ from typing import Any
 
 from rich.table import Table
 
+from ferbench.viz.runlog import WEIGHT_NAMES
+
 _SCORES = (("macro-F1", "macro_f1"), ("accuracy", "accuracy"), ("balanced acc.", "balanced_accuracy"))
-#: How the kinds of weights are written for readers.
-WEIGHT_NAMES = {"raw": "raw", "ema": "EMA"}
 
 
 def results_table(rows: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> Table:

@@ -11,8 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ferbench.evaluation.table import WEIGHT_NAMES
-from ferbench.viz.runlog import RunLog, read_metrics
+from ferbench.viz.runlog import WEIGHT_NAMES, RunLog, read_metrics, thin
 from ferbench.viz.style import (
     BLACK,
     GREY,
@@ -27,8 +26,6 @@ from ferbench.viz.style import (
 )
 
 FOLDER = "plots"
-#: More points than this make a line a smear; longer series are averaged in bins.
-_POINTS = 150
 
 
 @dataclass(frozen=True)
@@ -72,22 +69,6 @@ def plot_run(
         if figure is not None:
             pictures.append(save(figure, Path(work_dir) / FOLDER / f"{name}.png"))
     return pictures
-
-
-def thin(iterations: np.ndarray, values: np.ndarray, points: int = _POINTS) -> tuple[np.ndarray, np.ndarray]:
-    """Average a long series in equal bins of lines; NaN is left out of a mean (a bin of NaN stays NaN).
-
-    Args:
-        iterations: [T].
-        values: [T] or [T, C].
-        points: the largest length of the result.
-    """
-    bins = np.array_split(np.arange(len(iterations)), min(points, len(iterations)))
-    known = np.isfinite(values)
-    total = np.array([np.where(known, values, 0)[b].sum(axis=0) for b in bins])
-    count = np.array([known[b].sum(axis=0) for b in bins])
-    with np.errstate(invalid="ignore"):
-        return np.array([iterations[b].mean() for b in bins]), total / count
 
 
 def _per_class(key: str, title: str, mean_key: str | None = None) -> Callable[[_Run], Figure | None]:

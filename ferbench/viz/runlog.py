@@ -12,6 +12,11 @@ import numpy as np
 
 from ferbench.errors import UserError
 
+#: How the kinds of weights are written for readers.
+WEIGHT_NAMES = {"raw": "raw", "ema": "EMA"}
+#: More points than this make a line a smear; longer series are averaged in bins.
+POINTS = 150
+
 _log = logging.getLogger(__name__)
 
 
@@ -69,6 +74,22 @@ class RunLog:
         for entry in self.entries:
             seen.update(dict.fromkeys(entry.get(name) or ()))
         return list(seen)
+
+
+def thin(iterations: np.ndarray, values: np.ndarray, points: int = POINTS) -> tuple[np.ndarray, np.ndarray]:
+    """Average a long series in equal bins of lines; NaN is left out of a mean (a bin of NaN stays NaN).
+
+    Args:
+        iterations: [T].
+        values: [T] or [T, C].
+        points: the largest length of the result.
+    """
+    bins = np.array_split(np.arange(len(iterations)), min(points, len(iterations)))
+    known = np.isfinite(values)
+    total = np.array([np.where(known, values, 0)[b].sum(axis=0) for b in bins])
+    count = np.array([known[b].sum(axis=0) for b in bins])
+    with np.errstate(invalid="ignore"):
+        return np.array([iterations[b].mean() for b in bins]), total / count
 
 
 def _look_up(entry: Mapping[str, Any], path: tuple[str, ...]) -> Any:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from html.parser import HTMLParser
 from xml.etree import ElementTree
@@ -597,3 +599,9 @@ def test_the_command_ends_watching_on_an_interrupt(tmp_path, capsys, monkeypatch
     monkeypatch.setattr("ferbench.benchmark.report.watch", interrupted)
     assert main(["report", str(tmp_path), "--watch"]) == 0
     assert capsys.readouterr().out == "one report\n"
+
+
+def test_a_report_needs_no_torch():
+    """It may stay open beside a training, where 600 MB count."""
+    code = "import sys, ferbench.benchmark.report; sys.exit(bool({'torch', 'mmengine'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -201,7 +201,8 @@ class TestProtocol:
         ({"model.batch_norm": "synchronized"}, ["model.batch_norm"]),
         ({"model.head.dropout": 0.0}, ["model.head.dropout"]),
         ({"model.preprocess": {"mean": [1.0, 2.0, 3.0]}}, [f"model.preprocess.mean.{i}" for i in range(3)]),
-        ({"views.weak": [{"type": "PadCrop", "padding": 0.25}, {"type": "HorizontalFlip"}]}, ["views.medium.0.padding", "views.weak.0.padding"]),
+        ({"views.weak": [{"type": "PadCrop", "padding": 0.25}, {"type": "HorizontalFlip"}]},
+         ["views.medium.0.padding", "views.weak.0.padding"]),
         ({"optim_wrapper.optimizer.lr": 0.1}, ["optimizer.lr"]),
         ({"optim_wrapper.clip_grad.max_norm": 1.0}, ["optimizer.wrapper.clip_grad", "optimizer.wrapper.clip_grad.max_norm"]),
         ({"param_scheduler.warmup": 0}, ["schedule.0.warmup"]),
@@ -304,17 +305,17 @@ class TestPortable:
             "--seed",
             "1",
         ]
-        assert describe.portable_command(words) == (
+        assert process.portable_command(words) == (
             "ferbench train 'a b.py' --data $FERBENCH_DATA --work-dir run --seed 1"
         )
-        assert describe.portable_command([]) == ""
+        assert process.portable_command([]) == ""
 
     def test_the_command_line_is_known_while_it_runs_only(self, monkeypatch):
         seen = []
-        monkeypatch.setattr(cli, "_list", lambda args: seen.append(describe.command()) or 0)
+        monkeypatch.setattr(cli, "_list", lambda args: seen.append(process.command()) or 0)
         assert cli.main(["list", "--kind", "threshold"]) == 0
         assert seen == ["ferbench list --kind threshold"]
-        assert describe.command() == ""
+        assert process.command() == ""
 
     def test_a_config(self, monkeypatch):
         monkeypatch.setenv("FERBENCH_DATA", "/big/disk")

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from ferbench.errors import UserError
 from ferbench.functional.metrics import scores_from_confusion
-from ferbench.viz.plots import plot_run, thin
-from ferbench.viz.runlog import RunLog, read_metrics
+from ferbench.viz.plots import plot_run
+from ferbench.viz.runlog import RunLog, read_metrics, thin
 from ferbench.viz.style import class_styles, series_styles, spread
 
 CLASSES = ("Neutral", "Anger", "Happiness")

@@ -155,7 +155,7 @@ def build(gathered: Gathered, options: Options = Options(), known: Known | None 
         overview=overview,
         overview_notes=overview_notes,
         sections=_with_own_anchors([page for page, _ in found]),
-        commands=[*dict.fromkeys(cell.command for cell in cells), *_own_command()],
+        commands=list(filter(None, dict.fromkeys([*(cell.command for cell in cells), process.command()]))),
         paper=[*summaries, *(table for _, table in found if table is not None)],
     )
 
@@ -255,14 +255,6 @@ def _with_own_anchors(pages: Sequence[SectionPage]) -> list[SectionPage]:
         count = seen[page.anchor]
         named.append(page if count == 1 else replace(page, anchor=f"{page.anchor}-{count}"))
     return named
-
-
-def _own_command() -> list[str]:
-    if not process.command_line:
-        return []
-    from ferbench.benchmark.describe import command  # imports what training needs, for the command line only
-
-    return [command()]
 
 
 def _write(pages: Pages, report: Report, out: Path, options: Options) -> list[Path]:

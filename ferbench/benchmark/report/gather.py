@@ -13,7 +13,7 @@ from ferbench.benchmark import record
 from ferbench.benchmark.protocol import difference, flat, group_by_protocol
 from ferbench.benchmark.record import Record, Skipped
 from ferbench.errors import UserError, nearest
-from ferbench.evaluation.table import WEIGHT_NAMES
+from ferbench.viz.runlog import WEIGHT_NAMES
 
 METRICS = {"macro_f1": "macro-F1", "accuracy": "accuracy", "balanced_accuracy": "balanced accuracy"}
 #: What a comparison is made with unless a reference is named: the first of these that is there, by type of algorithm.

@@ -14,8 +14,7 @@ from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from ferbench.benchmark.record import ClassCurves
 from ferbench.benchmark.report.gather import Row, Section
-from ferbench.evaluation.table import WEIGHT_NAMES
-from ferbench.viz.plots import thin
+from ferbench.viz.runlog import WEIGHT_NAMES, thin
 from ferbench.viz.style import BLACK, PERCENT, class_styles, label_ends, new_figure, series_styles
 
 #: Colours that a page may replace by those of its theme: ink, and white that stays white on a dark ground.

@@ -32,7 +32,7 @@ from ferbench.benchmark.statistics import (
     rank_summary,
     summarize,
 )
-from ferbench.evaluation.table import WEIGHT_NAMES
+from ferbench.viz.runlog import WEIGHT_NAMES
 
 VERDICTS = {
     "better": "▲ better",

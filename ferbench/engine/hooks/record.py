@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from mmengine.hooks import Hook
 
+from ferbench import process
 from ferbench.benchmark import describe, record
 from ferbench.benchmark.curves import Timeline, curves_of, to_targets, val_macro_f1
 from ferbench.benchmark.protocol import hash_of
@@ -71,7 +72,7 @@ class RunRecord(Hook):
             "code": describe.code(),
             "libraries": describe.libraries(),
             "hardware": describe.hardware(),
-            "command": describe.command(),
+            "command": process.command(),
             "config": config,
             "cell": self.cell,
         }
