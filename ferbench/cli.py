@@ -100,14 +100,13 @@ def _check_data(args: argparse.Namespace) -> int:
 
 
 def _benchmark(args: argparse.Namespace) -> int:
-    from ferbench.benchmark.describe import command
     from ferbench.benchmark.runner import Options, benchmark
 
     return benchmark(
         Options(
             grid=args.config, out=args.out, data=args.data, jobs=args.jobs, launcher=args.launcher,
             resume=args.resume, retry_failed=args.retry_failed, dry_run=args.dry_run, trials=args.tune,
-            plugins=tuple(args.plugin), command=command(),
+            plugins=tuple(args.plugin), command=process.command(),
         )
     )  # fmt: skip
 
