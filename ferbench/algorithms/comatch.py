@@ -20,7 +20,7 @@ class CoMatch(Matching):
         threshold: fixed confidence threshold.
         temperature: of the embeddings' similarity, in memory and graph.
         alpha: how much of its own pseudo-label an item keeps.
-        length: batches of the alignment's queue (the authors' 32).
+        length: batches of the alignment's queue.
         dim: dimensions of the embedding.
         memory: any other argument of `MemorySmoothing` (``batches``, ``start``).
         contrast: any other argument of `GraphContrast` (``weight``, ``threshold``).

@@ -25,7 +25,7 @@ class MemorySmoothing(AlignRule):
     Args:
         alpha: how much of its own pseudo-label an item keeps.
         temperature: of the similarity.
-        batches: steps that the memory holds; the authors' 2,560 items of CIFAR are 5 steps.
+        batches: steps that the memory holds (5 in the authors' code for CIFAR).
         start: iterations before smoothing starts; None: ``batches``, when the memory is full.
         dim: dimensions of the embedding.
 
