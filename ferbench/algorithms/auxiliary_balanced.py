@@ -35,7 +35,7 @@ class ABC(Rebalancing):
         super().__init__(base)
         inner = self.matching
         views = tuple(prediction_views or (inner.prediction_view,))
-        inner.terms.append(AuxiliaryBalancedLoss(weight, threshold, HEAD, inner.weak_views, views))
+        inner.terms.append(AuxiliaryBalancedLoss(weight, threshold, HEAD, self.weak_views, views))
 
     @property
     def prediction_head(self) -> str:

@@ -31,7 +31,7 @@ class CoSSL(Rebalancing):
     def __init__(self, base: Any, low: float = 0.6, weight: float = 1.0, warmup: float = 0.8):
         super().__init__(base)
         self.warmup = warmup
-        self.matching.terms.append(TailEnhancedLoss(low, weight, HEAD, self.matching.weak_views[0]))
+        self.matching.terms.append(TailEnhancedLoss(low, weight, HEAD, self.weak_views[0]))
 
     @property
     def prediction_head(self) -> str:

@@ -57,7 +57,7 @@ class DASO(Rebalancing):
         semantic = self.prototypes.logits
         self.align(SemanticBlend(semantic, blend_temperature, interval, warmup))
         inner.terms.append(
-            SemanticAlignment(semantic, weight, warmup, inner.weak_views[0], inner.prediction_view)
+            SemanticAlignment(semantic, weight, warmup, self.weak_views[0], inner.prediction_view)
         )
 
     def heads(self, num_features: int, num_classes: int) -> dict[str, nn.Module]:

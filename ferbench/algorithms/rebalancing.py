@@ -56,6 +56,21 @@ class Rebalancing(Algorithm):
             )
         return inner
 
+    @property
+    def weak_views(self) -> tuple[str, ...]:
+        """The unlabeled views that the base judges at each step.
+
+        Raises:
+            UserError: it judges none (its pseudo-labels were made before).
+        """
+        if not self.matching.weak_views:
+            raise UserError(
+                f"{type(self).__name__} works on the weak views of each step, but {type(self.innermost).__name__} has none",
+                where="model.algorithm.base",
+                expected="an algorithm that makes its pseudo-labels as it trains, e.g. FixMatch",
+            )
+        return self.matching.weak_views
+
     def align(self, rule: AlignRule) -> None:
         """Let a rule change the probabilities that pseudo-labels are made of, after the base's own alignments.
 

@@ -46,7 +46,7 @@ class TRAS(Rebalancing):
         views = tuple(prediction_views or (inner.prediction_view,))
         self.align(PriorRemoval(tau))
         inner.terms.append(
-            TransferLoss(weight, tau, scale, offset, threshold, warmup, HEAD, inner.weak_views, views)
+            TransferLoss(weight, tau, scale, offset, threshold, warmup, HEAD, self.weak_views, views)
         )
 
     @property

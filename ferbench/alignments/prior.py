@@ -36,5 +36,5 @@ class PriorRemoval(AlignRule):
 
     def forward(self, evidence: Evidence) -> Tensor:
         """See `AlignRule.forward`."""
-        # In logarithms: a small probability over a small prior underflows.
-        return (evidence.probs.clamp_min(1e-30).log() - self.tau * self.prior).softmax(dim=1)
+        scaled = evidence.probs * (-self.tau * self.prior).softmax(dim=0)
+        return (scaled / scaled.sum(dim=1, keepdim=True)).to(evidence.probs.dtype)

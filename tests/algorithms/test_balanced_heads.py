@@ -225,6 +225,14 @@ def test_a_base_without_pseudo_labels_is_refused(name) -> None:
         build(name, dict(type="Supervised"))
 
 
+@pytest.mark.parametrize("name", ["ABC", "TRAS", "CoSSL", "DASO"])
+def test_a_base_whose_pseudo_labels_were_made_before_is_refused(name) -> None:
+    with pytest.raises(
+        UserError, match=f"{name} works on the weak views of each step, but NoisyStudent has none"
+    ):
+        build(name, dict(type="NoisyStudent"))
+
+
 def test_a_base_without_a_supervised_loss_is_refused() -> None:
     base = Supervised()
     base.supervised_loss = torch.nn.Identity()
