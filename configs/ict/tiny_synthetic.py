@@ -6,4 +6,4 @@ _base_ = [
     "../_base_/schedules/tiny.py",
     "../_base_/runtime/default.py",
 ]
-model = dict(algorithm=dict(type="ICT", alpha=1.0, lambda_u=100.0, ramp=0.25))
+model = dict(algorithm=dict(type="ICT", alpha=1.0, lambda_u=10.0, ramp=0.4))

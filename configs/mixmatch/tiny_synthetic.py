@@ -6,4 +6,4 @@ _base_ = [
     "../_base_/schedules/tiny.py",
     "../_base_/runtime/default.py",
 ]
-model = dict(algorithm=dict(type="MixMatch", temperature=0.5, alpha=0.75, lambda_u=100.0))
+model = dict(algorithm=dict(type="MixMatch", temperature=0.5, alpha=0.75, lambda_u=10.0, ramp=0.4))

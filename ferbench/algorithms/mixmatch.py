@@ -21,8 +21,9 @@ class MixMatch(Mixing):
     Args:
         temperature: T.
         alpha: of the Beta distribution.
-        lambda_u, ramp: weight of the unsupervised loss, and fraction of the run over which it grows from 0 (the paper's
-            16,000 of about 2^20 steps).
+        lambda_u, ramp: weight of the unsupervised loss, and fraction of the run over which it grows from 0. The defaults are
+            the paper's, for about 2^20 steps (16,000 of ramp); in a short run the network then comes to predict the same
+            for all images, and the shipped configs have 10 and 0.4.
         parts: any argument of `Mixing`.
     """
 

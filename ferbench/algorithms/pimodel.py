@@ -39,7 +39,8 @@ class MeanTeacher(PiModel):
     """The Pi-Model whose targets come from the EMA model (Tarvainen & Valpola 2017, arXiv 1703.01780, eq. 1).
 
     ``L = L_x + lambda_u * ramp * mean_i(mean_c (p(weak2)_ic - p_ema(weak)_ic)^2)``. The EMA model predicts in evaluation
-    mode (no dropout, running batch-norm statistics); for batch-norm of the trained model see `PiModel`.
+    mode (no dropout, running batch-norm statistics); for batch-norm of the trained model see `PiModel`. The weight is that
+    of common code for long runs; the shipped configs have 10.
 
     Args:
         lambda_u: weight of the consistency loss.
