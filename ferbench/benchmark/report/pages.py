@@ -26,8 +26,7 @@ _THEMED = {
 _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"$<$", ">": r"$>$", "±": r"$\pm$", MINUS: r"$-$", NONE: "--",
-    TIMES: r"$\times$", "★": r"$\star$", "▲": r"$\uparrow$", "▼": r"$\downarrow$", "≈": r"$\approx$", "▽": r"$\triangledown$",
-    "∞": r"$\infty$",
+    TIMES: r"$\times$", "★": r"$\star$",
 }  # fmt: skip
 
 
