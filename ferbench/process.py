@@ -81,7 +81,8 @@ def _cgroup_quota(root: Path) -> int | None:
 def interrupted_by(*signals: int) -> Iterator[None]:
     """Let signals (SIGTERM: a batch system's notice, `kill`) end a program as Ctrl-C does: by a KeyboardInterrupt.
 
-    Outside the main thread, whose affair signals are, nothing is done.
+    Signals that the program was told to ignore (``nohup``) stay ignored. Outside the main thread, whose affair signals
+    are, nothing is done.
     """
 
     def interrupt(number: int, frame: Any) -> None:
@@ -90,7 +91,8 @@ def interrupted_by(*signals: int) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    previous = {number: signal.signal(number, interrupt) for number in signals}
+    heard = [number for number in signals if signal.getsignal(number) is not signal.SIG_IGN]
+    previous = {number: signal.signal(number, interrupt) for number in heard}
     try:
         yield
     finally:

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import types
@@ -333,6 +334,19 @@ class TestProcess:
         if kept == "False":
             pytest.skip("the C library is not glibc")
         assert int(tuned) < int(plain) / 10
+
+    def test_signals_interrupt_unless_they_are_ignored(self):
+        before = signal.getsignal(signal.SIGHUP)
+        with pytest.raises(KeyboardInterrupt), process.interrupted_by(signal.SIGTERM, signal.SIGHUP):
+            signal.raise_signal(signal.SIGHUP)
+        assert signal.getsignal(signal.SIGHUP) is before
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+        try:
+            with process.interrupted_by(signal.SIGTERM, signal.SIGHUP):
+                signal.raise_signal(signal.SIGHUP)
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        finally:
+            signal.signal(signal.SIGHUP, before)
 
     def test_without_glibc_nothing_is_done(self, monkeypatch):
         monkeypatch.setattr(process.ctypes, "CDLL", lambda _: object())

@@ -225,7 +225,9 @@ def _hours(known: Sequence[float | None]) -> str:
     numbers = [hours for hours in known if hours is not None]
     if not numbers:
         return "? h"
-    return f"{'> ' if len(numbers) < len(known) else ''}{sum(numbers):.1f} h of training"
+    total = sum(numbers)
+    text = f"{total:.1f} h" if total >= 1 else f"{60 * total:.1f} min"
+    return f"{'> ' if len(numbers) < len(known) else ''}{text} of training"
 
 
 def _clock(seconds: float) -> str:

@@ -22,6 +22,8 @@ POLL = 0.2  # seconds between two looks at whether to stop
 GRACE = 60.0  # seconds that a run has to end by itself: it may be writing a checkpoint
 TAIL = 20_000  # bytes of console output in which the reason of a failure is looked for
 
+DROPPED = {"all": (), "best": ("last.pth",), "none": ("*.pth",)}  # by what is kept of a finished run
+
 FINISHED, FAILED, INTERRUPTED, TAKEN, DISK_FULL = "finished", "failed", "interrupted", "taken", "disk full"
 
 _NO_SPACE = tuple(os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT))
@@ -40,6 +42,7 @@ class Task:
         retry_failed: whether to do it again if it has failed.
         iterations: of the run.
         images: source images that it sees.
+        keep: checkpoints to keep of a finished run: ``all``, ``best`` or ``none``.
     """
 
     title: str
@@ -49,6 +52,7 @@ class Task:
     retry_failed: bool = False
     iterations: int = 0
     images: int = 0
+    keep: str = "all"
 
 
 @dataclass(frozen=True)
@@ -171,6 +175,8 @@ def _end(process: subprocess.Popen, now: threading.Event | None = None) -> int:
 def _judge(task: Task, code: int, output: str, stop: Stop) -> Outcome:
     own = _record(task)
     if code == 0 and own is not None and own.status == record.FINISHED:
+        for checkpoint in [f for p in DROPPED[task.keep] for f in task.folder.glob(p)]:
+            checkpoint.unlink()
         return Outcome(FINISHED)
     if stop.asked.is_set() or code in _INTERRUPTED:
         return Outcome(INTERRUPTED)

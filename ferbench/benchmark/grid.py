@@ -25,6 +25,7 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ferbench.benchmark.execute import DROPPED
 from ferbench.config import find_config, load_config, read_file
 from ferbench.errors import UserError, nearest
 
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
     from mmengine import Config
 
 KEYS = (
-    "base", "algorithms", "budgets", "seeds", "options", "name", "split_seed", "tuning_seed", "plugins", "slurm", "ray",
+    "base", "algorithms", "budgets", "seeds", "options", "name", "split_seed", "tuning_seed", "plugins", "keep",
+    "slurm", "ray",
 )  # fmt: skip
 BUDGET = "split.per_class"  # what a bare number in `budgets` is a value of
 TUNING_SEED = 1000
@@ -78,6 +80,8 @@ class Grid:
         split_seed: the same draw for every seed; None: the run's seed.
         tuning_seed: seed of the tuning trials.
         plugins: to import, as ``--plugin`` takes them.
+        keep: checkpoints to keep of a finished run: ``all``; ``best``: not the one to go on from, which is the largest;
+            ``none``.
         slurm: parameters of a job, as submitit's executor takes them.
         ray: ``address`` of the cluster, and ``num_cpus``, ``num_gpus`` and other options of a task.
     """
@@ -92,6 +96,7 @@ class Grid:
     split_seed: int | None = None
     tuning_seed: int = TUNING_SEED
     plugins: tuple[str, ...] = ()
+    keep: str = "all"
     slurm: dict[str, Any] = field(default_factory=dict)
     ray: dict[str, Any] = field(default_factory=dict)
 
@@ -166,12 +171,15 @@ def read_grid(path: str | Path) -> Grid:
         split_seed=content.get("split_seed"),
         tuning_seed=content.get("tuning_seed", TUNING_SEED),
         plugins=tuple(_strings(content.get("plugins"))),
+        keep=content.get("keep", "all"),
         slurm=_mapping(content.get("slurm") or {}, "slurm", file),
         ray=_mapping(content.get("ray") or {}, "ray", file),
     )
     for key, value in (("split_seed", grid.split_seed), ("tuning_seed", grid.tuning_seed)):
         if value is not None:
             _seeds([value], key, file)
+    if grid.keep not in DROPPED:
+        raise UserError(f"keep is {grid.keep!r}", where=file, expected=" or ".join(map(repr, DROPPED)))
     if grid.tuning_seed in grid.seeds:
         raise UserError(
             f"tuning_seed is {grid.tuning_seed}, which is also a seed of the comparison",

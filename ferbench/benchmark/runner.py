@@ -18,6 +18,7 @@ from ferbench.benchmark.describe import code, portable_config
 from ferbench.benchmark.execute import DISK_FULL, Outcome, Task, train_command
 from ferbench.benchmark.grid import Grid, read_grid, runs_of
 from ferbench.benchmark.launchers import Handle, Launcher, make_launcher
+from ferbench.benchmark.protocol import require_one_protocol
 from ferbench.benchmark.store import State, Store
 from ferbench.benchmark.tuning import outcome, tuned_runs
 from ferbench.errors import UserError
@@ -198,7 +199,9 @@ class Runner:
 
     def _task(self, checked: Checked) -> Task:
         run, options = checked.run, self.options
-        folder, config = self.store.run_folder(run), self.store.write_config(checked)
+        # Absolute, for machines of a cluster that start their processes elsewhere.
+        folder, config = self.store.run_folder(run).absolute(), self.store.write_config(checked).absolute()
+        data = None if options.data is None else Path(options.data).expanduser().absolute()
         cell = checked.config["default_hooks"]["record"]["cell"]
         blank = record.Record(
             schema=record.SCHEMA, status=record.FAILED, failure="", label=run.label, algorithm=run.algorithm,
@@ -208,8 +211,8 @@ class Runner:
         )  # fmt: skip
         return Task(
             title=str(run), folder=folder, blank=blank, retry_failed=options.retry_failed,
-            command=train_command(config, folder, options.data, self.grid.plugins),
-            iterations=checked.iterations, images=checked.images,
+            command=train_command(config, folder, data, self.grid.plugins),
+            iterations=checked.iterations, images=checked.images, keep=self.grid.keep,
         )  # fmt: skip
 
     def _with_chosen_parameters(self, first: Sequence[Checked], later: Sequence[Checked]) -> list[Checked]:
@@ -260,7 +263,26 @@ class Runner:
         ]
         for line in failures(failed, "--retry-failed does them again"):
             say(self.console, line, "red")
-        return SOME_FAILED if failed or left else OK
+        return SOME_FAILED if failed or left or self._mixed(states) else OK
+
+    def _mixed(self, states: Sequence[tuple[Checked, State]]) -> bool:
+        """Whether runs that belong together cannot be compared; says why."""
+        groups: dict[tuple[str, str], list[record.Record]] = {}
+        for checked, state in states:
+            if (
+                state.record is not None
+                and state.record.protocol_hash is not None
+                and checked.run.trial is None
+            ):
+                groups.setdefault(checked.run.cell[:2], []).append(state.record)
+        mixed = False
+        for own in groups.values():
+            try:
+                require_one_protocol(own)
+            except UserError as error:
+                mixed = True
+                say(self.console, str(error), "red")
+        return mixed
 
 
 def _wait_for_one(under_way: Sequence[tuple[Task, Handle]]) -> bool:

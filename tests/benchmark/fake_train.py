@@ -3,8 +3,8 @@
     python fake_train.py PLAN CONFIG --work-dir DIR [...]
 
 PLAN is a JSON file: ``template``: a record; ``endings``: a list of [words of the run's folder, its endings, one start after
-the other]; ``scores``: name of a run's folder -> validation and test macro-F1. Every start appends a line to ``starts``
-beside PLAN.
+the other]; ``scores``: name of a run's folder -> validation and test macro-F1; ``changes``: words of a run's folder -> keys of
+its record. Every start appends a line to ``starts`` beside PLAN.
 """
 
 import json
@@ -30,11 +30,14 @@ def main() -> None:
     ending = endings[min(count, len(endings)) - 1]
 
     own = record_of(plan["template"], config)
+    own.update(next((keys for words, keys in plan["changes"].items() if words in str(folder)), {}))
     end(ending, own, folder)
     for row in own["results"]:
-        values = plan.get("scores", {}).get(folder.name)
+        values = plan["scores"].get(folder.name)
         if values:
             row["val_macro_f1"], row["macro_f1"] = values
+    for name in ("last.pth", "best_raw.pth", "best_ema.pth"):
+        (folder / name).touch()
     write(folder, own)
 
 
@@ -46,6 +49,7 @@ def end(ending: str, own: dict, folder: Path) -> None:
     if ending == "killed at once":
         os.kill(os.getpid(), signal.SIGKILL)
 
+    (folder / "last.pth").touch()
     write(folder, {**own, "status": "running", "results": []})
     if ending == "traceback":
         raise ZeroDivisionError("a bug\nof two lines")

@@ -23,6 +23,7 @@ from test_grid import grid_file  # noqa: F401 - a fixture
 from ferbench import cli
 from ferbench.benchmark import board, execute, launchers, lock, record, runner, store
 from ferbench.benchmark.grid import Run
+from ferbench.benchmark.protocol import hash_of
 from ferbench.benchmark.store import Store
 from ferbench.errors import UserError
 
@@ -43,12 +44,18 @@ def stage(tmp_path, grid_file, images, make_record, monkeypatch):  # noqa: F811 
     play(str(plan))
 
     class Stage:
-        folder, grid = out, grid_file(algorithms=TWO)
+        folder, grid, data = out, grid_file(algorithms=TWO), images
         plan_file = plan
 
-        def tell(self, *endings, scores=None):
+        def tell(self, *endings, scores=None, changes=None):
             """How runs end: pairs of words of the folder, and endings of one start after the other."""
-            content = {"template": asdict(make_record()), "endings": endings, "scores": scores or {}}
+            template = asdict(make_record())
+            content = {
+                "template": template,
+                "endings": endings,
+                "scores": scores or {},
+                "changes": changes or {},
+            }
             plan.write_text(json.dumps(content))
 
         def run(self, **options):
@@ -127,8 +134,38 @@ class TestAllIsWell:
             shutil.rmtree(stage.folder / "runs" / "tiny" / "all" / "B" / f"seed{seed}")
         plan = stage.run(dry_run=True)[1]
         assert "1 finished, 1 failed, 2 to do" in plan
-        hours = 2 * 12 * 24 * 720 / 2400 / 3600
-        assert f"24 steps, 576 images, {hours:.1f} h of training" in plan
+        minutes = 2 * 12 * 24 * 720 / 2400 / 60
+        assert f"24 steps, 576 images, {minutes:.1f} min of training" in plan
+
+    @pytest.mark.parametrize(("keep", "names"), [
+        ("all", ["best_ema.pth", "best_raw.pth", "last.pth"]), ("best", ["best_ema.pth", "best_raw.pth"]), ("none", []),
+    ])  # fmt: skip
+    def test_checkpoints_that_are_kept(self, keep, names, stage, grid_file):  # noqa: F811
+        """Of finished runs only: an unfinished one needs its last."""
+        stage.grid = grid_file(f"keep = {keep!r}", algorithms=TWO, seeds="seeds = [0]")
+        stage.tell(["B/seed0", ["interrupt runner", "finish"]])
+        with pytest.raises(KeyboardInterrupt):
+            stage.run()
+        found = sorted(f.name for f in (stage.folder / "runs/tiny/all/A/seed0").glob("*.pth"))
+        assert found == names
+        assert (stage.folder / "runs/tiny/all/B/seed0/last.pth").exists()
+        assert stage.run(resume=True)[0] == 0
+
+    def test_a_relative_folder(self, stage, tmp_path, monkeypatch):
+        """Machines of a cluster may start their processes elsewhere."""
+        monkeypatch.chdir(tmp_path)
+        words = []
+        played = runner.train_command
+        monkeypatch.setattr(runner, "train_command", lambda *own: words.append(own) or played(*own))
+        assert stage.run(out="out", data=os.path.relpath(stage.data))[0] == 0
+        config, folder, data, plugins = words[0]
+        assert (config.is_absolute(), folder.is_absolute(), data.is_absolute(), plugins) == (
+            True,
+            True,
+            True,
+            (),
+        )
+        assert folder == stage.folder / "runs/tiny/all/A/seed0"
 
     @pytest.mark.parametrize("options", [{"jobs": 0}, {"trials": 0}])
     def test_wrong_numbers(self, options, stage):
@@ -192,6 +229,21 @@ class TestFailures:
         runner.train_command = lambda *_: (sys.executable, str(monkey))
         assert stage.run()[0] == 1
         assert stage.records()["B/seed0"] == ("failed", "nothing done (exit code 0)")
+
+
+class TestGuard:
+    """Runs of one data set and budget that cannot be ranked together are said to be so at the end."""
+
+    @pytest.mark.parametrize(("keys", "sentence"), [
+        ({"protocol": {"mu": 7}, "protocol_hash": hash_of({"mu": 7})}, "the runs have 2 protocols"),
+        ({"split_hash": "00"}, "the runs of seed 1 have 2 different splits"),
+    ])  # fmt: skip
+    def test_it_speaks(self, keys, sentence, stage):
+        stage.tell(changes={"B/seed1": keys})
+        code, printed = stage.run()
+        assert code == 1
+        assert "4 of 4 runs are finished" in printed
+        assert sentence in printed
 
 
 class TestMistakes:
@@ -693,6 +745,11 @@ class TestRay:
 
 
 class TestBoard:
+    def test_hours(self):
+        assert board._hours([1.0, 2.25]) == "3.2 h of training"
+        assert board._hours([1.0, None]) == "> 1.0 h of training"
+        assert board._hours([None]) == "? h"
+
     def task(self, folder, images=240):
         return execute.Task("a run", folder, (), None, iterations=10, images=images)  # type: ignore[arg-type]
 
