@@ -12,21 +12,11 @@ from pathlib import Path
 import pytest
 
 SHORT = {
-    "make_synthetic.py": [
-        "--videos",
-        "24",
-        "--frames",
-        "14",
-        "--unlabeled",
-        "40",
-        "--train",
-        "2",
-        "--test",
-        "2",
-    ],
+    "make_synthetic.py": ["--videos", "48", "--frames", "14", "--unlabeled", "40", "--train", "2", "--test", "2"],
     "train": ["--cfg-options", "train_cfg.max_iters=4", "train_cfg.val_interval=2", "split.per_class=2"],
     "test.py": ["--cfg-options", "split.per_class=2"],
     "check_data.py": ["--cfg-options", "split.per_class=2"],
+    "benchmark.py": ["--dry-run"],
 }
 
 
@@ -82,6 +72,7 @@ def test_commands(repo: Path, desk: Path) -> None:
         assert result.returncode == 0, f"{command}\n{result.stdout[-2000:]}\n{result.stderr[-2000:]}"
     run = desk / "work_dirs" / "demo"
     assert (run / "results.md").is_file()
+    assert (desk / "work_dirs" / "report" / "report.html").is_file()
     assert list((run / "plots").glob("*.png"))
 
 
