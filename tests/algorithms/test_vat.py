@@ -138,7 +138,7 @@ def test_the_perturbation_follows_the_exact_curvature(bfloat16) -> None:
     module = curved()
     images = torch.randn(ITEMS, 3, 12, 12, generator=torch.Generator().manual_seed(1))
     with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
-        direction = make()._direction(Net(module), images, iteration=5).flatten(1)
+        direction = make().adversary.direction(Net(module), images, iteration=5).flatten(1)
     torch.testing.assert_close(direction.norm(dim=1), torch.ones(ITEMS))
     product = exact(module, images, noise(5, *images.shape))
     assert (nn.functional.cosine_similarity(direction, product) > 0.98).all()
@@ -153,7 +153,7 @@ def test_the_step_of_the_paper_is_lost_in_rounding() -> None:
     product = exact(module, images, noise(5, *images.shape))
     cosine = {
         xi: nn.functional.cosine_similarity(
-            make(xi=xi)._direction(Net(module), images, 5).flatten(1), product
+            make(xi=xi).adversary.direction(Net(module), images, 5).flatten(1), product
         ).mean().item()
         for xi in (1e-6, 0.3)
     }  # fmt: skip
@@ -168,7 +168,7 @@ def test_both_predictions_have_the_same_dropout_masks() -> None:
     module = nn.Sequential(nn.Dropout(0.5), head)
     weak = torch.randn(ITEMS, 40)
     before = torch.get_rng_state()
-    direction = make(xi=0.01)._direction(Net(module), weak, iteration=0)
+    direction = make(xi=0.01).adversary.direction(Net(module), weak, iteration=0)
     assert torch.equal(torch.get_rng_state(), before)  # the step's own draws stay what they would be
     mask = (direction != 0).double().numpy()
     assert 0.3 < mask.mean() < 0.7
