@@ -111,6 +111,7 @@ def mark_failed(task: Task, reason: str) -> None:
     if _record(task) is not None:
         record.mark_failed(path, reason)
         return
+    task.folder.mkdir(parents=True, exist_ok=True)
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
     record.write(replace(task.blank, status=record.FAILED, failure=reason, written=now), path)
 

@@ -228,7 +228,8 @@ class _RemoteHandle:
             state = self._state()
             if state.startswith(_NO_FAILURE) or "Cancelled" in type(error).__name__:
                 return Outcome(INTERRUPTED)
-            reason = " ".join(f"{state} {type(error).__name__}: {error}".split())
+            first = next(iter(str(error).splitlines()), "")  # submitit goes on with the job's whole output
+            reason = " ".join(f"{state} {type(error).__name__}: {first}".split())
             mark_failed(self.task, reason)
             return Outcome(FAILED, reason)
 
