@@ -20,7 +20,7 @@ import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -271,11 +271,6 @@ def slug(text: str) -> str:
         if len(name) <= MAX_NAME
         else f"{name[:MAX_NAME]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
     )
-
-
-def replaced(run: Run, algorithm: dict[str, Any]) -> Run:
-    """A tuned run whose parameters have been chosen."""
-    return replace(run, algorithm=algorithm, tuned=False)
 
 
 def _bases(value: Any, file: Path) -> dict[str, str]:

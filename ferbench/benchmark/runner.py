@@ -16,11 +16,11 @@ from ferbench.benchmark.board import Board, failures, plan_notes, plan_table, sa
 from ferbench.benchmark.check import Checked, check_runs
 from ferbench.benchmark.describe import code, portable_config
 from ferbench.benchmark.execute import DISK_FULL, Outcome, Task, train_command
-from ferbench.benchmark.grid import Grid, read_grid, runs_of
+from ferbench.benchmark.grid import Grid, Run, read_grid, runs_of
 from ferbench.benchmark.launchers import Handle, Launcher, make_launcher
 from ferbench.benchmark.protocol import require_one_protocol
 from ferbench.benchmark.store import State, Store
-from ferbench.benchmark.tuning import outcome, tuned_runs
+from ferbench.benchmark.tuning import report_of, tuned_runs, with_choice
 from ferbench.errors import UserError
 from ferbench.process import available_cores, interrupted_by
 
@@ -216,37 +216,28 @@ class Runner:
         )  # fmt: skip
 
     def _with_chosen_parameters(self, first: Sequence[Checked], later: Sequence[Checked]) -> list[Checked]:
-        trials = self.options.trials
-        assert trials is not None
+        assert self.options.trials is not None
         written = self.store.read_tuning()
-        chosen: list[Checked] = []
+        chosen: list[Run] = []
         for cell in dict.fromkeys(c.run.cell for c in later):
-            own = [
-                (c.run, self.store.state(c.run))
-                for c in first
-                if c.run.trial is not None and c.run.cell == cell
-            ]
-            title = " · ".join(filter(None, cell))
-            if open_ones := [run for run, state in own if state.word not in (store.DONE, store.FAILED)]:
-                say(self.console, f"{title}: {len(open_ones)} trials are not done yet; --resume goes on")
+            trials = [c.run for c in first if c.run.trial is not None and c.run.cell == cell]
+            states = [self.store.state(run) for run in trials]
+            title, key = " · ".join(filter(None, cell)), "/".join(cell)
+            if left := sum(state.word not in (store.DONE, store.FAILED) for state in states):
+                say(self.console, f"{title}: {left} trials are not done yet; --resume goes on")
                 continue
-            pairs = [(run, state.record) for run, state in own]
-            for c in (c for c in later if c.run.cell == cell):
-                run, report = outcome(c.run, self.grid, pairs, trials)
-                written["/".join(cell)] = report
-                if run is not None:
-                    chosen += check_runs(
-                        self.grid, [run], self.options.data, self.options.command, data_too=False
-                    )
-            best = report["chosen"]
-            what = (
-                "no trial has finished: not run"
-                if best is None
-                else f"trial {best}: {report['trials'][best]['parameters']}"
-            )
-            say(self.console, f"{title}: {what}")
+            if written.get(key, {}).get("chosen") is None:
+                pairs = [(run, state.record) for run, state in zip(trials, states, strict=True)]
+                written[key] = report_of(cell[-1], self.grid, pairs, self.options.trials)
+            report = written[key]
+            if report["chosen"] is None:
+                say(self.console, f"{title}: no trial has finished: not run", "red")
+                continue
+            parameters = report["trials"][report["chosen"]]["parameters"]
+            say(self.console, f"{title}: trial {report['chosen']}: {parameters}")
+            chosen += [with_choice(c.run, self.grid, report) for c in later if c.run.cell == cell]
         self.store.write_tuning(written)
-        return chosen
+        return check_runs(self.grid, chosen, self.options.data, self.options.command, data_too=False)
 
     def _summary(self, checked: Sequence[Checked]) -> int:
         states: list[tuple[Checked, State]] = [(c, self.store.state(c.run)) for c in checked]

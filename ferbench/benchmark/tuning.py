@@ -3,7 +3,8 @@
 K points of an algorithm's search space are drawn by a private generator, without replacement; a space of fewer points is
 tried whole. The draw depends on the algorithm's label and space only: the same points for every budget, and the first K of
 a larger K. Trials run at one seed, which is none of the comparison's. The best EMA weights on validation decide; test
-scores of trials are never looked at.
+scores of trials are never looked at. A choice stands once it is made: a trial that failed and is done again later does not
+change the parameters of runs that may have been done with them.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from ferbench.benchmark import record
-from ferbench.benchmark.grid import Grid, Run, replaced, require_own_folders
+from ferbench.benchmark.grid import Grid, Run, require_own_folders
 from ferbench.data.randomness import derive_seed
 
 
@@ -83,24 +84,23 @@ def validation_score(own: record.Record | None) -> float | None:
     return own.result("best", "ema").val_macro_f1
 
 
-def outcome(
-    run: Run, grid: Grid, trials: Sequence[tuple[Run, record.Record | None]], asked: int
-) -> tuple[Run | None, dict[str, Any]]:
-    """What the trials of a cell decide.
+def report_of(
+    label: str, grid: Grid, trials: Sequence[tuple[Run, record.Record | None]], asked: int
+) -> dict[str, Any]:
+    """What the trials of a cell came to, as ``tuning.json`` says it.
 
     Args:
-        run: a run of the cell whose parameters are to be chosen.
-        grid: its grid.
+        label: of the algorithm.
+        grid: the grid.
         trials: of the cell, each with its record.
         asked: K.
 
     Returns:
-        The run with the chosen parameters (None: no trial has finished), and what to write down about the choice.
+        ``space`` and its number of ``points``, ``seed``, ``trials`` (``parameters``, ``val_macro_f1``, ``failure`` each),
+        and ``chosen``, the number of the best one (None: none has finished).
     """
-    space = grid.algorithms[run.label].search
-    points = draw(run.label, space, asked)
-    chosen = choose(trials)
-    report = {
+    space = grid.algorithms[label].search
+    return {
         "space": space,
         "points": size_of(space),
         "seed": grid.tuning_seed,
@@ -110,13 +110,16 @@ def outcome(
                 "val_macro_f1": validation_score(own),
                 "failure": own.failure if own is not None else None,
             }
-            for point, (_, own) in zip(points, trials, strict=True)
+            for point, (_, own) in zip(draw(label, space, asked), trials, strict=True)
         ],
-        "chosen": chosen,
+        "chosen": choose(trials),
     }
-    if chosen is None:
-        return None, report
-    return replaced(run, grid.algorithms[run.label].with_parameters(points[chosen])), report
+
+
+def with_choice(run: Run, grid: Grid, report: Mapping[str, Any]) -> Run:
+    """A run with the parameters that its trials have chosen."""
+    parameters = report["trials"][report["chosen"]]["parameters"]
+    return replace(run, algorithm=grid.algorithms[run.label].with_parameters(parameters), tuned=False)
 
 
 def _point(number: int, names: Sequence[str], space: Mapping[str, Sequence[Any]]) -> dict[str, Any]:

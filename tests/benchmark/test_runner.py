@@ -496,6 +496,14 @@ class TestTuning:
         assert "SIGKILL" in report["trials"][1]["failure"]
         assert tuned.records()["B/seed1"] == ("finished", None)
 
+        # Done again it is the best; but the runs of the comparison were done with what was chosen then.
+        tuned.tell(scores={"trial01": [0.99, 0.99]})
+        shutil.rmtree(tuned.folder / "runs/tiny/all/B/seed1")
+        assert tuned.run(trials=2, retry_failed=True)[0] == 0
+        assert tuned.records()["B/trial01"] == ("finished", None)
+        files = [tuned.folder / "runs/tiny/all/B" / n / "record.json" for n in ("trial00", "seed0", "seed1")]
+        assert len({json.dumps(record.read(f).algorithm) for f in files}) == 1
+
     def test_no_trial_finishes(self, tuned):
         tuned.tell(["trial", ["killed"]])
         code, printed = tuned.run(trials=2)
