@@ -132,9 +132,9 @@ class Runner:
         """First the trials and what needs none of them, then the runs whose parameters they have chosen."""
         first = [c for c in checked if not c.run.tuned]
         later = [c for c in checked if c.run.tuned]
-        board = Board(self.console, tasks := self._tasks(first))
         try:
-            with board:
+            tasks = self._tasks(first)
+            with Board(self.console, tasks) as board:
                 self._do(tasks, launcher, board)
                 if later:
                     more = self._tasks(self._with_chosen_parameters(first, later))
