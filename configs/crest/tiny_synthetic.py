@@ -7,5 +7,7 @@ _base_ = [
     "../_base_/runtime/default.py",
 ]
 model = dict(
-    algorithm=dict(type="CReST", base=dict(type="FixMatch", threshold=0.95), generations=2, alpha=3.0)
+    algorithm=dict(
+        type="CReST", base=dict(type="FixMatch", threshold=0.95), generations=2, restart=False, alpha=3.0
+    )
 )

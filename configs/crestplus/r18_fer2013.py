@@ -8,6 +8,11 @@ _base_ = [
 ]
 model = dict(
     algorithm=dict(
-        type="CReSTPlus", base=dict(type="FixMatch", threshold=0.95), generations=3, alpha=3.0, t_min=0.5
+        type="CReSTPlus",
+        base=dict(type="FixMatch", threshold=0.95),
+        generations=3,
+        restart=False,
+        alpha=3.0,
+        t_min=0.5,
     )
 )

@@ -6,4 +6,4 @@ _base_ = [
     "../_base_/schedules/short.py",
     "../_base_/runtime/default.py",
 ]
-model = dict(algorithm=dict(type="NoisyStudent", generations=3, threshold=0.3))
+model = dict(algorithm=dict(type="NoisyStudent", generations=3, restart=False, threshold=0.3))

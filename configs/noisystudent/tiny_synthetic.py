@@ -6,4 +6,4 @@ _base_ = [
     "../_base_/schedules/tiny.py",
     "../_base_/runtime/default.py",
 ]
-model = dict(algorithm=dict(type="NoisyStudent", generations=2, threshold=0.3))
+model = dict(algorithm=dict(type="NoisyStudent", generations=2, restart=False, threshold=0.3))
