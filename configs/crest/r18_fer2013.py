@@ -6,8 +6,5 @@ _base_ = [
     "../_base_/schedules/short.py",
     "../_base_/runtime/default.py",
 ]
-model = dict(
-    algorithm=dict(
-        type="CReST", base=dict(type="FixMatch", threshold=0.95), generations=3, restart=False, alpha=3.0
-    )
-)
+_fixmatch = dict(type="FixMatch", threshold=0.95)
+model = dict(algorithm=dict(type="CReST", base=_fixmatch, generations=3, restart=False, alpha=3.0))

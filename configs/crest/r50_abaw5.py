@@ -6,6 +6,5 @@ _base_ = [
     "../_base_/schedules/ssl.py",
     "../_base_/runtime/default.py",
 ]
-model = dict(
-    algorithm=dict(type="CReST", base=dict(type="FixMatch", threshold=0.95), generations=6, alpha=3.0)
-)
+_fixmatch = dict(type="FixMatch", threshold=0.95)
+model = dict(algorithm=dict(type="CReST", base=_fixmatch, generations=6, alpha=3.0))

@@ -6,13 +6,7 @@ _base_ = [
     "../_base_/schedules/short.py",
     "../_base_/runtime/default.py",
 ]
+_fixmatch = dict(type="FixMatch", threshold=0.95)
 model = dict(
-    algorithm=dict(
-        type="CReSTPlus",
-        base=dict(type="FixMatch", threshold=0.95),
-        generations=3,
-        restart=False,
-        alpha=3.0,
-        t_min=0.5,
-    )
+    algorithm=dict(type="CReSTPlus", base=_fixmatch, generations=3, restart=False, alpha=3.0, t_min=0.5)
 )

@@ -6,13 +6,7 @@ _base_ = [
     "../_base_/schedules/tiny.py",
     "../_base_/runtime/default.py",
 ]
+_fixmatch = dict(type="FixMatch", threshold=0.95)
 model = dict(
-    algorithm=dict(
-        type="CReSTPlus",
-        base=dict(type="FixMatch", threshold=0.95),
-        generations=2,
-        restart=False,
-        alpha=3.0,
-        t_min=0.5,
-    )
+    algorithm=dict(type="CReSTPlus", base=_fixmatch, generations=2, restart=False, alpha=3.0, t_min=0.5)
 )

@@ -6,5 +6,5 @@ _base_ = [
     "../_base_/schedules/ssl.py",
     "../_base_/runtime/default.py",
 ]
-_base = dict(type="FixMatch", threshold=0.95)
-model = dict(algorithm=dict(type="DARP", base=_base, interval=500, alpha=2.0, refinery=dict(half=True)))
+_fixmatch = dict(type="FixMatch", threshold=0.95)
+model = dict(algorithm=dict(type="DARP", base=_fixmatch, interval=500, alpha=2.0, refinery=dict(half=True)))
