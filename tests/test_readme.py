@@ -12,7 +12,18 @@ from pathlib import Path
 import pytest
 
 SHORT = {
-    "make_synthetic.py": ["--videos", "48", "--frames", "14", "--unlabeled", "40", "--train", "2", "--test", "2"],
+    "make_synthetic.py": [
+        "--videos",
+        "48",
+        "--frames",
+        "14",
+        "--unlabeled",
+        "40",
+        "--train",
+        "2",
+        "--test",
+        "2",
+    ],
     "train": ["--cfg-options", "train_cfg.max_iters=4", "train_cfg.val_interval=2", "split.per_class=2"],
     "test.py": ["--cfg-options", "split.per_class=2"],
     "check_data.py": ["--cfg-options", "split.per_class=2"],

@@ -1,6 +1,6 @@
 """Every algorithm on synthetic faces, 20 labels per class: a check that each one trains, not a ranking.
 
-Small on purpose (32 px, 600 steps): about a minute per run on one CPU core. `docs/results/synthetic.md` was made from it.
+One or two minutes per run on one CPU core. `docs/results/synthetic.md` was made from it.
 """
 
 base = "supervised/tiny_synthetic.py"
@@ -13,11 +13,5 @@ algorithms = {name: f"{name}/tiny_synthetic.py" for name in _folders.split()}
 algorithms["dtm, full recipe"] = "dtm/tiny_synthetic_full.py"
 budgets = [20]
 seeds = [0]
-options = {
-    "views.size": 32,
-    "model.preprocess.size": 32,
-    "train_cfg.max_iters": 600,
-    "train_cfg.val_interval": 150,
-    "default_hooks.monitor.interval": 50,
-}
+options = {"default_hooks.monitor.interval": 50}
 keep = "none"

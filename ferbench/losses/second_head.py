@@ -167,7 +167,9 @@ class TransferLoss(SecondHead):
         """Unweighted term, []."""
         labeled = step.outputs["labeled"].heads[self.head].float()
         if step.batch.iteration < self.warmup * self.max_iters:
-            return 0.0 * labeled.sum()  # torch's fused SGD wants a gradient of every weight from the first step on
+            return (
+                0.0 * labeled.sum()
+            )  # torch's fused SGD wants a gradient of every weight from the first step on
         supervised = cross_entropy(labeled + self.prior, step.batch.target).mean()
 
         q = self.own_probs(step.outputs)
