@@ -62,9 +62,11 @@ def _train(args: argparse.Namespace) -> int:
     cfg = _load(args)
     seed = _set_seed(cfg, args.seed)
     args.work_dir = args.work_dir or cfg.get("work_dir") or default_work_dir(find_config(args.config), seed)
+    from ferbench.distributed import leave
     from ferbench.engine import api
 
     api.train(cfg, work_dir=str(args.work_dir), resume=args.resume, overwrite=args.overwrite)
+    leave()
     return 0
 
 
@@ -74,9 +76,11 @@ def _test(args: argparse.Namespace) -> int:
     if not checkpoint.is_file():
         raise UserError("the checkpoint does not exist", where=checkpoint, expected="a .pth file of a run")
     cfg = _load(args)
+    from ferbench.distributed import leave
     from ferbench.engine import api
 
     api.test(cfg, str(checkpoint))
+    leave()
     return 0
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import sys
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from multiprocessing.context import BaseContext
 from typing import Any
 
 import numpy as np
@@ -208,6 +210,7 @@ def batch_loader(dataset: Dataset, sampler: Any, workers: int | None) -> Iterato
         prefetch_factor=4 if workers else None,
         pin_memory=torch.cuda.is_available(),
         worker_init_fn=_single_threaded,
+        multiprocessing_context=_worker_context() if workers else None,
     )
     return iter(loader)  # starts the workers, before the first batch is asked for
 
@@ -232,6 +235,15 @@ def explaining_dead_workers() -> Iterator[None]:
             expected="enough memory (also /dev/shm) for all of them",
             fix="go on with --resume; if it dies again, set num_workers of the dataloaders lower (0: none)",
         ) from error
+
+
+def _worker_context() -> BaseContext | None:
+    """How workers are started; None: as the system does it, where it does not fork."""
+    if sys.platform in ("win32", "darwin"):
+        return None
+    from ferbench.data.forking import CheckedForkContext
+
+    return CheckedForkContext()
 
 
 def _single_threaded(worker: int) -> None:

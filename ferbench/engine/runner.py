@@ -84,6 +84,7 @@ class SSLRunner(Runner):
         """Train to the end (call `prepare` first)."""
         self._train_loop.run()
         self.call_hook("after_run")
+        self.visualizer.close()
         return self.model
 
     def _build_schedule(self, config: dict, max_iters: int) -> Any:

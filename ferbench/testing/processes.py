@@ -5,12 +5,16 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from ferbench.distributed import leave
+
 RANKS = 2
+PATIENCE = timedelta(minutes=5)  # torch's 30 would make a process that waits in vain cost a coffee break
 
 
 @contextmanager
@@ -31,9 +35,7 @@ def on_two_processes(work: Callable[..., None], *arguments: Any) -> Iterator[Pat
 def _start(rank: int, folder: str, work: Callable[..., None], arguments: tuple[Any, ...]) -> None:
     torch.set_num_threads(1)
     torch.distributed.init_process_group(
-        "gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=RANKS
+        "gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=RANKS, timeout=PATIENCE
     )
-    try:
-        work(rank, Path(folder), *arguments)
-    finally:
-        torch.distributed.destroy_process_group()
+    work(rank, Path(folder), *arguments)
+    leave()
