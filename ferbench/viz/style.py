@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import os
+import re
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,10 @@ _SYNONYMS = {
 #: A second code beside colour: lines stay apart in a black and white print.
 _DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)))
 PERCENT = FuncFormatter(lambda share, _: f"{round(100 * share, 4):g} %")
+#: What matplotlib's SVG need not have: the turn of text that is not turned; digits beyond a hundredth of a point.
+_TAG = re.compile(r"<[^>]+>")
+_NO_TURN = re.compile(r' transform="rotate\(-0 [^"]*\)"')
+_FINER = re.compile(r"(\d\.\d\d)\d+")
 _RC: Any = {
     "font.size": 10,
     "font.family": "DejaVu Sans",
@@ -76,6 +82,11 @@ def series_styles(names: Sequence[str]) -> list[dict[str, Any]]:
         {"color": palette[i % count], "linestyle": _DASHES[(i % count + i // count) % kinds]}
         for i in range(len(names))
     ]
+
+
+def in_style() -> AbstractContextManager[None]:
+    """The parameters of our pictures, for what is put on axes after `new_figure` has returned."""
+    return rc_context(_RC)
 
 
 def new_figure(title: str, size: tuple[float, float] = (8.0, 4.5), **grid: Any) -> tuple[Figure, Any]:
@@ -126,7 +137,7 @@ def to_svg(figure: Figure) -> str:
     stream = io.StringIO()
     with rc_context({**_RC, "svg.fonttype": "none", "svg.hashsalt": "ferbench"}):
         figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
-    return stream.getvalue()
+    return _TAG.sub(lambda tag: _FINER.sub(r"\1", _NO_TURN.sub("", tag[0])), stream.getvalue())
 
 
 def label_ends(axes: Axes, ends: Mapping[str, tuple[float, float]], colors: Mapping[str, str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import replace
 from html.parser import HTMLParser
 from xml.etree import ElementTree
@@ -18,12 +19,13 @@ from ferbench.benchmark.protocol import hash_of
 from ferbench.benchmark.report import Options, watch, write_report
 from ferbench.benchmark.report.build import build
 from ferbench.benchmark.report.gather import Row, gather
-from ferbench.benchmark.report.pages import Pages, inline_svg, latex
-from ferbench.benchmark.report.pictures import over_seeds
+from ferbench.benchmark.report.pages import Block, Pages, inline_svg, latex
+from ferbench.benchmark.report.pictures import figure_of, over_seeds
 from ferbench.benchmark.report.table import MINUS, TIMES
 from ferbench.benchmark.statistics import group_interval
 from ferbench.cli import main
 from ferbench.errors import UserError
+from ferbench.viz.style import to_svg
 
 BEST_EMA = Row("best", "ema")
 
@@ -316,6 +318,34 @@ def test_intervals_by_video_where_the_records_have_them(tmp_path):
     assert any("draw test videos anew" in n.text for n in page.notes)
 
 
+def test_smoothed_scores_have_columns_of_their_own_where_records_have_them(tmp_path):
+    """The comparison stays that of the single frames; what an older run lacks is left open."""
+    runs = [made_up.make(a, 25, s, videos=8) for a in ("FixMatch", "DTM", "UDA") for s in range(3)]
+    smoothed = [
+        replace(lifted(run, 0.04), results=run.results + [replace(r, smoothed=True) for r in lifted(run, 0.04).results])
+        if run.label != "UDA" else run
+        for run in runs
+    ]  # fmt: skip
+    page = report_on(smoothed, tmp_path / "new").sections[0]
+    old = report_on(runs, tmp_path / "old").sections[0]
+    found, before = table(page, "scores"), table(old, "scores")
+    titles = [c.title for c in found.columns]
+    assert titles[:-4] == [c.title for c in before.columns]
+    assert titles[-4:] == [
+        "last raw, smoothed",
+        "last EMA, smoothed",
+        "best raw, smoothed",
+        "best EMA, smoothed",
+    ]
+    for label in ("FixMatch", "DTM"):
+        values = 100 * (scores(runs, label, 25) + 0.04)
+        assert cells(found, label, titles[-1]).text == f"{values.mean():.2f} ± {values.std(ddof=1):.2f}"
+    assert cells(found, "UDA", titles[-1]).sort is None
+    for line, same in zip(found.rows, before.rows, strict=True):
+        assert line[: len(before.columns)] == same
+    assert [c.title for c in found.columns if c.paper != "no" and "smoothed" in c.title] == [titles[-1]]
+
+
 def test_series_of_seeds_that_got_unequally_far():
     long = np.array([10, 20, 30, 40]), np.array([0.1, 0.2, 0.3, 0.4])
     short = np.array([10, 20]), np.array([0.3, np.nan])
@@ -425,6 +455,70 @@ def test_every_number_that_sorts_is_a_number(page):
     ]
     assert len(keys) > 100
     assert all(np.isfinite(float(key)) for key in keys)
+
+
+def many(count, seeds=1):
+    """Runs of Supervised and of so many other algorithms, one better than the next; the names of those, best first."""
+    levels = {f"Algorithm {i:02d}": 0.3 + 0.3 * (count - i) / count for i in range(count)}
+    algorithms = {k: (level, 0.3, {"type": "UDA", "temperature": level}) for k, level in levels.items()}
+    algorithms["Supervised"] = (0.2, 0.1, {"type": "Supervised"})
+    return [made_up.make(a, 25, s, 0, algorithms) for a in algorithms for s in range(seeds)], list(levels)
+
+
+def last_validation(runs):
+    return {run.label: run.curves.val.macro_f1_ema[-1] for run in runs}
+
+
+@pytest.mark.filterwarnings("error")
+def test_forty_five_algorithms_are_drawn(tmp_path):
+    runs, _ = many(44)
+    page = report_on(runs, tmp_path)
+    pictures = {p.name: p for block in page.sections[0].blocks for p in block.pictures}
+    last = last_validation(runs)
+    order = sorted(last, key=last.get, reverse=True)
+    grey = {label for label in order[6:] if label != "Supervised"}
+    curves = pictures["validation"]
+    assert set(curves.legend) == {*order[:6], "Supervised", "38 others"}
+    assert len({style["color"] for style in curves.legend.values()}) == 8
+    [listed] = re.findall(r"grey and without a band: (.*?)\.", curves.note)
+    assert set(listed.split(", ")) == grey
+    assert "the 6 algorithms with the highest last value and Supervised, the reference" in curves.note
+    assert all(label in curves.panels[0].alt for label in last)
+    lines = [line.get_color().casefold() for line in figure_of(curves, curves.panels[0]).axes[0].lines]
+    assert Counter(lines) == {**{s["color"].casefold(): 1 for s in curves.legend.values()}, "#6e6e6e": 38}
+    assert len(pictures["confusion"].panels) == 45
+    # The panels, which are alike, one of each kind; the whole page would take half a minute.
+    short = [replace(p, panels=p.panels[:2]) for p in pictures.values()]
+    blocks = [Block("Pictures", pictures=short)]
+    section = replace(page.sections[0], blocks=blocks)
+    files = Pages().render(replace(page, sections=[section]))
+    assert len(files) == len(pictures) + 2
+    for name, text in files.items():
+        if name.endswith(".svg"):
+            ElementTree.fromstring(text)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_dozen_algorithms_all_have_colours_and_long_names_are_whole_in_the_legend(tmp_path):
+    runs, names = many(11)
+    long = "Algorithm of a paper (threshold=0.95, beta=0.8)"
+    runs = [replace(r, label=long) if r.label == names[0] else r for r in runs]
+    page = report_on(runs, tmp_path)
+    [curves] = [p for block in page.sections[0].blocks for p in block.pictures if p.name == "validation"]
+    assert set(curves.legend) == {long, *names[1:], "Supervised"}
+    assert "grey" not in curves.note
+    figure = figure_of(curves, curves.panels[0])
+    written = {text.get_text() for text in figure.axes[0].texts}
+    assert written == {"Algorithm o… beta=0.8)", *names[1:], "Supervised"}
+    assert to_svg(figure)
+    assert figure.axes[0].get_position().width > 0.4
+
+
+def test_one_line_where_all_classes_share_a_threshold(report):
+    [picture] = [p for b in report.sections[0].blocks for p in b.pictures if p.name == "threshold"]
+    drawn = {p.title: len(figure_of(picture, p).axes[0].lines) for p in picture.panels}
+    assert drawn == {"DTM": 7, "FixMatch": 1, "FlexMatch": 7}
+    assert "One black line: the same for all classes." in picture.note
 
 
 def test_the_markdown_page_and_its_pictures(pages):

@@ -185,7 +185,7 @@ def _section_page(section: Section, row: Row, options: Options, labels: Sequence
         doubt = notes.Note(f"No finished run has the row {row.title}.", True)
     costs = [facts.cost_table(section, order), facts.target_table(section, order)]
     blocks += [
-        Block("Progress", pictures=pictures.validation_pictures(section, row, labels)),
+        Block("Progress", pictures=pictures.validation_pictures(section, row, labels, reference)),
         Block("Pseudo-labels over time", pictures=pictures.class_pictures(section)),
         Block("Cost", [table for table in costs if table is not None]),
     ]

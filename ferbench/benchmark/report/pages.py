@@ -175,7 +175,7 @@ def sheet(picture: Picture, drawn: Sequence[str]) -> str:
     """
     width, height = (72 * inches for inches in picture.size)
     columns = min(picture.columns, len(drawn))
-    total = columns * width
+    total = max(columns * width, 12 + 9 * len(picture.title))
     y = 22.0
     parts = [_words(6, y - 4, picture.title, size=14, bold=True)]
     x = 6.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -15,13 +16,26 @@ from matplotlib.ticker import EngFormatter, MaxNLocator
 from ferbench.benchmark.record import ClassCurves
 from ferbench.benchmark.report.gather import Row, Section
 from ferbench.viz.runlog import WEIGHT_NAMES, thin
-from ferbench.viz.style import BLACK, PERCENT, class_styles, label_ends, new_figure, series_styles
+from ferbench.viz.style import (
+    BLACK,
+    GREY,
+    PERCENT,
+    class_styles,
+    in_style,
+    label_ends,
+    new_figure,
+    series_styles,
+)
 
 #: Colours that a page may replace by those of its theme: ink, and white that stays white on a dark ground.
 WHITE_TEXT = "#fefefe"
 BLUE = "#0072b2"
 POINTS = 60  # of a line in a small panel
 NAMED_BY_COLOUR = 6  # lines that the colour of their names tells apart
+ALL_IN_COLOUR = 14  # lines of one picture that colours and dashes tell apart, and whose names fit beside it
+BEST_IN_COLOUR = 6  # of more lines: the best ones and the reference, which have a colour each
+LONGEST_NAME = 22  # letters at the end of a line; the legend has the whole name
+NARROW = 12  # panels that stand in three columns; more of them stand in four
 TAIL = 0.1  # share of the run, at its end, over which pseudo-labels are counted
 PANEL = (3.4, 2.3)  # inches
 
@@ -96,15 +110,21 @@ def over_seeds(series: Sequence[tuple[np.ndarray, np.ndarray]]) -> Band:
     return Band(grid, mean, low, high, whole)
 
 
-def validation_pictures(section: Section, row: Row, labels: Sequence[str]) -> list[Picture]:
+def validation_pictures(
+    section: Section, row: Row, labels: Sequence[str], reference: str | None = None
+) -> list[Picture]:
     """Validation macro-F1 of the chosen weights against images and against hours.
+
+    Of more than `ALL_IN_COLOUR` algorithms only the best and the reference have colours; the others are grey, and the note
+    names them.
 
     Args:
         section: its runs, finished or not.
         row: whose weights.
-        labels: all algorithms of the report, so that each has the same colour in every section.
+        labels: all algorithms of the report, so that each has the same colour in every section; of more than
+            `ALL_IN_COLOUR` the colours are given out anew in each.
+        reference: the algorithm that always has a colour.
     """
-    styles = dict(zip(labels, series_styles(labels), strict=True))
     bands = {}
     for label in section.labels:
         curves = [run.curves.val for run in section.of(label) if run.curves.val and run.curves.val.iter]
@@ -120,12 +140,19 @@ def validation_pictures(section: Section, row: Row, labels: Sequence[str]) -> li
             bands[label] = scores, axes
     if not bands:
         return []
-    ends = ", ".join(f"{label} {100 * b.mean[-1]:.1f} %" for label, (b, _) in bands.items())
+    last = {label: float(_last(b.mean[:, None])[0]) for label, (b, _) in bands.items()}
+    ends = ", ".join(
+        f"{label} {100 * v:.1f} %" if np.isfinite(v) else f"{label} none" for label, v in last.items()
+    )
+    coloured = _coloured(last, reference)
+    named = labels if len(labels) <= ALL_IN_COLOUR else coloured
+    styles = dict(zip(named, series_styles(named), strict=True))
+    grey = [label for label in bands if label not in coloured]
     what = f"Validation macro-F1, {WEIGHT_NAMES[row.weights]} weights"
 
     def panel(key: str, against: str, unit: str) -> Panel:
         def draw(axes: Axes) -> None:
-            _curves(axes, {label: (x[key], b) for label, (b, x) in bands.items()}, styles)
+            _curves(axes, {label: (x[key], b) for label, (b, x) in bands.items()}, styles, grey)
             axes.set_xlabel(unit)
             if key == "images":
                 axes.xaxis.set_major_formatter(EngFormatter(sep=""))
@@ -137,8 +164,20 @@ def validation_pictures(section: Section, row: Row, labels: Sequence[str]) -> li
         panel("hours", "time", "hours of training, without validation"),
     ]
     note = "Mean over seeds; band: lowest to highest seed; pale: where some seeds have not got so far."
-    legend = {label: styles[label] for label in bands} if len(bands) > NAMED_BY_COLOUR else None
-    return [Picture("validation", what, note, panels, legend, size=(6.4, 3.8), columns=2)]
+    if grey:
+        besides = f" and {reference}, the reference" if reference in coloured else ""
+        note += (
+            f" In colour: the {BEST_IN_COLOUR} algorithms with the highest last value{besides}; grey and without a band: "
+            f"{', '.join(grey)}."
+        )
+    if len(labels) > ALL_IN_COLOUR:
+        note += " Colours are this picture's own."
+    legend: dict[str, Mapping[str, Any]] = {label: styles[label] for label in coloured}
+    if grey:
+        legend[f"{len(grey)} others"] = {"color": GREY, "linestyle": "-"}
+    told = len(coloured) <= NAMED_BY_COLOUR and all(k == v for k, v in _end_names(coloured).items())
+    shown = None if told and not grey else legend
+    return [Picture("validation", what, note, panels, shown, size=(6.4, 3.8), columns=2)]
 
 
 def class_pictures(section: Section) -> list[Picture]:
@@ -181,13 +220,15 @@ def confusion_pictures(section: Section, row: Row) -> list[Picture]:
         "Rows: truth, columns: prediction; percent of the row, mean over seeds. The diagonal is the recall."
     )
     shape = (1.3 + 0.36 * size, 1.0 + 0.33 * size)
-    return [Picture("confusion", f"Confusion matrices, {row.title}", note, panels, size=shape)]
+    title = f"Confusion matrices, {row.title}"
+    return [Picture("confusion", title, note, panels, size=shape, columns=_columns(panels))]
 
 
 def figure_of(picture: Picture, panel: Panel) -> Figure:
     """One panel as a figure, without its title."""
     figure, axes = new_figure("", picture.size)
-    panel.draw(axes)
+    with in_style():
+        panel.draw(axes)
     return figure
 
 
@@ -203,11 +244,44 @@ def _at(grid: np.ndarray, iterations: np.ndarray, values: np.ndarray) -> np.ndar
     return np.interp(grid, iterations[known], values[known], left=np.nan, right=np.nan)
 
 
+def _coloured(last: Mapping[str, float], reference: str | None) -> list[str]:
+    """The algorithms whose lines have a colour, of all with their last value, in the same order."""
+    if len(last) <= ALL_IN_COLOUR:
+        return list(last)
+    best = sorted(last, key=lambda label: -np.nan_to_num(last[label]))[:BEST_IN_COLOUR]
+    return [label for label in last if label in best or label == reference]
+
+
+def _end_names(labels: Sequence[str]) -> dict[str, str]:
+    """Label -> what stands at the end of its line; a long one is cut in its middle, where it stays unlike the others."""
+    half = LONGEST_NAME // 2
+    cut = {
+        label: label if len(label) <= LONGEST_NAME else f"{label[:half]}…{label[1 - half :]}"
+        for label in labels
+    }
+    counts = Counter(cut.values())
+    return {label: name if counts[name] == 1 else label for label, name in cut.items()}
+
+
+def _columns(panels: Sequence[Panel]) -> int:
+    return 3 if len(panels) <= NARROW else 4
+
+
 def _curves(
-    axes: Axes, lines: Mapping[str, tuple[np.ndarray, Band]], styles: Mapping[str, Mapping[str, Any]]
+    axes: Axes,
+    lines: Mapping[str, tuple[np.ndarray, Band]],
+    styles: Mapping[str, Mapping[str, Any]],
+    grey: Sequence[str],
 ) -> None:
-    ends, colors = {}, {}
+    for label in grey:
+        x, band = lines[label]
+        axes.plot(x, band.mean, color=GREY, linewidth=0.7, alpha=0.5, marker="." if len(x) == 1 else "")
+    names = _end_names([label for label in lines if label not in grey])
+    ends: dict[str, tuple[float, float]] = {}
+    colors: dict[str, str] = {}
     for label, (x, band) in lines.items():
+        if label in grey:
+            continue
         style = styles[label]
         axes.fill_between(x, band.low, band.high, color=style["color"], alpha=0.15, linewidth=0)
         axes.plot(x[band.whole], band.mean[band.whole], **style, marker="o" if band.whole.sum() == 1 else "")
@@ -217,7 +291,8 @@ def _curves(
             axes.plot(x[rest], band.mean[rest], **style, alpha=0.35)
         known = np.flatnonzero(np.isfinite(band.mean))
         if len(known):
-            ends[label], colors[label] = (float(x[known[-1]]), float(band.mean[known[-1]])), style["color"]
+            ends[names[label]] = float(x[known[-1]]), float(band.mean[known[-1]])
+            colors[names[label]] = style["color"]
     axes.set_xlim(0, max(float(x[-1]) for x, _ in lines.values()))
     axes.yaxis.set_major_formatter(PERCENT)
     label_ends(axes, ends, colors)
@@ -239,12 +314,14 @@ def _over_time(
     lowest = float(np.nanmin([np.nanmin(b.mean, initial=1.0) for b, _ in bands.values()]))
     bottom = lowest - 0.1 * (1 - lowest) - 0.01 if key == "threshold" and lowest > 0.5 else 0.0
 
-    def drawing(band: Band, mean: Band | None) -> Callable[[Axes], None]:
+    alike = [label for label, (band, _) in bands.items() if _alike(band.mean)]
+
+    def drawing(band: Band, mean: Band | None, one: bool) -> Callable[[Axes], None]:
         def draw(axes: Axes) -> None:
             x, values = thin(band.iterations, band.mean, POINTS)
             if mean is not None:
                 _line(axes, *thin(mean.iterations, mean.mean, POINTS), color=BLACK, linewidth=3, alpha=0.3)
-            for c, style in enumerate(styles):
+            for c, style in enumerate([{"color": BLACK}] if one else styles):
                 _line(axes, x, values[:, c], **{**style, "linewidth": 1.4})
             axes.set_ylim(bottom, 1)
             axes.set_xlim(0, end)
@@ -259,17 +336,18 @@ def _over_time(
     for label, (band, mean) in bands.items():
         last = ", ".join(f"{c} {_percent(v)}" for c, v in zip(section.classes, _last(band.mean), strict=True))
         panels.append(
-            Panel(label, f"{label}: {title.lower()} over the run; at the end {last}.", drawing(band, mean))
+            Panel(
+                label,
+                f"{label}: {title.lower()} over the run; at the end {last}.",
+                drawing(band, mean, label in alike),
+            )
         )
     without = [label for label in section.labels if label not in bands]
-    missing = f" Without any: {', '.join(without)}." if without else ""
-    return Picture(
-        key,
-        title,
-        f"{note}; mean over seeds.{missing}",
-        panels,
-        dict(zip(section.classes, styles, strict=True)),
-    )
+    said = f"{note}; mean over seeds."
+    said += " One black line: the same for all classes." if alike else ""
+    said += f" Without any: {', '.join(without)}." if without else ""
+    legend = dict(zip(section.classes, styles, strict=True))
+    return Picture(key, title, said, panels, legend, columns=_columns(panels))
 
 
 def _distribution(section: Section, curves: Mapping[str, Sequence[ClassCurves]]) -> Picture | None:
@@ -315,7 +393,8 @@ def _distribution(section: Section, curves: Mapping[str, Sequence[ClassCurves]])
         if truth is not None
         else "; the truth is not known."
     )
-    return Picture("pseudo_labels", "Classes of the pseudo-labels against the truth", note, panels)
+    title = "Classes of the pseudo-labels against the truth"
+    return Picture("pseudo_labels", title, note, panels, columns=_columns(panels))
 
 
 def _matrix(shares: np.ndarray, classes: Sequence[str]) -> Callable[[Axes], None]:
@@ -338,6 +417,11 @@ def _matrix(shares: np.ndarray, classes: Sequence[str]) -> Callable[[Axes], None
         _small(axes, locate=False)
 
     return draw
+
+
+def _alike(values: np.ndarray) -> bool:
+    """Whether the columns of [T, C] are one and the same."""
+    return values.shape[1] > 1 and bool(np.allclose(values, values[:, :1], rtol=0, atol=1e-6, equal_nan=True))
 
 
 def _line(axes: Axes, x: np.ndarray, y: np.ndarray, **style: Any) -> None:
