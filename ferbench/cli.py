@@ -267,7 +267,7 @@ def _add_report_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--row",
         default="best_ema",
-        help="scores to compare: best_ema (default), best_raw, last_ema, last_raw",
+        help="scores to compare: best_ema (default), best_raw, last_ema, last_raw; of videos also ..._smoothed",
     )
     parser.add_argument(
         "--watch",

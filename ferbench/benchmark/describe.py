@@ -26,6 +26,7 @@ from ferbench.data.datasets.base import FaceDataset, Subset
 from ferbench.data.views import Views
 from ferbench.distributed import world_size
 from ferbench.engine.build import Data
+from ferbench.evaluation.smoothing import has_frames
 from ferbench.models.ssl import SSLModel
 from ferbench.registry import (
     DATASETS,
@@ -95,6 +96,7 @@ def protocol_of(cfg: Config, data: Data, model: SSLModel) -> dict[str, Any]:
         },
         "metrics": {p: [_spelled(METRICS, c) for c in listed(cfg[f"{p}_evaluator"])] for p in ("val", "test")},
         "hooks": [_spelled(HOOKS, c) for c in hooks if _package(HOOKS, c) not in ("ferbench", "mmengine")],
+        **_smoothing(cfg, data),
     }  # fmt: skip
 
 
@@ -233,6 +235,13 @@ def _split_rule(data: Data) -> dict[str, Any] | None:
     if data.split is None:
         return None
     return {k: v for k, v in data.split.manifest["spec"].items() if k != "seed"}
+
+
+def _smoothing(cfg: Config, data: Data) -> dict[str, Any]:
+    """Over how many frames predictions are smoothed; no key where the test set is not of numbered frames."""
+    if not has_frames(data.datasets["test"]):
+        return {}
+    return {"smoothing": {"window": _spelled(LOOPS, cfg.test_cfg).get("smoothing_window")}}
 
 
 def _model(cfg: Config, model: SSLModel) -> dict[str, Any]:

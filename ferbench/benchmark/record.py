@@ -47,8 +47,9 @@ class Result:
         confusion: [C][C] counts; rows are the truth.
         count: test images.
         smoothed: whether predictions were smoothed over the frames of a video before they were scored.
-        groups: where the test images are frames of videos, and for the best EMA checkpoint only: video -> the cells of
-            its confusion matrix that are not 0, as [truth, prediction, count]; what intervals are bootstrapped over.
+        groups: where the test images are frames of videos, and for the best EMA checkpoint only (smoothed and not):
+            video -> the cells of its confusion matrix that are not 0, as [truth, prediction, count]; what intervals are
+            bootstrapped over.
     """
 
     checkpoint: str

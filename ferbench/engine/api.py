@@ -22,7 +22,7 @@ from ferbench.engine.build import Data, build_data
 from ferbench.engine.folder import SPLIT, adopt, checkpoint_to_resume, start_anew
 from ferbench.engine.runner import SSLRunner
 from ferbench.errors import UserError
-from ferbench.evaluation.table import results_table
+from ferbench.evaluation.table import results_table, score_rows
 from ferbench.process import interrupted_by
 
 REQUIRED = ("classes", "model", "views", "train_dataloader", "train_cfg", "optim_wrapper", "val_dataloader", "val_cfg",
@@ -74,7 +74,10 @@ def train(
 
 
 def test(cfg: Config, checkpoint_path: str | Path) -> dict[str, dict[str, Any]]:
-    """Scores of a checkpoint's raw and EMA weights on the config's test set; the same numbers as at the end of training."""
+    """Scores of a checkpoint's raw and EMA weights on the config's test set; the same numbers as at the end of training.
+
+    For videos, the smoothed ones are under ``smoothed``.
+    """
     content = checkpoint.load(checkpoint_path)
     path = Path(checkpoint_path)
     cfg = complete(cfg, path.parent / "test")
@@ -92,7 +95,7 @@ def test(cfg: Config, checkpoint_path: str | Path) -> dict[str, dict[str, Any]]:
         checkpoint.load_model_state(network, state, path)
     with explaining_dead_workers():
         scores = runner.evaluation_loop("test").evaluate()
-    rows = [{"checkpoint": path.name, "weights": w, "iter": content["iter"], **s} for w, s in scores.items()]
+    rows = score_rows(path.name, content["iter"], scores)
     Console().print(results_table(rows, runner.data.classes))
     return scores
 

@@ -67,7 +67,7 @@ class ExpressionMetrics:
         Raises:
             UserError: the network gave NaN for some images; a score would mean nothing.
         """
-        counts = _sum_on_cpu(torch.cat([self._confusion.flatten(), self._invalid[None]]))
+        counts = sum_on_cpu(torch.cat([self._confusion.flatten(), self._invalid[None]]))
         if counts[-1]:
             raise UserError(
                 f"the network's output is NaN for {int(counts[-1])} of {int(counts[:-1].sum())} images",
@@ -109,7 +109,7 @@ class GroupConfusion:
 
         Must be called by all processes; every process gets the same.
         """
-        counts = _sum_on_cpu(self._counts).view(len(self.names), self.size, self.size)
+        counts = sum_on_cpu(self._counts).view(len(self.names), self.size, self.size)
         found: dict[str, list[list[int]]] = {}
         for group, truth, predicted in counts.nonzero().tolist():
             cells = found.setdefault(str(self.names[group]), [])
@@ -126,7 +126,7 @@ def has_videos(dataset: FaceDataset) -> bool:
     )
 
 
-def _sum_on_cpu(counts: Tensor) -> Tensor:
+def sum_on_cpu(counts: Tensor) -> Tensor:
     """Sum over processes; one without any image still has its counts on the CPU, which NCCL cannot sum."""
     if world_size() > 1 and dist.get_backend() == "nccl":
         counts = counts.cuda()

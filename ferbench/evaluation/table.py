@@ -1,10 +1,11 @@
-"""The table at the end of a run: one column per checkpoint and kind of weights, one line per score."""
+"""The tables at the end of a run: one column per checkpoint and kind of weights, one line per score; smoothed ones apart."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rich.console import Group
 from rich.table import Table
 
 from ferbench.viz.runlog import WEIGHT_NAMES
@@ -12,13 +13,53 @@ from ferbench.viz.runlog import WEIGHT_NAMES
 _SCORES = (("macro-F1", "macro_f1"), ("accuracy", "accuracy"), ("balanced acc.", "balanced_accuracy"))
 
 
-def results_table(rows: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> Table:
-    """The summary for the terminal.
+def score_rows(
+    checkpoint: str, iteration: int, scores: Mapping[str, Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """What the evaluation of a checkpoint gave, as rows of a ``test`` line of ``metrics.jsonl``.
 
     Args:
-        rows: of a ``test`` line of ``metrics.jsonl``: ``checkpoint``, ``weights``, ``iter`` and the scores.
+        checkpoint: its name.
+        iteration: iterations done when it was written.
+        scores: kind of weights -> scores, as the evaluation loop gives them; those under ``smoothed`` become a row, too.
+    """
+    rows = []
+    for weights, own in scores.items():
+        plain = {k: v for k, v in own.items() if k != "smoothed"}
+        head = {"checkpoint": checkpoint, "weights": weights, "iter": iteration}
+        rows.append({**head, "smoothed": False, **plain})
+        if "smoothed" in own:
+            rows.append({**head, "smoothed": True, **own["smoothed"]})
+    return rows
+
+
+def results_table(rows: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> Group:
+    """The summary for the terminal: a table, and one of the smoothed scores where there are any.
+
+    Args:
+        rows: see `score_rows`.
         classes: names, in the order of the scores.
     """
+    return Group(*(_table(part, classes) for part in _parts(rows)))
+
+
+def results_markdown(rows: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> str:
+    """The same as plain Markdown, columns aligned.
+
+    Args:
+        rows: see `score_rows`.
+        classes: names, in the order of the scores.
+    """
+    return "\n".join(_markdown(part, classes) for part in _parts(rows))
+
+
+def _parts(rows: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
+    """Rows of one table each: eight columns would be too wide for a terminal."""
+    parts = ([r for r in rows if r["smoothed"] == smoothed] for smoothed in (False, True))
+    return [part for part in parts if part]
+
+
+def _table(rows: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> Table:
     head, *lines = _cells(rows, classes)
     table = Table(title=_title(rows), caption=_CAPTION, title_style="bold", caption_style="dim")
     table.add_column(head[0])
@@ -29,13 +70,7 @@ def results_table(rows: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> 
     return table
 
 
-def results_markdown(rows: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> str:
-    """The same as plain Markdown, columns aligned.
-
-    Args:
-        rows: see `results_table`.
-        classes: names, in the order of the scores.
-    """
+def _markdown(rows: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> str:
     cells = [[c.replace("|", r"\|") for c in line] for line in _cells(rows, classes)]
     widths = [max(3, *(len(line[i]) for line in cells)) for i in range(len(cells[0]))]
 
@@ -53,7 +88,8 @@ _CAPTION = "Percent. 'best' was chosen on validation data."
 
 
 def _title(rows: Sequence[Mapping[str, Any]]) -> str:
-    return f"Test scores on {rows[0]['count']:,} images"
+    smoothed = f", smoothed over {rows[0]['window']} frames" if rows[0]["smoothed"] else ""
+    return f"Test scores on {rows[0]['count']:,} images{smoothed}"
 
 
 def _cells(rows: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> list[list[str]]:

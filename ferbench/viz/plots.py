@@ -239,6 +239,7 @@ def _final_scores(run: _Run) -> dict[str, Any] | None:
     if tests:
         rows: list[Mapping[str, Any]] = tests[-1]["rows"]
         order = {("best", "ema"): 0, ("last", "ema"): 1, ("best", "raw"): 2}
+        rows = [r for r in rows if not r.get("smoothed")]
         row = min(rows, key=lambda r: order.get((r["checkpoint"], r["weights"]), 3))
         weights = WEIGHT_NAMES[row["weights"]]
         what = f"Test, {row['checkpoint']} checkpoint, {weights} weights, iteration {row['iter']:,}"

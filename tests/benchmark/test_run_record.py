@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import f1_score
 
 import ferbench
 from ferbench import cli, process
@@ -23,6 +24,7 @@ from ferbench.data.datasets.base import Concat
 from ferbench.engine import api
 from ferbench.engine.build import build_data
 from ferbench.errors import UserError
+from ferbench.evaluation.table import score_rows
 from ferbench.registry import ALGORITHMS, MODELS
 from tiny_experiment import CLASSES, PARTS
 
@@ -45,6 +47,24 @@ def protocol(make, tmp_path):
         return describe.plain(describe.protocol_of(cfg, build_data(cfg), model))
 
     return protocol
+
+
+@pytest.fixture
+def videos(images, tmp_path):
+    """Test set: the test images as frames of Aff-Wild2, the person of one video without frame 4."""
+    root = tmp_path / "affwild2"
+    (root / "Validation_Set").mkdir(parents=True)
+    files = sorted((images / "test").rglob("*.*"))
+    for number, name in enumerate(("v1", "v2_left")):
+        frames = files[number::2]
+        labels = [CLASSES.index(f.parent.name) for f in frames]
+        lines = [",".join(CLASSES), *map(str, labels)]
+        (root / "Validation_Set" / f"{name}.txt").write_text("\n".join(lines))
+        (root / "cropped_aligned" / name).mkdir(parents=True)
+        for i, file in enumerate(frames, 1):
+            cv2.imwrite(str(root / "cropped_aligned" / name / f"{i:05d}.jpg"), cv2.imread(str(file)))
+    (root / "cropped_aligned" / "v2_left" / "00004.jpg").unlink()
+    return {"type": "AffWild2Expr", "root": str(root), "part": "Validation_Set"}
 
 
 class TestFinished:
@@ -104,26 +124,61 @@ class TestFinished:
         describe.code.cache_clear()
         assert describe.code().commit == done.stdout.strip()
 
-    def test_videos(self, make, images, tmp_path):
+    def test_videos(self, make, videos, tmp_path):
         """Frames of Aff-Wild2: the confusion matrix of each video, for the checkpoint that is reported."""
-        root = tmp_path / "affwild2"
-        (root / "Validation_Set").mkdir(parents=True)
-        files = sorted((images / "test").rglob("*.*"))
-        for number, name in enumerate(("v1", "v2_left")):
-            frames = files[number::2]
-            labels = [CLASSES.index(f.parent.name) for f in frames]
-            lines = [",".join(CLASSES), *map(str, labels)]
-            (root / "Validation_Set" / f"{name}.txt").write_text("\n".join(lines))
-            (root / "cropped_aligned" / name).mkdir(parents=True)
-            for i, file in enumerate(frames, 1):
-                cv2.imwrite(str(root / "cropped_aligned" / name / f"{i:05d}.jpg"), cv2.imread(str(file)))
-        test = {"type": "AffWild2Expr", "root": str(root), "part": "Validation_Set"}
-        cfg = make(SHORT)
-        cfg.test_dataloader.dataset = test
+        cfg = make({**SHORT, "test_cfg.smoothing_window": None})
+        cfg.test_dataloader.dataset = videos
         api.train(cfg, tmp_path / "run")
         own = record.read(tmp_path / "run" / "record.json")  # which checks that the groups sum to the whole
-        assert {k: sum(c for _, _, c in v) for k, v in own.result().groups.items()} == {"v1": 19, "v2": 18}
+        assert {k: sum(c for _, _, c in v) for k, v in own.result().groups.items()} == {"v1": 19, "v2": 17}
         assert [r.groups is None for r in own.results] == [True, True, True, False]
+
+    def test_smoothed_over_the_frames_of_a_video(self, make, videos, tmp_path):
+        """Every row once more, with what a double loop over the network's own probabilities gives."""
+        longer = {"train_cfg.max_iters": 40, "train_cfg.val_interval": 20}  # until it tells classes apart
+        cfg = make({**longer, "test_cfg.smoothing_window": 5})
+        cfg.test_dataloader.dataset = videos
+        runner = api.train(cfg, tmp_path / "run")
+        lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+        rows, own = lines[-1]["rows"], record.read(tmp_path / "run" / "record.json")
+        names = [(c, w) for c in record.CHECKPOINTS for w in record.WEIGHTS]
+        order = [(*name, smoothed) for smoothed in (False, True) for name in names]
+        assert [(r["checkpoint"], r["weights"], r["smoothed"]) for r in rows] == order
+        assert [(r.checkpoint, r.weights, r.smoothed) for r in own.results] == order
+        assert [r.macro_f1 for r in own.results] == [r["macro_f1"] for r in rows]
+        assert [r.groups is not None for r in own.results] == 2 * [False, False, False, True]
+        assert {k: sum(c for _, _, c in v) for k, v in own.result(smoothed=True).groups.items()} == {
+            "v1": 19,
+            "v2": 17,
+        }
+        assert "smoothed over 5 frames" in (tmp_path / "run" / "results.md").read_text()
+
+        test, model = runner.data.datasets["test"], runner.bare_model  # as last.pth has it
+        images = np.stack([model.preprocess.prepare(test.read(i)) for i in range(len(test))])
+        places = [test.item_id(i).removesuffix(".jpg").split("/") for i in range(len(test))]
+        changed = 0
+        for weights in record.WEIGHTS:
+            probs = model.predict(torch.from_numpy(images), "student" if weights == "raw" else "ema").numpy()
+            near = [
+                [j for j, (b, f) in enumerate(places) if b == a and abs(int(f) - int(e)) <= 2]
+                for a, e in places
+            ]
+            predicted = [int(probs[js].mean(axis=0, dtype=np.float64).argmax()) for js in near]
+            expected = f1_score(test.labels, predicted, average="macro", labels=range(4), zero_division=0)
+            assert own.result("last", weights, smoothed=True).macro_f1 == pytest.approx(expected, abs=1e-12)
+            changed += int((probs.argmax(1) != predicted).sum())
+        assert changed  # or the test would show nothing
+
+        files = {"last": ("raw", "ema"), "best_raw": ("raw",), "best_ema": ("ema",)}
+        again = [
+            (name.partition("_")[0], row)
+            for name, weights in files.items()
+            for row in score_rows("", 0, api.test(cfg, tmp_path / "run" / f"{name}.pth"))
+            if row["weights"] in weights
+        ]
+        again.sort(key=lambda found: found[1]["smoothed"])
+        of_the_log = [{**r, "checkpoint": "", "iter": 0} for r in rows]
+        assert again == list(zip([r["checkpoint"] for r in rows], of_the_log, strict=True))
 
 
 class TestUnfinished:
@@ -285,6 +340,19 @@ class TestProtocol:
         own = describe.protocol_of(cfg, data, MODELS.build(cfg.model))
         assert [d["images"] for d in own["data"]["train"]] == [122, 37]
         assert own["data"]["train"][1]["ids_sha256"] == own["data"]["test"][0]["ids_sha256"]
+
+    def test_the_smoothing_of_videos(self, make, videos, protocol, tmp_path):
+        """Is part of it where there is something to smooth, and only there."""
+        assert "smoothing" not in protocol()
+        assert difference(protocol(), protocol({"test_cfg.smoothing_window": 5})) == []
+        found = []
+        for window in ({}, {"test_cfg.smoothing_window": 31}, {"test_cfg.smoothing_window": 5}):
+            cfg = make(window)
+            cfg.test_dataloader.dataset = videos
+            cfg = api.complete(cfg, tmp_path / "unused")
+            found.append(describe.plain(describe.protocol_of(cfg, build_data(cfg), MODELS.build(cfg.model))))
+        assert difference(found[0], found[1]) == []
+        assert difference(found[0], found[2]) == [("smoothing.window", 31, 5)]
 
     def test_it_survives_json(self, protocol):
         own = protocol()

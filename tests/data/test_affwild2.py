@@ -78,6 +78,8 @@ def test_where_names_crop_annotation_and_line(root):
 def test_two_people_of_a_video_are_one_group(root):
     dataset = AffWild2Expr(root)
     assert dataset.group_names == ["10-60-1280x720", "video59"]
+    assert dataset.tracks.tolist() == [0, 1, 1, 1, 2, 2]  # each a track
+    assert dataset.frames.tolist() == [2, 1, 4, 5, 1, 2]
     assert dataset.groups.tolist() == [0, 1, 1, 1, 1, 1]
     assert dataset.groups.dtype == np.int32
 

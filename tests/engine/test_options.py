@@ -8,6 +8,7 @@ from torch import nn
 
 from ferbench import cli
 from ferbench.engine import api
+from ferbench.errors import UserError
 
 SUPERVISED = {
     "model.algorithm._delete_": True, "model.algorithm.type": "Supervised", "model.head.dropout": 0.0,
@@ -95,12 +96,19 @@ class TestScores:
         for row in wanted:
             own = scores[row["weights"]]
             assert own == {k: row[k] for k in own}
-            assert own.keys() == row.keys() - {"checkpoint", "weights", "iter"}
+            assert own.keys() == row.keys() - {"checkpoint", "weights", "iter", "smoothed"}
         assert sorted(f.name for f in folder.iterdir()) == sorted([*before, "test"])
 
         capsys.readouterr()
         assert cli.main(["test", str(config_file), str(folder / f"{name}.pth"), "--data", str(images)]) == 0
         assert f"{100 * wanted[0]['macro_f1']:.2f}" in capsys.readouterr().out
+
+    @pytest.mark.parametrize("window", [30, 1, 0, -3, 3.0, "31"])
+    def test_a_window_of_smoothing_that_is_none(self, window, make, tmp_path):
+        with pytest.raises(UserError, match="smoothing_window is") as error:
+            api.train(make({"test_cfg.smoothing_window": window}), tmp_path)
+        assert error.value.where == "test_cfg"
+        assert not (tmp_path / "metrics.jsonl").exists()
 
 
 class TestWarnings:

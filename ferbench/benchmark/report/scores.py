@@ -92,7 +92,7 @@ def main_table(section: Section, found: Comparisons) -> Table:
         _row_column(found.row, metric, chosen=True),
         *(_comparison_columns(found.reference) if found.reference is not None else []),
         *([_VIDEO_COLUMN] if found.videos else []),
-        *(_row_column(r, metric, chosen=False) for r in others),
+        *(_row_column(r, metric, chosen=False, paper=_for_paper(r, found.row)) for r in others),
     ]
     lines = []
     for label in [*found.summaries, *(a for a in section.labels if a not in found.summaries)]:
@@ -189,14 +189,19 @@ def _means(scores: Mapping[str, Mapping[int, float]]) -> dict[str, float]:
     return {label: float(np.mean(list(seeds.values()))) for label, seeds in scores.items()}
 
 
-def _row_column(row: Row, metric: str, chosen: bool) -> Column:
+def _for_paper(row: Row, chosen: Row) -> bool:
+    """A paper's table has room for one smoothed score beside the others: that of the chosen checkpoint and weights."""
+    return not row.smoothed or row == chosen._replace(smoothed=True)
+
+
+def _row_column(row: Row, metric: str, chosen: bool, paper: bool = True) -> Column:
     checkpoint = "last checkpoint" if row.checkpoint == "last" else "checkpoint that was best on validation"
     smoothed = ", predictions smoothed over the frames of a video" if row.smoothed else ""
     note = f"test {metric} in percent of the {checkpoint}, {WEIGHT_NAMES[row.weights]} weights{smoothed}: mean ± standard "
     note += "deviation over seeds; below: 95 % percentile bootstrap interval of the mean over seeds"
     if chosen:
         return Column(f"{row.title} ★", f"{note}; ★: what the comparison is made by")
-    return Column(row.title, note)
+    return Column(row.title, note, paper="yes" if paper else "no")
 
 
 _VIDEO_COLUMN = Column(

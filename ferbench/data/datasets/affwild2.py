@@ -62,11 +62,16 @@ class AffWild2Expr(EncodedDataset):
 
     Attributes:
         groups: the video of each frame; two people of one video share it, so that no split parts them.
+        tracks: the subject of each frame: two people of one video are two tracks.
+        frames: number of each frame in its video, from 1.
         counts: what became of the annotated frames (see `summary`).
 
     Raises:
         UserError: missing folders, subjects without crops, a wrong annotation (with file and line).
     """
+
+    tracks: np.ndarray
+    frames: np.ndarray
 
     def __init__(
         self,
@@ -120,12 +125,12 @@ class AffWild2Expr(EncodedDataset):
                 fix="unpack all cropped-aligned images, or set missing_videos='skip'",
             )  # fmt: skip
         self._subjects, self._folders = subjects, folders
-        self._subject = np.repeat(np.arange(len(subjects), dtype=np.int32), [len(f) for f in frames])
-        self._frame = np.concatenate(frames).astype(np.int32)
+        self.tracks = np.repeat(np.arange(len(subjects), dtype=np.int32), [len(f) for f in frames])
+        self.frames = np.concatenate(frames).astype(np.int32)
         self.labels = np.concatenate(labels).astype(np.int16)
         names, group_of_subject = np.unique([video_of(s) for s in subjects], return_inverse=True)
         self.group_names = names.tolist()
-        self.groups = group_of_subject.astype(np.int32)[self._subject]
+        self.groups = group_of_subject.astype(np.int32)[self.tracks]
         self.counts.videos, self.counts.subjects, self.counts.kept = (
             len(names),
             len(subjects),
@@ -182,23 +187,23 @@ class AffWild2Expr(EncodedDataset):
 
     def subject_of(self, index: int) -> str:
         """Name of the annotation file and crop folder of an item, e.g. ``video59_right``."""
-        return self._subjects[self._subject[index]]
+        return self._subjects[self.tracks[index]]
 
     def frame_of(self, index: int) -> int:
         """Frame number of an item, from 1."""
-        return int(self._frame[index])
+        return int(self.frames[index])
 
     def item_id(self, index: int) -> str:
         """``<subject>/<frame>.jpg``, as the challenge's own files name a frame."""
-        return f"{self.subject_of(index)}/{self._frame[index]:05d}.jpg"
+        return f"{self.subject_of(index)}/{self.frames[index]:05d}.jpg"
 
     def item_ids(self, indices: np.ndarray) -> list[str]:
         """See `FaceDataset.item_ids`."""
-        subjects, frames = self._subject[indices].tolist(), self._frame[indices].tolist()
+        subjects, frames = self.tracks[indices].tolist(), self.frames[indices].tolist()
         return [f"{self._subjects[s]}/{f:05d}.jpg" for s, f in zip(subjects, frames, strict=True)]
 
     def _path(self, index: int) -> str:
-        return f"{self._folders[self._subject[index]]}/{self._frame[index]:05d}.jpg"
+        return f"{self._folders[self.tracks[index]]}/{self.frames[index]:05d}.jpg"
 
     def where(self, index: int) -> str:
         """Crop file, annotation file and line."""

@@ -28,6 +28,8 @@ class FaceDataset(ABC):
         group_names: name of each group.
         groups_are_copies: whether the items of a group are copies of one image (FER2013), not frames of one video. A
             split then never parts them.
+        tracks: int32 [N], the person of one video whom a frame shows, or None where the order of frames is not known.
+        frames: int32 [N], number of a frame within its video, missing frames counted; None where `tracks` is.
         name: short name for logs, records and manifests.
     """
 
@@ -38,6 +40,8 @@ class FaceDataset(ABC):
     groups: np.ndarray | None = None
     group_names: Sequence[str] = ()
     groups_are_copies: bool = False
+    tracks: np.ndarray | None = None
+    frames: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -156,6 +160,8 @@ class Subset(FaceDataset):
         self.groups = None if parent.groups is None else parent.groups[self.indices]
         self.group_names = parent.group_names
         self.groups_are_copies = parent.groups_are_copies
+        self.tracks = None if parent.tracks is None else parent.tracks[self.indices]
+        self.frames = None if parent.frames is None else parent.frames[self.indices]
 
     def item_id(self, index: int) -> str:
         """See `FaceDataset.item_id`."""
@@ -198,6 +204,8 @@ class Concat(FaceDataset):
         if any(p.groups is not None for p in parts):
             self._merge_groups()
             self.groups_are_copies = all(p.groups_are_copies for p in parts if p.groups is not None)
+        if any(p.frames is not None for p in parts):
+            self._merge_tracks()
 
     def _merge_groups(self) -> None:
         names: list[str] = []
@@ -208,6 +216,16 @@ class Concat(FaceDataset):
             groups.append(own.astype(np.int32) + len(names))
             names.extend(f"{part.name}/{n}" for n in own_names)
         self.groups, self.group_names = np.concatenate(groups), names
+
+    def _merge_tracks(self) -> None:
+        tracks, frames = [], []
+        start = 0
+        for part in self.parts:  # an item without a frame number is a track of its own
+            own = part.tracks if part.tracks is not None else np.arange(len(part), dtype=np.int32)
+            tracks.append(own.astype(np.int32) + start)
+            frames.append(part.frames if part.frames is not None else np.zeros(len(part), np.int32))
+            start += int(own.max(initial=-1)) + 1
+        self.tracks, self.frames = np.concatenate(tracks), np.concatenate(frames)
 
     def _locate(self, index: int) -> tuple[FaceDataset, int]:
         part = int(np.searchsorted(self.starts, index, side="right")) - 1

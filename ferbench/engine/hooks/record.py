@@ -118,6 +118,7 @@ def _results(entries: list[dict[str, Any]]) -> list[record.Result]:
             weights=row["weights"],
             iter=row["iter"],
             val_macro_f1=val_macro_f1(entries, row["iter"], row["weights"]),
+            smoothed=row["smoothed"],
             groups=row.get("groups") if (row["checkpoint"], row["weights"]) == ("best", "ema") else None,
             **{k: row[k] for k in ("macro_f1", "accuracy", "balanced_accuracy", "f1", "confusion", "count")},
         )

@@ -14,7 +14,7 @@ from ferbench.engine import checkpoint
 from ferbench.engine.build import Data
 from ferbench.engine.hooks.keeper import LAST, best
 from ferbench.engine.runlog import RunLog
-from ferbench.evaluation.table import results_markdown, results_table
+from ferbench.evaluation.table import results_markdown, results_table, score_rows
 from ferbench.registry import HOOKS
 
 
@@ -37,15 +37,13 @@ class FinalReport(Hook):
         """See the class."""
         folder, log = Path(runner.work_dir), RunLog(runner.work_dir)
         last = runner.test_loop.evaluate()
-        rows = [
-            {"checkpoint": "last", "weights": w, "iter": runner.iter, **scores} for w, scores in last.items()
-        ]
+        rows = score_rows("last", runner.iter, last)
         for weights in last:
             path = folder / best(weights)
             content = checkpoint.load(path)
             checkpoint.load_model_state(runner.bare_model, content["model"], path)
-            scores = runner.test_loop.evaluate([weights])[weights]
-            rows.append({"checkpoint": "best", "weights": weights, "iter": content["iter"], **scores})
+            rows += score_rows("best", content["iter"], runner.test_loop.evaluate([weights]))
+        rows.sort(key=lambda row: row["smoothed"])
         path = folder / LAST
         checkpoint.load_model_state(runner.bare_model, checkpoint.load(path)["model"], path)
         log.append({"kind": "test", "iter": runner.iter, "rows": rows})
