@@ -95,7 +95,8 @@ def _check(grid: Grid, run: Run, data: str | Path | None, command: str, seen: se
     if _first(seen, "parts", run.dataset, repr(run.budget)):
         _check_parts(cfg)
     if _first(seen, "data", run.dataset, repr(run.budget), run.seed):
-        check_batch(build_data(cfg).datasets["labeled"], cfg.train_dataloader.get("batch_size"), "labeled")
+        labeled_part = build_data(cfg).datasets["labeled"]
+        check_batch(labeled_part, cfg.train_dataloader.get("batch_size"), "labeled", grid.processes)
     config = describe.plain(original.to_dict())
     identity = describe.portable_config(original)
     identity["default_hooks"]["record"]["cell"]["command"] = ""

@@ -8,13 +8,14 @@ import signal
 import subprocess
 import sys
 import threading
+import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 
-from ferbench.benchmark import lock, record
+from ferbench.benchmark import lock, ranks, record
 from ferbench.errors import UserError, disk_full
 
 CONSOLE = "console.log"
@@ -43,6 +44,7 @@ class Task:
         iterations: of the run.
         images: source images that it sees.
         keep: checkpoints to keep of a finished run: ``all``, ``best`` or ``none``.
+        processes: that train it together.
     """
 
     title: str
@@ -53,6 +55,7 @@ class Task:
     iterations: int = 0
     images: int = 0
     keep: str = "all"
+    processes: int = 1
 
 
 @dataclass(frozen=True)
@@ -131,7 +134,7 @@ def _finished_or_failed(task: Task) -> Outcome | None:
 
 
 def _train(task: Task, held: lock.Lock, environment: Mapping[str, str], stop: Stop) -> Outcome:
-    console = task.folder / CONSOLE
+    console, mark = task.folder / CONSOLE, uuid.uuid4().hex
     with open(console, "ab") as output:
         start = output.tell()
         process = subprocess.Popen(
@@ -139,7 +142,7 @@ def _train(task: Task, held: lock.Lock, environment: Mapping[str, str], stop: St
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env={**os.environ, **environment, "PYTHONPATH": _python_path()},
+            env={**os.environ, **environment, "PYTHONPATH": _python_path(), ranks.MARK: mark},
             pass_fds=(held.descriptor,),  # a training that outlives its runner keeps the lock
             start_new_session=True,  # Ctrl-C is the runner's to hand on
         )
@@ -148,6 +151,9 @@ def _train(task: Task, held: lock.Lock, environment: Mapping[str, str], stop: St
         except BaseException:  # a Ray task that is cancelled, say
             _end(process)
             raise
+        finally:
+            if task.processes > 1:
+                ranks.kill_marked(mark)
     return _judge(task, code, _text(console, start), stop)
 
 
@@ -184,7 +190,14 @@ def _judge(task: Task, code: int, output: str, stop: Stop) -> Outcome:
     if any(text.lower() in output.lower() for text in (*_NO_SPACE, "no space is left")):
         return Outcome(DISK_FULL, _last_error(output))
     said = own.failure if own is not None and own.status == record.FAILED else _last_error(output)
-    reason = " ".join(f"{said or 'it said nothing'} ({_ending(code)})".split())
+    how = _ending(code)
+    if task.processes > 1:
+        first = ranks.failure_of(output)
+        if ranks.was_interrupted(output) or (first is not None and first.code in _INTERRUPTED):
+            return Outcome(INTERRUPTED)
+        if first is not None:  # the record may have the word of a process that only lost its connection
+            said, how = first.said, f"process {first.rank}: {_ending(first.code)}"
+    reason = " ".join(f"{said or 'it said nothing'} ({how})".split())
     mark_failed(task, reason)
     return Outcome(FAILED, reason)
 
@@ -224,11 +237,13 @@ def _python_path() -> str:
 
 
 def train_command(
-    config: Path, folder: Path, data: str | Path | None, plugins: Sequence[str]
+    config: Path, folder: Path, data: str | Path | None, plugins: Sequence[str], processes: int = 1
 ) -> tuple[str, ...]:
-    """The command line that trains a run, or goes on with it."""
+    """The command line that trains a run, or goes on with it; as ``tools/dist_train.sh`` with several processes."""
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
     words = [
         sys.executable,
+        *(torchrun if processes > 1 else []),
         "-m",
         "ferbench.cli",
         "train",
@@ -241,4 +256,6 @@ def train_command(
         words += ["--data", str(data)]
     if plugins:
         words += ["--plugin", *plugins]
+    if processes > 1:
+        words += ["--launcher", "pytorch"]
     return tuple(words)

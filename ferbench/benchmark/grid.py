@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 KEYS = (
     "base", "algorithms", "budgets", "seeds", "options", "name", "split_seed", "tuning_seed", "plugins", "keep",
-    "slurm", "ray",
+    "slurm", "ray", "processes",
 )  # fmt: skip
 BUDGET = "split.per_class"  # what a bare number in `budgets` is a value of
 TUNING_SEED = 1000
@@ -84,6 +84,7 @@ class Grid:
             ``none``.
         slurm: parameters of a job, as submitit's executor takes them.
         ray: ``address`` of the cluster, and ``num_cpus``, ``num_gpus`` and other options of a task.
+        processes: that train each run together; the batch is divided among them.
     """
 
     file: Path
@@ -99,6 +100,7 @@ class Grid:
     keep: str = "all"
     slurm: dict[str, Any] = field(default_factory=dict)
     ray: dict[str, Any] = field(default_factory=dict)
+    processes: int = 1
 
 
 @dataclass(frozen=True)
@@ -174,10 +176,13 @@ def read_grid(path: str | Path) -> Grid:
         keep=content.get("keep", "all"),
         slurm=_mapping(content.get("slurm") or {}, "slurm", file),
         ray=_mapping(content.get("ray") or {}, "ray", file),
+        processes=content.get("processes", 1),
     )
     for key, value in (("split_seed", grid.split_seed), ("tuning_seed", grid.tuning_seed)):
         if value is not None:
             _seeds([value], key, file)
+    if not isinstance(grid.processes, int) or isinstance(grid.processes, bool) or grid.processes < 1:
+        raise UserError(f"processes is {grid.processes!r}", where=file, expected="a whole number, at least 1")
     if grid.keep not in DROPPED:
         raise UserError(f"keep is {grid.keep!r}", where=file, expected=" or ".join(map(repr, DROPPED)))
     if grid.tuning_seed in grid.seeds:

@@ -66,16 +66,17 @@ class Launcher(ABC):
 
 
 class LocalLauncher(Launcher):
-    """Processes of this machine, each with its own share of the cores, and a GPU in turn where there are some.
+    """Processes of this machine: each run has its own share of the cores, and GPUs in turn where there are some.
 
     Args:
-        jobs: processes at a time.
+        jobs: runs at a time.
+        processes: of each run.
     """
 
-    def __init__(self, jobs: int):
+    def __init__(self, jobs: int, processes: int = 1):
         self._stop = Stop()
         self._slots: queue.Queue[dict[str, Any]] = queue.Queue()
-        for slot in slots(jobs):
+        for slot in slots(jobs, processes):
             self._slots.put(slot)
         self._threads = ThreadPoolExecutor(jobs, thread_name_prefix="run")
 
@@ -235,7 +236,12 @@ class _RemoteHandle:
 
 
 def make_launcher(
-    kind: str, jobs: int | None, folder: Path, slurm: Mapping[str, Any], ray: Mapping[str, Any]
+    kind: str,
+    jobs: int | None,
+    folder: Path,
+    slurm: Mapping[str, Any],
+    ray: Mapping[str, Any],
+    processes: int = 1,
 ) -> Launcher:
     """The launcher of a name.
 
@@ -245,6 +251,7 @@ def make_launcher(
         folder: of the grid.
         slurm: see `SlurmLauncher`.
         ray: see `RayLauncher`.
+        processes: of each run; more than one only for the local one (see `require_processes`).
 
     Raises:
         UserError: what it needs is not there.
@@ -253,26 +260,54 @@ def make_launcher(
         return SlurmLauncher(folder / "slurm", jobs, slurm)
     if kind == "ray":
         return RayLauncher(jobs, ray)
-    return LocalLauncher(jobs or 1)
+    return LocalLauncher(jobs or 1, processes)
 
 
-def slots(jobs: int) -> list[dict[str, Any]]:
+def require_processes(kind: str, processes: int) -> None:
+    """Refuse what a launcher cannot give to each run.
+
+    Args:
+        kind: see `make_launcher`.
+        processes: of each run.
+
+    Raises:
+        UserError: there are several, and the launcher is not the local one, or this machine has GPUs, but fewer.
+    """
+    if processes == 1:
+        return
+    if kind != "local":
+        raise UserError(
+            f"each run is to have {processes} processes, which only the local launcher starts",
+            where=f"`processes` in the grid, --launcher {kind}", expected="processes = 1, or --launcher local",
+        )  # fmt: skip
+    gpus = _gpus()
+    if 0 < len(gpus) < processes:
+        raise UserError(
+            f"each run is to have {processes} processes, but {len(gpus)} GPUs are visible",
+            where="`processes` in the grid", expected="a GPU for each process (or none at all: CUDA_VISIBLE_DEVICES=)",
+        )  # fmt: skip
+
+
+def slots(jobs: int, processes: int = 1) -> list[dict[str, Any]]:
     """Shares of this machine: ``cores`` (a set, or None where processes cannot be bound) and ``environment`` of each.
 
     Args:
         jobs: number of shares. With more of them than cores, they take turns on all cores with one thread each.
+        processes: that divide each share among them: its cores, and as many GPUs, one after the other.
     """
     cores = available_cores()
     own = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     bound = len(own) == cores and jobs <= cores  # not under a container's quota, which no core belongs to
     gpus = _gpus()
+    groups = [gpus[i : i + processes] for i in range(0, len(gpus) - processes + 1, processes)]
     found = []
     for i in range(jobs):
         share = set(own[i * cores // jobs : (i + 1) * cores // jobs]) if bound else None
         threads = len(share) if share else max(1, cores // jobs)
+        threads = max(1, threads // processes)
         environment = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or str(threads)}
-        if gpus:
-            environment["CUDA_VISIBLE_DEVICES"] = gpus[i % len(gpus)]
+        if groups:
+            environment["CUDA_VISIBLE_DEVICES"] = ",".join(groups[i % len(groups)])
         found.append({"cores": share, "environment": environment})
     return found
 

@@ -17,7 +17,7 @@ from ferbench.benchmark.check import Checked, check_runs
 from ferbench.benchmark.describe import code, portable_config
 from ferbench.benchmark.execute import DISK_FULL, Outcome, Task, train_command
 from ferbench.benchmark.grid import Grid, Run, read_grid, runs_of
-from ferbench.benchmark.launchers import Handle, Launcher, make_launcher
+from ferbench.benchmark.launchers import Handle, Launcher, make_launcher, require_processes
 from ferbench.benchmark.protocol import require_one_protocol
 from ferbench.benchmark.store import State, Store
 from ferbench.benchmark.tuning import report_of, tuned_runs, with_choice
@@ -88,6 +88,7 @@ class Runner:
     def run(self) -> int:
         """See `benchmark`."""
         options = self.options
+        require_processes(options.launcher, self.grid.processes)
         runs = runs_of(self.grid)
         if options.trials is not None:
             runs = tuned_runs(self.grid, runs, options.trials)
@@ -100,7 +101,12 @@ class Runner:
         if options.dry_run:
             return OK
         launcher = make_launcher(
-            options.launcher, options.jobs, self.store.folder, self.grid.slurm, self.grid.ray
+            options.launcher,
+            options.jobs,
+            self.store.folder,
+            self.grid.slurm,
+            self.grid.ray,
+            self.grid.processes,
         )
         with interrupted_by(signal.SIGTERM, signal.SIGHUP):
             self._do_all(checked, launcher)
@@ -126,7 +132,9 @@ class Runner:
                 f"{self.options.jobs} at a time" if self.options.jobs else "all at once"
             )
         jobs = self.options.jobs or 1
-        return f"on this machine, {jobs} at a time, {max(1, available_cores() // jobs)} of {available_cores()} cores each"
+        cores = f"{max(1, available_cores() // jobs)} of {available_cores()} cores each"
+        together = f", {self.grid.processes} processes each" if self.grid.processes > 1 else ""
+        return f"on this machine, {jobs} at a time, {cores}{together}"
 
     def _do_all(self, checked: Sequence[Checked], launcher: Launcher) -> None:
         """First the trials and what needs none of them, then the runs whose parameters they have chosen."""
@@ -211,8 +219,9 @@ class Runner:
         )  # fmt: skip
         return Task(
             title=str(run), folder=folder, blank=blank, retry_failed=options.retry_failed,
-            command=train_command(config, folder, data, self.grid.plugins),
+            command=train_command(config, folder, data, self.grid.plugins, self.grid.processes),
             iterations=checked.iterations, images=checked.images, keep=self.grid.keep,
+            processes=self.grid.processes,
         )  # fmt: skip
 
     def _with_chosen_parameters(self, first: Sequence[Checked], later: Sequence[Checked]) -> list[Checked]:

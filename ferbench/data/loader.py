@@ -122,8 +122,14 @@ class EvalBatches(Dataset):
         }
 
 
-def check_batch(dataset: FaceDataset, batch_size: Any, stream: str) -> None:
+def check_batch(dataset: FaceDataset, batch_size: Any, stream: str, processes: int | None = None) -> None:
     """Whether a stream can be cut into global batches.
+
+    Args:
+        dataset: of the stream.
+        batch_size: images of a global batch.
+        stream: its name.
+        processes: that share a batch; None: those there are.
 
     Raises:
         UserError: no images, or a batch that is no positive number or cannot be split over the processes.
@@ -136,11 +142,12 @@ def check_batch(dataset: FaceDataset, batch_size: Any, stream: str) -> None:
         )
     if len(dataset) == 0:
         raise UserError(f"the {stream} stream has no images", where=dataset.name)
-    if batch_size % world_size():
+    world = processes or world_size()
+    if batch_size % world:
         raise UserError(
-            f"the global batch of {batch_size} {stream} images cannot be split over {world_size()} processes",
+            f"the global batch of {batch_size} {stream} images cannot be split over {world} processes",
             where="train_dataloader.batch_size (times unlabeled_dataloader.mu)",
-            expected=f"a multiple of {world_size()}",
+            expected=f"a multiple of {world}",
         )
 
 

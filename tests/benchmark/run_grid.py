@@ -10,7 +10,7 @@ FAKE = Path(__file__).with_name("fake_train.py")
 
 def play(plan: str) -> None:
     """Put the stand-in in the place of the training command."""
-    runner.train_command = lambda config, folder, data, plugins: (
+    runner.train_command = lambda config, folder, data, plugins, processes=1: (
         sys.executable, str(FAKE), plan, str(config), "--work-dir", str(folder),
     )  # fmt: skip
 

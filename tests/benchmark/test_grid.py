@@ -107,6 +107,8 @@ class TestReading:
         ({"lines": ["budgets = ['25']"]}, ["a budget is '25'", "a number"]),
         ({"lines": ["split_seed = 'x'"]}, ["split_seed has 'x'"]),
         ({"lines": ["keep = 'last'"]}, ["keep is 'last'", "'all' or 'best' or 'none'"]),
+        ({"lines": ["processes = 0"]}, ["processes is 0", "at least 1"]),
+        ({"lines": ["processes = True"]}, ["processes is True"]),
         ({"lines": ["tuning_seed = 1"]}, ["tuning_seed is 1", "also a seed of the comparison"]),
         ({"seeds": ""}, ["the grid has no 'seeds'"]),
         ({"seeds": "seeds = [0, 0]"}, ["seeds has a number twice"]),

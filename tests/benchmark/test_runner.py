@@ -22,9 +22,10 @@ from test_grid import grid_file  # noqa: F401 - a fixture
 
 from ferbench import cli
 from ferbench.benchmark import board, execute, launchers, lock, record, runner, store
-from ferbench.benchmark.grid import Run
+from ferbench.benchmark.grid import Run, config_of, read_grid, runs_of
 from ferbench.benchmark.protocol import hash_of
 from ferbench.benchmark.store import Store
+from ferbench.engine import api
 from ferbench.errors import UserError
 
 TWO = "algorithms = {'A': dict(type='Supervised'), 'B': dict(type='FixMatch', threshold=0.4)}"
@@ -567,6 +568,36 @@ class TestLaunchers:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
         assert [s["environment"]["CUDA_VISIBLE_DEVICES"] for s in launchers.slots(3)] == ["3", "5", "3"]
 
+    def test_several_processes_share_a_run_s_cores_and_have_gpus_in_a_row(self, monkeypatch):
+        monkeypatch.setattr(launchers, "available_cores", lambda: 8)
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+        monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,2,3,5,7")
+        found = launchers.slots(3, processes=2)
+        assert [s["environment"]["CUDA_VISIBLE_DEVICES"] for s in found] == ["0,2", "3,5", "0,2"]
+        assert [len(s["cores"]) for s in found] == [2, 3, 3]
+        assert {s["environment"]["OMP_NUM_THREADS"] for s in found} == {"1"}
+        assert launchers.slots(1, processes=2)[0]["environment"]["OMP_NUM_THREADS"] == "4"
+
+    @pytest.mark.parametrize(("line", "kind", "gpus", "sentence"), [
+        ("processes = 2", "slurm", "", "only the local launcher starts"),
+        ("processes = 2", "ray", "", "only the local launcher starts"),
+        ("processes = 4", "local", "0,1", "4 processes, but 2 GPUs are visible"),
+        ("processes = 3", "local", "", "batch of 8 labeled images cannot be split over 3 processes"),
+    ])  # fmt: skip
+    def test_processes_that_cannot_be(self, line, kind, gpus, sentence, stage, grid_file, monkeypatch):  # noqa: F811
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", gpus)
+        with pytest.raises(UserError, match=sentence):
+            stage.run(grid=str(grid_file(line, algorithms=TWO)), launcher=kind)
+        assert not stage.folder.exists()
+
+    def test_the_command_of_several_processes(self):
+        one, two = (
+            execute.train_command(Path("c.py"), Path("f"), None, ["p"], processes) for processes in (1, 2)
+        )
+        torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+        assert list(two) == [one[0], *torchrun, *one[1:], "--launcher", "pytorch"]
+
     def test_the_user_s_number_of_threads_wins(self, monkeypatch):
         monkeypatch.setenv("OMP_NUM_THREADS", "7")
         assert launchers.slots(2)[0]["environment"]["OMP_NUM_THREADS"] == "7"
@@ -578,7 +609,7 @@ class TestLaunchers:
         monkeypatch.delenv("OMP_NUM_THREADS")
         before = os.sched_getaffinity(0)
         shares = [{"cores": {core}, "environment": {"OMP_NUM_THREADS": "1"}} for core in sorted(before)[:2]]
-        monkeypatch.setattr(launchers, "slots", lambda jobs: shares[:jobs])
+        monkeypatch.setattr(launchers, "slots", lambda jobs, processes: shares[:jobs])
         stage.run(jobs=len(shares))
         assert os.sched_getaffinity(0) == before
         seen = [record.read(f).config for f in stage.folder.rglob("record.json")]
@@ -824,6 +855,27 @@ class TestForReal:
         assert "NaN" in bad.failure
         assert (good.protocol_hash, good.split_hash) == (bad.protocol_hash, bad.split_hash)
         assert str(tmp_path) not in json.dumps(asdict(good))
+
+    def test_runs_of_two_processes(self, images, grid_file, tmp_path):  # noqa: F811
+        """One has the results of one process; in the other one a process fails, and its reason is the run's."""
+        broken = "{'split.per_class': 5, 'custom_hooks.1.iteration': 2, 'custom_hooks.1.rank': 1}"
+        file = grid_file(
+            "options = {'train_cfg.max_iters': 4, 'model.head.dropout': 0.0}",
+            f"processes = 2; budgets = [5, {broken}]",
+            algorithms="algorithms = {'A': dict(type='FixMatch', threshold=0.3)}",
+            seeds="seeds = [3]",
+        )
+        words = ["benchmark", file, "--data", images, "--out", tmp_path / "two"]
+        assert cli.main(list(map(str, words))) == runner.SOME_FAILED
+        found = {r.status: r for r in record.read_all([tmp_path / "two"])[0]}
+        assert found["failed"].failure == "the data of this process is broken (process 1: exit code 2)"
+
+        grid = read_grid(file)
+        api.train(config_of(runs_of(grid)[0], grid, images), str(tmp_path / "one"))
+        two, one = found["finished"], record.read(tmp_path / "one" / "record.json")
+        assert (two.hardware.processes, one.hardware.processes) == (2, 1)
+        assert (two.protocol_hash, two.split_hash) == (one.protocol_hash, one.split_hash)
+        assert [r.confusion for r in two.results] == [r.confusion for r in one.results]
 
 
 def test_states_have_words():
