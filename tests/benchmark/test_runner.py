@@ -159,7 +159,7 @@ class TestAllIsWell:
         played = runner.train_command
         monkeypatch.setattr(runner, "train_command", lambda *own: words.append(own) or played(*own))
         assert stage.run(out="out", data=os.path.relpath(stage.data))[0] == 0
-        config, folder, data, plugins = words[0]
+        config, folder, data, plugins, _ = words[0]
         assert (config.is_absolute(), folder.is_absolute(), data.is_absolute(), plugins) == (
             True,
             True,
