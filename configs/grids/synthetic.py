@@ -21,9 +21,6 @@ options = {
     "train_cfg.val_interval": 250,
     "default_hooks.report.pictures": False,
     # One core per run: workers would only take turns with the training.
-    "train_dataloader.num_workers": 0,
-    "unlabeled_dataloader.num_workers": 0,
-    "val_dataloader.num_workers": 0,
-    "test_dataloader.num_workers": 0,
+    **{f"{part}_dataloader.num_workers": 0 for part in ("train", "unlabeled", "val", "test")},
 }
 keep = "none"
