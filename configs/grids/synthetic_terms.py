@@ -1,0 +1,18 @@
+"""Why the recipes with a low-confidence term learn synthetic faces worse than labeled-only: the same recipes without it.
+
+The protocol is that of `synthetic.py`, so the runs of both may be reported together.
+"""
+
+_base_ = "{{$FERBENCH_CONFIGS:}}/grids/synthetic.py"
+_low = dict(type="LowConfidenceContrast", weight=0.01, temperature=0.07)
+algorithms = {
+    "_delete_": True,
+    "supervised": "supervised/tiny_synthetic.py",
+    "dtm, full recipe": "dtm/tiny_synthetic_full.py",
+    "dtm, full recipe, lambda_x 1": dict(type="DTM", lambda_x=1.0),
+    "dtm, full recipe, term 0.01": dict(type="DTM", terms=[_low]),
+    "dtm, full recipe, no term": dict(type="DTM", terms=[]),
+    "ssmfar": "ssmfar/tiny_synthetic.py",
+    "ssmfar, no term": dict(type="SSMFAR", class_weight=None, terms=[]),
+}
+seeds = [0, 1]
