@@ -262,9 +262,11 @@ def draws_split(cfg: Mapping[str, Any]) -> bool:
 
 
 def name_of(budget: Mapping[str, Any]) -> str:
-    """A budget in a few words: ``per_class=25``."""
+    """A budget in a few words: ``per_class=25``. A None of the split only makes way for another of its options."""
     return ", ".join(
-        f"{key.rpartition('.')[2]}={value}" for key, value in budget.items() if value is not None
+        f"{key.rpartition('.')[2]}={value}"
+        for key, value in budget.items()
+        if value is not None or not key.startswith("split.")
     )
 
 

@@ -159,6 +159,8 @@ class TestRuns:
     def test_names_of_budgets(self):
         assert name_of({"split.per_class": None, "split.percent": 0.5}) == "percent=0.5"
         assert name_of({}) == ""
+        without = {"split.per_class": 100, "unlabeled_dataloader.dataset": None}
+        assert name_of(without) == "per_class=100, dataset=None"  # else it would look like the budget with it
 
     def test_labels_that_make_the_same_folder(self, grid_file):
         algorithms = (
