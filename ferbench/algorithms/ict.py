@@ -16,8 +16,9 @@ class ICT(Mixing):
     ``L = L_x + lambda_u * ramp * mean_i(mean_c (p(mix(u_i, u_j))_c - mix(p_ema(u_i), p_ema(u_j))_c)^2)``.
     The second batch of the paper is the first one permuted, as in the authors' code. Labeled images are not mixed (the
     authors' code can, too: the paper's algorithm does not). The ramp is linear here, and the EMA model predicts in
-    evaluation mode. Weight, alpha and ramp are those of the authors' command for CIFAR-10; for short runs the shipped
-    configs have weight 10 and ramp 0.4, for the reason given at `MixMatch`.
+    evaluation mode. Mixed images stay out of batch-norm's running statistics, as in common code. Weight, alpha and ramp
+    are those of the authors' command for CIFAR-10; for short runs the shipped configs have weight 10 and ramp 0.4, for
+    the reason given at `MixMatch`.
 
     Args:
         alpha: of the Beta distribution.
@@ -35,5 +36,6 @@ class ICT(Mixing):
             mixed_views=("weak",),
             mix_labeled=False,
             dominant=False,
+            unlabeled_statistics=False,
         )
         super().__init__(alpha=alpha, lambda_u=lambda_u, ramp=ramp, **{**defaults, **parts})

@@ -250,7 +250,7 @@ def test_ict_against_numpy() -> None:
     assert result.parts["unsupervised"].item() == pytest.approx(unsupervised, abs=1e-5)
     assert result.loss.item() == pytest.approx(supervised + 8.0 * 0.5 * unsupervised, abs=1e-5)
     np.testing.assert_allclose(result.pseudo_labels.target, guess, atol=1e-5)
-    assert network.calls == [({"labeled"}, {"labeled"}, True), ({"mixed"}, {"mixed"}, True)]
+    assert network.calls == [({"labeled"}, {"labeled"}, True), ({"mixed"}, {"mixed"}, False)]
 
 
 @pytest.mark.parametrize("name", ["MixMatch", "ICT"])

@@ -78,11 +78,14 @@ def test_the_first_step_is_supervised(name) -> None:
 
 
 def test_who_sees_what() -> None:
-    """The student of the Mean Teacher is not shown the view that the teacher judges."""
+    """The student of the Mean Teacher is not shown the view that the teacher judges; labeled images pass apart."""
     _, pi, *_ = run("PiModel", 20)
     _, mean_teacher, *_ = run("MeanTeacher", 20)
-    assert pi.asked == [({"labeled", "weak", "weak2"}, {"labeled", "weak2"})]
-    assert mean_teacher.asked == [({"labeled", "weak2"}, {"labeled", "weak2"})]
+    learning = {"labeled", "weak2"}
+    assert pi.asked == [({"labeled"}, learning), ({"weak", "weak2"}, learning)]
+    assert mean_teacher.asked == [({"labeled"}, learning), ({"weak2"}, learning)]
+    _, together, *_ = run("PiModel", 20, unlabeled_statistics=True)
+    assert together.asked == [({"labeled", "weak", "weak2"}, learning)]
 
 
 def test_parts_can_be_changed() -> None:
