@@ -103,7 +103,7 @@ class Bare:
         torch.manual_seed(0)
         form = torch.channels_last if channels_last else torch.contiguous_format
         self.network: nn.Module = timm.create_model(shape.network, num_classes=len(CLASSES))
-        self.network.to(memory_format=form)  # type: ignore[call-overload]
+        self.network.to(memory_format=form)  # type: ignore[call-overload] # torch's stub lacks it
         self.optimizer = torch.optim.SGD(
             self.network.parameters(),
             lr=0.03,

@@ -21,7 +21,7 @@ from pathlib import Path
 try:
     import fcntl
 except ImportError:  # not a POSIX system: a lock file of a dead process has to be removed by hand
-    fcntl = None  # type: ignore[assignment]
+    fcntl = None  # type: ignore[assignment] # typed as a module
 
 NAME = ".lock"
 ATTEMPTS, PAUSE = 3, 0.02  # who only looks (`is_held`) holds the lock for an instant

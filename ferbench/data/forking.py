@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import select
 import signal
-from multiprocessing import context, popen_fork, util
+from multiprocessing import connection, context, popen_fork, util
 from multiprocessing.process import BaseProcess
 
 PATIENCE = 10.0  # seconds until a child that has not reported is given up; doubled at each try
@@ -15,9 +14,9 @@ TRIES = 4
 class CheckedPopen(popen_fork.Popen):
     """A fork whose child reports; one that does not is killed, and forked again.
 
-    In CPython before 3.12 a child waits forever for the list of threads if, at the moment of the fork, a native thread was
-    adding itself to it or removing itself. gloo's threads do so at the end of collective operations (they may hold the
-    last reference to a tensor that Python knows), and a training that forks for a validation does it right after some.
+    A child of CPython 3.11 waits forever for the list of threads if, at the moment of the fork, a native thread was adding
+    itself to it or removing itself. gloo's threads do so at the end of collective operations, and a training that forks
+    for a validation does it right after some.
     """
 
     patience = PATIENCE
@@ -44,7 +43,7 @@ class CheckedPopen(popen_fork.Popen):
                 os._exit(code)
         _close(child_w, child_r, report)
         # Readable also when the child has died; the parent of a dead process finds out as of any other.
-        lives = bool(select.select([reported], [], [], patience)[0])
+        lives = bool(connection.wait([reported], patience))
         os.close(reported)
         if lives:
             self.finalizer = util.Finalize(self, _close, (parent_r, parent_w))

@@ -202,7 +202,7 @@ def _count_lines(path: Path) -> int:
 def _bad_line(path: Path) -> UserError:
     """Name the first line of an index that cannot be right (slow, and only on the way out)."""
     with open(path, "rb") as file:
-        for number, line in enumerate(file, 1):  # noqa: B007
+        for number, line in enumerate(file, 1):  # noqa: B007 - named after the loop
             cells = line.split()
             if len(cells) != 2 or not all(cell.isdigit() for cell in cells):
                 break

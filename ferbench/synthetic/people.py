@@ -96,7 +96,7 @@ class Conditions:
 
     def moved(self, **changes: object) -> Conditions:
         """The same picture with some values changed."""
-        return replace(self, **changes)  # type: ignore[arg-type]
+        return replace(self, **changes)  # type: ignore[arg-type] # names and types are the fields'
 
 
 def generator(*key: int) -> np.random.Generator:
