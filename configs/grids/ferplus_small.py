@@ -1,10 +1,10 @@
 """Which pseudo-labels help a small network on real faces? FER+ at 25 and 100 labels per class, three draws of labels.
 
-78 runs of about five minutes on one CPU core (bfloat16). `docs/results/fer2013.md` was made from it. The network is
-timm's smallest ResNet at half its width, from random weights; the unlabeled images are the rest of FER2013.
+78 runs of about five minutes on one CPU core (bfloat16). `docs/results/fer2013.md` was made from it. Unlabeled are the
+rest of FER2013's images, without LFW: `ferplus_unlabeled.py` compares the sources.
 """
 
-base = "supervised/r18_ferplus.py"
+_base_ = "{{$FERBENCH_CONFIGS:}}/_base_/grids/ferplus_cpu.py"
 algorithms = {
     "Supervised": "supervised/r18_ferplus.py",
     "FixMatch 0.8": dict(type="FixMatch", threshold=0.8),
@@ -21,20 +21,4 @@ algorithms = {
     "DTM full": "dtm/r18_ferplus_full.py",
 }
 budgets = [100, 25]
-seeds = [0, 1, 2]
-options = {
-    "model.backbone.name": "resnet10t",
-    "model.backbone.channels": (32, 64, 128, 256),
-    "model.backbone.stem_width": 16,
-    "model.precision": "bf16",
-    "optim_wrapper.optimizer.lr": 2e-3,
-    "train_dataloader.batch_size": 16,
-    "unlabeled_dataloader.mu": 3,
-    "unlabeled_dataloader.dataset": None,  # no LFW; ferplus_unlabeled.py compares the sources
-    "train_cfg.max_iters": 5_000,
-    "train_cfg.val_interval": 1_000,
-    "default_hooks.report.pictures": False,
-    # One core per run: workers would only take turns with the training.
-    **{f"{part}_dataloader.num_workers": 0 for part in ("train", "unlabeled", "val", "test")},
-}
-keep = "none"
+options = {"unlabeled_dataloader.dataset": None}
