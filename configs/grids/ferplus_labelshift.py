@@ -4,9 +4,11 @@ The protocol is that of `ferplus_small.py`, so the runs of both may be reported 
 """
 
 _base_ = "{{$FERBENCH_CONFIGS:}}/grids/ferplus_small.py"
-_shift = dict(type="LabelShift", momentum=0.99)
+_fixmatch = dict(type="FixMatch", threshold=0.8)
+_dtm = dict(type="DTM", threshold_only=True)
 algorithms = {
     "_delete_": True,
-    "FixMatch 0.8, LabelShift": dict(type="FixMatch", threshold=0.8, alignment=_shift),
-    "DTM threshold only, LabelShift": dict(type="DTM", threshold_only=True, alignment=_shift),
+    "FixMatch 0.8, label shift": dict(type="LabelShift", base=_fixmatch),
+    "DTM threshold only, label shift": dict(type="LabelShift", base=_dtm),
+    "FixMatch 0.8, label shift in training only": dict(type="LabelShift", base=_fixmatch, prediction=False),
 }

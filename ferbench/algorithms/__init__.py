@@ -23,6 +23,7 @@ from ferbench.algorithms.flexmatch import FlexMatch
 from ferbench.algorithms.freematch import FreeMatch
 from ferbench.algorithms.ict import ICT
 from ferbench.algorithms.label_correction import LogitAdjustment, Reweighting
+from ferbench.algorithms.label_shift import LabelShift
 from ferbench.algorithms.matching import Matching, MatchingStep
 from ferbench.algorithms.mixing import Mixing
 from ferbench.algorithms.mixmatch import MixMatch, ReMixMatch
@@ -75,6 +76,7 @@ __all__ = [
     "FixMatch",
     "FlexMatch",
     "FreeMatch",
+    "LabelShift",
     "LogitAdjustment",
     "Matching",
     "MatchingStep",

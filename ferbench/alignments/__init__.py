@@ -4,7 +4,7 @@ from ferbench.alignments.bank import BankSmoothing, LabeledBank
 from ferbench.alignments.base import AlignRule
 from ferbench.alignments.debiased import DebiasedAlignment
 from ferbench.alignments.distribution import EMAAlignment, QueueAlignment
-from ferbench.alignments.label_shift import LabelShift
+from ferbench.alignments.label_shift import LabelShiftAlignment
 from ferbench.alignments.memory import MemorySmoothing
 from ferbench.alignments.prior import PriorRemoval
 from ferbench.alignments.progressive import ProgressiveAlignment
@@ -15,7 +15,7 @@ __all__ = [
     "BankSmoothing",
     "DebiasedAlignment",
     "EMAAlignment",
-    "LabelShift",
+    "LabelShiftAlignment",
     "LabeledBank",
     "MemorySmoothing",
     "PriorRemoval",

@@ -7,49 +7,55 @@ from torch import Tensor
 
 from ferbench.alignments.base import AlignRule
 from ferbench.errors import UserError
-from ferbench.functional.probabilities import align, sharpen
 from ferbench.lifecycle import RunContext
 from ferbench.registry import ALIGNMENTS
 from ferbench.thresholds.base import Evidence
 
 
 @ALIGNMENTS.register_module()
-class LabelShift(AlignRule):
+class LabelShiftAlignment(AlignRule):
     """``r = p * q / pi``, normalised; then ``q <- m q + (1 - m) mean(r)``.
 
-    pi: class shares of the labeled stream, which p has learnt; q: those of the unlabeled images. Labels are often drawn
-    evenly over the classes while faces come with few rare expressions: then p takes too many images for rare ones. q is
-    estimated by expectation maximisation (Saerens, Latinne, Decaestecker 2002, Neural Computation 14(1), sec. 2.2), one
-    batch after the other (Cappé & Moulines 2009, arXiv 0712.4273). SimPro (arXiv 2402.13505) has the idea for long-tailed
-    semi-supervised learning; this rule is ours. Where both shares are the same it changes little.
+    pi: class shares of the labeled stream; q: those of the unlabeled images. Labels are often drawn evenly over the
+    classes while faces come with few rare expressions: then p takes too many images for rare ones. q is estimated by
+    expectation maximisation (Saerens, Latinne, Decaestecker 2002, Neural Computation 14(1), sec. 2.2), one batch after the
+    other. That needs a p which stays a posterior under pi, though it learns pseudo-labels under q: their logits get
+    log(q / pi) (`margin`; so does SimPro, arXiv 2402.13505). The rule is ours.
 
     Args:
         momentum: m, of the running estimate.
-        temperature: p^(1/T) in place of p; above 1 where the model is too confident, which makes q follow it too slowly.
+        warmup: share of the run in which q stays pi: as long as p says little, it says nothing about q either.
 
     Buffers:
-        labeled_shares: float32 [C], pi. shares: float32 [C], q; pi until the first step.
+        labeled_shares: float32 [C], pi. shares: float32 [C], q.
     """
 
     labeled_shares: Tensor
     shares: Tensor
 
-    def __init__(self, momentum: float = 0.999, temperature: float = 1.0):
+    def __init__(self, momentum: float = 0.999, warmup: float = 0.1):
         super().__init__()
-        if not 0 <= momentum < 1:
-            raise UserError(f"LabelShift got momentum={momentum}", expected="at least 0 and below 1")
-        if temperature <= 0:
-            raise UserError(f"LabelShift got temperature={temperature}", expected="a number above 0")
-        self.momentum, self.temperature = momentum, temperature
+        for name, value in (("momentum", momentum), ("warmup", warmup)):
+            if not 0 <= value < 1:
+                raise UserError(f"LabelShiftAlignment got {name}={value}", expected="at least 0 and below 1")
+        self.momentum, self.warmup = momentum, warmup
 
     def bind(self, context: RunContext) -> None:
         """See `Part.bind`."""
         shares = torch.tensor(context.class_shares)
+        self.start = self.warmup * context.max_iters
         self.register_buffer("labeled_shares", shares, persistent=False)
         self.register_buffer("shares", shares.clone())
 
     def forward(self, evidence: Evidence) -> Tensor:
         """See `AlignRule.forward`."""
-        probs = align(sharpen(evidence.probs.float(), self.temperature), self.labeled_shares, self.shares)
-        self.shares.lerp_(probs.mean(dim=0), 1 - self.momentum)
+        probs = evidence.probs.float() * self.margin().exp()
+        probs = probs / probs.sum(dim=1, keepdim=True)
+        if evidence.iteration >= self.start:
+            self.shares.lerp_(probs.mean(dim=0), 1 - self.momentum)
         return probs.to(evidence.probs.dtype)
+
+    def margin(self) -> Tensor:
+        """``log(q / pi)``, [C]; 0 for a class that has no labels."""
+        # Bounded below: a share of 0 would shut a class out for good.
+        return (self.shares.clamp_min(1e-6) / self.labeled_shares.clamp_min(1e-6)).log()

@@ -25,7 +25,7 @@ RULES = {
     "memory": dict(name="MemorySmoothing", batches=2, dim=5),
     "bank": dict(name="BankSmoothing", bank=dict(dim=5)),
     "bank as a ring": dict(name="BankSmoothing", bank=dict(dim=5, size=3)),
-    "label shift": dict(name="LabelShift", momentum=0.7),
+    "label shift": dict(name="LabelShiftAlignment", momentum=0.7, warmup=0.0),
     "prior": dict(name="PriorRemoval"),
 }
 COUNTS = (4, 2, 1, 1)

@@ -1,0 +1,39 @@
+"""Pseudo-labels and predictions under the class shares of the unlabeled images."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from ferbench.algorithms.rebalancing import Rebalancing
+from ferbench.alignments.label_shift import LabelShiftAlignment
+from ferbench.models.classifier import Output
+from ferbench.registry import ALGORITHMS
+
+
+@ALGORITHMS.register_module()
+class LabelShift(Rebalancing):
+    """The classifier learns labeled images under their class shares pi, all others under the unlabeled ones' q.
+
+    ``p = softmax(f + log(q / pi))`` makes the pseudo-labels, learns them, and predicts; the labeled loss sees f alone. q is
+    estimated, see `LabelShiftAlignment`. For labels that are drawn evenly while faces come as they are; it takes for
+    granted that the test images have the unlabeled ones' shares. Ours.
+
+    Args:
+        base: the algorithm underneath.
+        momentum, warmup: of the estimate.
+        prediction: whether q counts in the prediction, too; False: predictions are those of the base, under pi.
+    """
+
+    def __init__(self, base: Any, momentum: float = 0.999, warmup: float = 0.1, prediction: bool = True):
+        super().__init__(base)
+        rule = LabelShiftAlignment(momentum, warmup)
+        self.align(rule)
+        self._margin = rule.margin  # of the rule, which the base owns
+        self.shifts_prediction = prediction
+
+    def prediction(self, output: Output) -> Tensor:
+        """See `Algorithm.prediction`."""
+        logits = super().prediction(output)
+        return logits + self._margin() if self.shifts_prediction else logits
