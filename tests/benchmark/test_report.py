@@ -127,7 +127,7 @@ def test_verdicts_in_words(tmp_path):
     found = table(page, "scores")
     verdicts = {label: cells(found, label, "verdict").text for label in ("Up", "Down", "Same", "New")}
     assert verdicts == {"Up": "▲ better", "Down": "▼ worse", "Same": "≈ within noise", "New": "too few seeds"}
-    assert cells(found, "New", "verdict").small == "2 seeds: few"
+    assert cells(found, "New", "verdict").small == "(2 seeds: few)"
     assert cells(found, "Up", "verdict").small == ""
     assert page.lead.text.endswith(
         "Against FixMatch: better: Up; worse: Down; within noise: Same; too few seeds: New."

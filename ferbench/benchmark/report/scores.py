@@ -275,7 +275,7 @@ def _comparison_cells(label: str, found: Comparisons) -> list[Cell]:
     own = found.against.get(label)
     if own is None or not own.n:
         return [Cell(NONE), Cell(NONE), Cell(NONE), Cell("no finished pair")]
-    few = f"{own.n} seed{'s' if own.n > 1 else ''}: few" if own.few_seeds else ""
+    few = f"({own.n} seed{'s' if own.n > 1 else ''}: few)" if own.few_seeds else ""
     mark = own.verdict if own.verdict in ("better", "worse") else ""
     verdict = Cell(VERDICTS[own.verdict], few, own.verdict, mark)
     difference = Cell(signed(own.difference), interval_text(own.interval, signed=True), own.difference)
