@@ -109,8 +109,8 @@ def _benchmark(args: argparse.Namespace) -> int:
     return benchmark(
         Options(
             grid=args.config, out=args.out, data=args.data, jobs=args.jobs, launcher=args.launcher,
-            resume=args.resume, retry_failed=args.retry_failed, dry_run=args.dry_run, trials=args.tune,
-            plugins=tuple(args.plugin), command=process.command(),
+            resume=args.resume, retry_failed=args.retry_failed, only=tuple(args.only), dry_run=args.dry_run,
+            trials=args.tune, plugins=tuple(args.plugin), command=process.command(),
         )
     )  # fmt: skip
 
@@ -234,6 +234,10 @@ def _add_benchmark(commands: argparse._SubParsersAction) -> None:
     grid.add_argument("--dry-run", action="store_true", help="check everything, show the plan, run nothing")
     grid.add_argument("--resume", action="store_true", help="go on where the grid in the folder is")
     grid.add_argument("--retry-failed", action="store_true", help="the same, and do failed runs again")
+    grid.add_argument(
+        "--only", nargs="+", action="extend", default=[], metavar="PATTERN",
+        help="do only the runs whose folder below runs/ fits a pattern, e.g. '*/FixMatch*/seed0'",
+    )  # fmt: skip
     grid.add_argument(
         "--tune", type=int, metavar="K", help="first K tuning trials for each algorithm, on validation"
     )

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from rich.console import Console
@@ -41,6 +42,7 @@ class Options:
         launcher: ``local``, ``slurm`` or ``ray``.
         resume: go on with a grid that the folder holds.
         retry_failed: do failed runs again.
+        only: patterns (as of files) of the folders of the runs that are to be done; empty: all.
         dry_run: only show the plan.
         trials: K of ``--tune``; None: no tuning.
         plugins: what followed ``--plugin``.
@@ -54,6 +56,7 @@ class Options:
     launcher: str = "local"
     resume: bool = False
     retry_failed: bool = False
+    only: tuple[str, ...] = ()
     dry_run: bool = False
     trials: int | None = None
     plugins: tuple[str, ...] = ()
@@ -64,7 +67,7 @@ def benchmark(options: Options, console: Console | None = None) -> int:
     """Run a grid.
 
     Returns:
-        0: every run is finished, or done by another runner; 1: some have failed.
+        0: every run that was to be done is finished, or done by another runner; 1: some have failed.
 
     Raises:
         UserError: a mistake in the grid or in one of its runs (nothing has run), another grid in the folder, a full disk.
@@ -92,6 +95,7 @@ class Runner:
         runs = runs_of(self.grid)
         if options.trials is not None:
             runs = tuned_runs(self.grid, runs, options.trials)
+        self._require_matches(runs)
         checked = check_runs(self.grid, runs, options.data, options.command)
         if options.dry_run:
             self.store.require_this(self.grid, checked)
@@ -125,6 +129,19 @@ class Runner:
         retry = "they are done again" if self.options.retry_failed else "--retry-failed does them again"
         for line in failures(failed, retry):
             say(self.console, line, "red")
+
+    def _require_matches(self, runs: Sequence[Run]) -> None:
+        for pattern in self.options.only:
+            if not any(fnmatchcase(run.id, pattern) for run in runs):
+                raise UserError(
+                    f"--only {pattern!r} fits none of the {len(runs)} runs of the grid",
+                    where=self.grid.file,
+                    expected=f"a pattern of their folders, e.g. {runs[0].id!r}, or '*/{runs[0].id.split('/')[-2]}/*'",
+                )
+
+    def _wanted(self, run: Run) -> bool:
+        """Whether ``--only`` lets a run be done."""
+        return not self.options.only or any(fnmatchcase(run.id, pattern) for pattern in self.options.only)
 
     def _how(self) -> str:
         if self.options.launcher != "local":
@@ -203,7 +220,9 @@ class Runner:
     def _tasks(self, checked: Sequence[Checked]) -> list[Task]:
         """What is to be done, with its config written."""
         wanted = {store.TODO, store.UNFINISHED} | ({store.FAILED} if self.options.retry_failed else set())
-        return [self._task(c) for c in checked if self.store.state(c.run).word in wanted]
+        return [
+            self._task(c) for c in checked if self._wanted(c.run) and self.store.state(c.run).word in wanted
+        ]
 
     def _task(self, checked: Checked) -> Task:
         run, options = checked.run, self.options
@@ -251,10 +270,13 @@ class Runner:
     def _summary(self, checked: Sequence[Checked]) -> int:
         states: list[tuple[Checked, State]] = [(c, self.store.state(c.run)) for c in checked]
         counts = {w: sum(s.word == w for _, s in states) for w in (store.DONE, store.FAILED, store.TAKEN)}
-        left = len(states) - sum(counts.values())
+        open_runs = [c.run for c, s in states if s.word not in counts]
+        left = sum(map(self._wanted, open_runs))
+        others = len(open_runs) - left
         parts = [f"{counts[store.DONE]} of {len(states)} runs are finished"]
         parts += [f"{counts[store.TAKEN]} are done by another runner"] if counts[store.TAKEN] else []
         parts += [f"{left} are still to be done: --resume"] if left else []
+        parts += [f"{others} left out by --only"] if others else []
         say(self.console, "; ".join(parts), "bold")
         failed = [
             (f"{c.run} ({self.store.run_folder(c.run)})", s.reason)

@@ -114,6 +114,20 @@ class TestAllIsWell:
         assert stage.run(jobs=3)[0] == 0
         assert sorted(stage.starts()) == sorted(ALL)
 
+    def test_a_part_first_and_the_rest_later(self, stage):
+        code, printed = stage.run(only=("*/B/seed0", "*/seed1"))
+        assert code == 0
+        assert stage.starts() == ["B/seed0", "A/seed1", "B/seed1"]
+        assert "3 of 4 runs are finished; 1 left out by --only" in printed
+        assert stage.run(resume=True)[0] == 0
+        assert stage.starts()[3:] == ["A/seed0"]
+
+    def test_a_part_that_is_not_there(self, stage):
+        with pytest.raises(UserError, match=r"--only '\*/C/\*' fits none of the 4 runs") as caught:
+            stage.run(only=("*/A/*", "*/C/*"))
+        assert "tiny/all/A/seed0" in str(caught.value)
+        assert not stage.folder.exists()
+
     def test_a_dry_run_writes_nothing(self, stage):
         code, printed = stage.run(dry_run=True)
         assert code == 0
