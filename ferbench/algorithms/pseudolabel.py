@@ -14,6 +14,8 @@ class PseudoLabel(Matching):
 
     ``L = L_x + lambda_u * ramp(it) * mean([max p >= threshold] * H(argmax p, p))``
 
+    Batch-norm: unlabeled images pass apart from the labeled ones and stay out of the running statistics, as in common code.
+
     Args:
         threshold: fixed confidence threshold.
         ramp: fraction of the run over which lambda_u grows from 0.
@@ -22,4 +24,5 @@ class PseudoLabel(Matching):
 
     def __init__(self, threshold: float = 0.95, ramp: float = 0.4, **parts: Any):
         rule = dict(type="FixedThreshold", threshold=threshold)
-        super().__init__(threshold=rule, ramp=ramp, **{"prediction_view": "weak", **parts})
+        defaults = dict(prediction_view="weak", unlabeled_statistics=False)
+        super().__init__(threshold=rule, ramp=ramp, **{**defaults, **parts})

@@ -84,6 +84,13 @@ def test_who_sees_what() -> None:
     learning = {"labeled", "weak2"}
     assert pi.asked == [({"labeled"}, learning), ({"weak", "weak2"}, learning)]
     assert mean_teacher.asked == [({"labeled"}, learning), ({"weak2"}, learning)]
+    _, pseudo_label, *_ = run("PseudoLabel", 20)
+    learning = {"labeled", "weak"}
+    assert pseudo_label.asked == [({"labeled"}, learning), ({"weak"}, learning)]
+
+
+def test_one_pass_for_all_on_request() -> None:
+    learning = {"labeled", "weak2"}
     _, together, *_ = run("PiModel", 20, unlabeled_statistics=True)
     assert together.asked == [({"labeled", "weak", "weak2"}, learning)]
 
