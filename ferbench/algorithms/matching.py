@@ -71,7 +71,7 @@ class Matching(Algorithm):
         lambda_x, lambda_u: loss weights.
         ramp: fraction of the run over which lambda_u grows linearly from 0; 0: constant.
         unlabeled_statistics: whether unlabeled images count in batch-norm's running statistics. False: they pass apart from
-            the labeled ones, normalised by themselves, and leave the statistics alone (Pseudo-Label, the Pi-Model, Mean Teacher,
+            the labeled ones, normalised by themselves, and leave the statistics alone (Pseudo-Label, Pi-Model, Mean Teacher,
             VAT and MixMatch of common code bases).
     """
 
