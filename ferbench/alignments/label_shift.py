@@ -18,9 +18,10 @@ class LabelShiftAlignment(AlignRule):
 
     pi: class shares of the labeled stream; q: those of the unlabeled images. Labels are often drawn evenly over the
     classes while faces come with few rare expressions: then p takes too many images for rare ones. q is estimated by
-    expectation maximisation (Saerens, Latinne, Decaestecker 2002, Neural Computation 14(1), sec. 2.2), one batch after the
+    expectation maximisation (Saerens, Latinne, Decaestecker 2002, doi 10.1162/089976602753284446), one batch after the
     other. That needs a p which stays a posterior under pi, though it learns pseudo-labels under q: their logits get
-    log(q / pi) (`margin`; so does SimPro, arXiv 2402.13505). The rule is ours.
+    log(q / pi) (`margin`). SimPro (arXiv 2402.13505), too, estimates these shares by expectation maximisation; the rule
+    here is ours.
 
     Args:
         momentum: m, of the running estimate.
