@@ -28,6 +28,7 @@ class LabelShift(Rebalancing):
 
     def __init__(self, base: Any, momentum: float = 0.999, warmup: float = 0.1, prediction: bool = True):
         super().__init__(base)
+        _ = self.weak_views  # refuses a base that judges none: the estimate needs every step's predictions
         rule = LabelShiftAlignment(momentum, warmup)
         self.align(rule)
         self._margin = rule.margin  # of the rule, which the base owns

@@ -168,7 +168,7 @@ def test_daso_refuses_a_base_that_shows_its_rules_something_else() -> None:
         build("DASO", base)
 
 
-@pytest.mark.parametrize("name", ["DASO", "TRAS", "CReSTPlus"])
+@pytest.mark.parametrize("name", ["DASO", "TRAS", "CReSTPlus", "LabelShift"])
 def test_a_target_that_an_alignment_would_not_reach_is_refused(name) -> None:
     with pytest.raises(
         UserError, match=f"{name} changes pseudo-labels by an alignment, but those of SoftMatch"
@@ -219,13 +219,13 @@ def test_the_same_method_twice_is_refused() -> None:
         SSLModel(SmallNet(), twice, dict(size=SIZE), num_classes=3)
 
 
-@pytest.mark.parametrize("name", ["ABC", "TRAS", "CoSSL", "DASO"])
+@pytest.mark.parametrize("name", ["ABC", "TRAS", "CoSSL", "DASO", "LabelShift"])
 def test_a_base_without_pseudo_labels_is_refused(name) -> None:
     with pytest.raises(UserError, match=f"{name} works on pseudo-labels, but Supervised makes none"):
         build(name, dict(type="Supervised"))
 
 
-@pytest.mark.parametrize("name", ["ABC", "TRAS", "CoSSL", "DASO"])
+@pytest.mark.parametrize("name", ["ABC", "TRAS", "CoSSL", "DASO", "LabelShift"])
 def test_a_base_whose_pseudo_labels_were_made_before_is_refused(name) -> None:
     with pytest.raises(
         UserError, match=f"{name} works on the weak views of each step, but NoisyStudent has none"
