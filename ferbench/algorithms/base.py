@@ -56,8 +56,11 @@ class Network(Protocol):
         """
         ...
 
-    def teacher(self, views: Mapping[str, Tensor]) -> dict[str, Output]:
-        """Output of every view from the EMA weights, in evaluation mode, without a graph."""
+    def teacher(self, views: Mapping[str, Tensor], training: bool = False) -> dict[str, Output]:
+        """Output of every view from the EMA weights, without a graph; in evaluation mode unless ``training``.
+
+        In training mode it has dropout, and batch-norm normalises by the batch, which its running statistics do not see.
+        """
         ...
 
     def head(self, name: str, features: Tensor) -> Tensor:

@@ -15,10 +15,10 @@ class ICT(Mixing):
     Interpolation Consistency Training (Verma et al. 2019, arXiv 1903.03825, alg. 1), lambda ~ Beta(alpha, alpha):
     ``L = L_x + lambda_u * ramp * mean_i(mean_c (p(mix(u_i, u_j))_c - mix(p_ema(u_i), p_ema(u_j))_c)^2)``.
     The second batch of the paper is the first one permuted, as in the authors' code. Labeled images are not mixed (the
-    authors' code can, too: the paper's algorithm does not). The ramp is linear here, and the EMA model predicts in
-    evaluation mode. Mixed images stay out of batch-norm's running statistics, as in common code. Weight, alpha and ramp
-    are those of the authors' command for CIFAR-10; for short runs the shipped configs have weight 10 and ramp 0.4, for
-    the reason given at `MixMatch`.
+    authors' code can, too: the paper's algorithm does not). The EMA model predicts in training mode (batch-norm by the
+    batch), as in their code. The ramp is linear here. Mixed images stay out of batch-norm's running statistics, as in
+    common code. Weight, alpha and ramp are those of the authors' command for CIFAR-10; for short runs the shipped configs
+    have weight 10 and ramp 0.4, for the reason given at `MixMatch`.
 
     Args:
         alpha: of the Beta distribution.
@@ -32,7 +32,7 @@ class ICT(Mixing):
             threshold=dict(type="FixedThreshold", threshold=0.0),
             target=dict(type="SoftTarget", temperature=1.0),
             consistency=dict(type="ConsistencySquaredError"),
-            judge="ema",
+            judge="ema_training",
             mixed_views=("weak",),
             mix_labeled=False,
             dominant=False,

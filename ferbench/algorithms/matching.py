@@ -23,6 +23,7 @@ from ferbench.registry import ALGORITHMS, ALIGNMENTS, LOSSES, TARGETS, THRESHOLD
 from ferbench.thresholds.base import Evidence
 
 AT = "model.algorithm"
+JUDGES = ("student", "ema", "ema_training")
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,8 @@ class Matching(Algorithm):
         terms: extra terms; each names the views, heads and gradients it needs, and its weight.
         weak_views: views whose mean probability is the evidence (Ada-CM and DTM average two).
         prediction_view: the view that learns the pseudo-label; a weak view for Pseudo-Label.
-        judge: whose weak-view predictions are the evidence: ``student``, or the ``ema`` model (Mean Teacher).
+        judge: whose weak-view predictions are the evidence: ``student``, the ``ema`` model in evaluation mode, or the same in
+            training mode (``ema_training``: batch-norm by the batch, and dropout; Mean Teacher).
         judge_head: the further head that makes these predictions; None: the classifier's own.
         embedding: head whose output on the weak views the rules see too, or None.
         lambda_x, lambda_u: loss weights.
@@ -94,8 +96,8 @@ class Matching(Algorithm):
         unlabeled_statistics: bool = True,
     ):
         super().__init__()
-        if judge not in ("student", "ema"):
-            raise UserError(f"{AT}.judge is {judge!r}", expected="student or ema")
+        if judge not in JUDGES:
+            raise UserError(f"{AT}.judge is {judge!r}", expected=" or ".join(JUDGES))
         aligns = [alignment] if isinstance(alignment, (Mapping, nn.Module)) else list(alignment or ())
         self.alignments = nn.ModuleList(
             _part(ALIGNMENTS, a, f"{AT}.alignment[{i}]") for i, a in enumerate(aligns)
@@ -192,7 +194,11 @@ class Matching(Algorithm):
         if self.judge == "student":
             return outputs, outputs
         weak = {view: batch.unlabeled[view] for view in self.weak_views}
-        return outputs, network.teacher({"labeled": batch.labeled["weak"], **weak})
+        seen = {"labeled": batch.labeled["weak"]}
+        if self.judge == "ema":
+            return outputs, network.teacher({**seen, **weak})
+        # As the views that learn: labeled and unlabeled images are normalised apart.
+        return outputs, network.teacher(seen, training=True) | network.teacher(weak, training=True)
 
     def _pass(
         self,

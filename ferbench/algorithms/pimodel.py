@@ -39,9 +39,10 @@ class PiModel(Matching):
 class MeanTeacher(PiModel):
     """The Pi-Model whose targets come from the EMA model (Tarvainen & Valpola 2017, arXiv 1703.01780, eq. 1).
 
-    ``L = L_x + lambda_u * ramp * mean_i(mean_c (p(weak2)_ic - p_ema(weak)_ic)^2)``. The EMA model predicts in evaluation
-    mode (no dropout, running batch-norm statistics); for batch-norm of the trained model see `PiModel`. The weight is that
-    of common code for long runs; the shipped configs have 10.
+    ``L = L_x + lambda_u * ramp * mean_i(mean_c (p(weak2)_ic - p_ema(weak)_ic)^2)``. The EMA model predicts in
+    training mode (dropout, batch-norm by the batch), as in the authors' code; its running statistics stay the average of the
+    trained model's. ``judge="ema"``: in evaluation mode. For batch-norm of the trained model see `PiModel`. The weight is
+    that of common code for long runs; the shipped configs have 10.
 
     Args:
         lambda_u: weight of the consistency loss.
@@ -50,4 +51,4 @@ class MeanTeacher(PiModel):
     """
 
     def __init__(self, lambda_u: float = 50.0, ramp: float = 0.4, **parts: Any):
-        super().__init__(lambda_u=lambda_u, ramp=ramp, **{"judge": "ema", **parts})
+        super().__init__(lambda_u=lambda_u, ramp=ramp, **{"judge": "ema_training", **parts})

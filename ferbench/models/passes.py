@@ -17,7 +17,7 @@ class Passes:
 
     Args:
         network: the trained classifier.
-        ema_network: its averaged copy, always in evaluation mode.
+        ema_network: its averaged copy, in evaluation mode but where an algorithm asks for its training mode.
         forward_mode: ``split`` or ``joint``, see `SSLModel`.
     """
 
@@ -39,9 +39,13 @@ class Passes:
             return {**outputs, **_pass(self.network, {n: x for n, x in views.items() if n in needs_gradient})}
 
     @torch.no_grad()
-    def teacher(self, views: Mapping[str, Tensor]) -> dict[str, Output]:
+    def teacher(self, views: Mapping[str, Tensor], training: bool = False) -> dict[str, Output]:
         """See `ferbench.algorithms.Network`."""
-        return _pass(self.ema_network, views)
+        with _frozen_statistics(self.ema_network, training):
+            self.ema_network.train(training)
+            outputs = _pass(self.ema_network, views)
+            self.ema_network.eval()
+        return outputs
 
     def head(self, name: str, features: Tensor) -> Tensor:
         """See `ferbench.algorithms.Network`."""

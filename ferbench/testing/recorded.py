@@ -44,6 +44,7 @@ class RecordedNetwork:
         self.teacher_logits = self.logits if teacher is None else teacher
         self.layers = layers or {}
         self.asked: list[tuple[set[str], set[str]]] = []
+        self.asked_teacher: list[tuple[set[str], bool]] = []
 
     def __call__(
         self, views: Mapping[str, Tensor], needs_gradient: Collection[str], update_statistics: bool = True
@@ -52,8 +53,9 @@ class RecordedNetwork:
         self.asked.append((set(views), set(needs_gradient)))
         return {view: Output(self.logits[view], self.features[view], self._heads(view)) for view in views}
 
-    def teacher(self, views: Mapping[str, Tensor]) -> dict[str, Output]:
+    def teacher(self, views: Mapping[str, Tensor], training: bool = False) -> dict[str, Output]:
         """See `ferbench.algorithms.Network`."""
+        self.asked_teacher.append((set(views), training))
         return {
             view: Output(self.teacher_logits[view], self.features[view], self._heads(view)).detach()
             for view in views

@@ -92,7 +92,7 @@ class IdentityNetwork:
         """See `ferbench.algorithms.Network`."""
         return {view: self._output(x if view in needs_gradient else x.detach()) for view, x in views.items()}
 
-    def teacher(self, views: Mapping[str, Tensor]) -> dict[str, Output]:
+    def teacher(self, views: Mapping[str, Tensor], training: bool = False) -> dict[str, Output]:
         """See `ferbench.algorithms.Network`."""
         return {view: self._output(x.detach()) for view, x in views.items()}
 

@@ -39,7 +39,7 @@ class LinearNetwork:
         outputs = {v: Output(x @ self.weight, x) for v, x in views.items()}
         return {v: o if v in needs_gradient else o.detach() for v, o in outputs.items()}
 
-    def teacher(self, views) -> dict[str, Output]:
+    def teacher(self, views, training=False) -> dict[str, Output]:
         weight = torch.from_numpy(self.ema.astype(np.float32))
         return {v: Output(x @ weight, x) for v, x in views.items()}
 

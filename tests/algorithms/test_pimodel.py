@@ -84,6 +84,7 @@ def test_who_sees_what() -> None:
     learning = {"labeled", "weak2"}
     assert pi.asked == [({"labeled"}, learning), ({"weak", "weak2"}, learning)]
     assert mean_teacher.asked == [({"labeled"}, learning), ({"weak2"}, learning)]
+    assert mean_teacher.asked_teacher == [({"labeled"}, True), ({"weak"}, True)]
     _, pseudo_label, *_ = run("PseudoLabel", 20)
     learning = {"labeled", "weak"}
     assert pseudo_label.asked == [({"labeled"}, learning), ({"weak"}, learning)]

@@ -88,6 +88,7 @@ def test_the_ema_model_judges() -> None:
     torch.testing.assert_close(result.pseudo_labels.probs, teacher["weak"].softmax(dim=1))
     assert result.pseudo_labels.target.tolist() == teacher["weak"].argmax(dim=1).tolist()
     assert network.asked == [({"labeled", "strong"}, {"labeled", "strong"})]  # the student sees no weak view
+    assert network.asked_teacher == [({"labeled", "weak"}, False)]
     expected = nn.functional.cross_entropy(logits["strong"], teacher["weak"].argmax(dim=1))
     torch.testing.assert_close(result.parts["unsupervised"], expected)
 

@@ -33,7 +33,7 @@ class Net:
                 outputs[view] = Output(self.module(x), x)
         return outputs
 
-    def teacher(self, views) -> dict[str, Output]:
+    def teacher(self, views, training=False) -> dict[str, Output]:
         raise AssertionError
 
 

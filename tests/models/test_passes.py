@@ -136,6 +136,21 @@ def test_the_teacher_is_the_averaged_classifier_in_evaluation_mode(model) -> Non
     torch.testing.assert_close(model.ema_network.backbone.norm.running_mean, before, rtol=0, atol=0)
 
 
+def test_the_teacher_in_training_mode_normalises_by_the_batch_and_keeps_its_statistics(model) -> None:
+    x, backbone = views(4), model.ema_network.backbone
+    before = {name: value.clone() for name, value in model.ema_network.state_dict().items()}
+    output = model.passes.teacher(x, training=True)["v0"]
+    assert not output.logits.requires_grad
+    maps = backbone.conv(x["v0"])
+    mean, var = maps.mean(dim=(0, 2, 3), keepdim=True), maps.var(dim=(0, 2, 3), unbiased=False, keepdim=True)
+    expected = ((maps - mean) / (var + backbone.norm.eps).sqrt()).relu().mean(dim=(2, 3))
+    torch.testing.assert_close(output.features, expected)
+    for name, value in model.ema_network.state_dict().items():
+        torch.testing.assert_close(value, before[name], rtol=0, atol=0)
+    assert not any(m.training for m in model.ema_network.modules())
+    assert backbone.norm.track_running_stats
+
+
 @pytest.mark.parametrize("update", [True, False])
 def test_a_pass_may_stay_out_of_batch_norm_statistics(update, model) -> None:
     norm = model.network.backbone.norm
