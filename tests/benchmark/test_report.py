@@ -21,7 +21,8 @@ from ferbench.benchmark.report.build import build
 from ferbench.benchmark.report.gather import Row, gather
 from ferbench.benchmark.report.pages import Block, Pages, inline_svg, latex
 from ferbench.benchmark.report.pictures import figure_of, over_seeds
-from ferbench.benchmark.report.table import MINUS, TIMES
+from ferbench.benchmark.report.pseudo_labels import tail_mean
+from ferbench.benchmark.report.table import MINUS, NONE, TIMES, time_unit
 from ferbench.benchmark.statistics import group_interval
 from ferbench.cli import main
 from ferbench.errors import UserError
@@ -263,12 +264,52 @@ def test_the_worst_class_is_marked(grid, report):
 def test_the_cost(report):
     found = table(report.sections[0], "cost")
     # 6,000 iterations of 0.36 and 0.10 and 0.34 s; 16 + 32 images each
-    assert cells(found, "DTM", "hours").text == "0.60 ± 0.00"
+    assert cells(found, "DTM", "minutes").text == "36.00 ± 0.00"
     assert cells(found, "DTM", f"{TIMES} Supervised").text == "3.60"
     assert cells(found, "DTM", f"{TIMES} FixMatch").text == "1.06"
     assert cells(found, "DTM", "images").text == "288,000"
     assert cells(found, "Supervised", "images").text == "96,000"
     assert cells(found, "DTM", "waits for data").text == "2.0 %"
+
+
+def test_short_runs_are_told_in_minutes_and_long_ones_in_hours():
+    assert time_unit([0.1, 1.99]) == ("minutes", 60)
+    assert time_unit([0.1, 2.0]) == ("hours", 1)
+
+
+def test_the_pseudo_labels_at_the_end(grid, report):
+    found = table(report.sections[0], "pseudo_labels")
+    runs = [r for r in grid[1] if r.label == "DTM" and r.cell.budget["split.per_class"] == 25]
+    # Logged every 100 of 6,000 iterations: the last tenth are six entries.
+    late = [r.curves.classes for r in runs]
+    assert late[0].iter[-6:] == [5500, 5600, 5700, 5800, 5900, 6000]
+    shares = np.mean([np.array(c.pseudo_label_share)[-6:].mean(axis=0) for c in late], axis=0)
+    hidden = np.array([(made_up.SHARES * 24000).astype(int)[i] for i in range(7)], dtype=float)
+    hidden /= hidden.sum()
+    for column, share in {
+        "utilization": np.mean([c.utilization_mean[-6:] for c in late]),
+        "purity": np.mean([c.purity_mean[-6:] for c in late]),
+        "Angry": shares[0],
+        "Neutral": shares[6],
+        "wrong shares": np.maximum(shares - hidden, 0).sum(),
+    }.items():
+        assert cells(found, "DTM", column).text == f"{100 * share:.1f}"
+    threshold = np.mean([np.array(c.threshold)[-6:].mean(axis=0) for c in late], axis=0)
+    assert (
+        cells(found, "DTM", "thresholds").text
+        == f"{100 * threshold.min():.1f} to {100 * threshold.max():.1f}"
+    )
+    assert cells(found, "FixMatch", "thresholds").text == "95.0"
+    assert cells(found, "UDA", "thresholds").text == NONE
+    assert cells(found, "hidden labels", "Happy").text == f"{100 * hidden[3]:.1f}"
+    assert "Supervised" not in [line[0].text for line in found.rows]
+
+
+def test_the_end_of_a_run_is_what_is_known_of_its_last_tenth(grid):
+    curves = replace(grid[1][-1].curves.classes, iter=[10, 80, 91, 100])
+    values = [[0.0, 0.0, 0.0], [1.0, 0.0, None], [0.2, None, None], [0.4, 0.6, None]]
+    np.testing.assert_allclose(tail_mean(curves, values), [0.3, 0.6, np.nan])
+    assert tail_mean(curves, [0.0, 0.0, None, 0.5]) == 0.5
 
 
 def test_what_a_target_took(grid, report):
@@ -624,7 +665,7 @@ def test_only_runs_that_go_on(tmp_path):
     runs = [made_up.running(made_up.make("DTM", 25, s)) for s in range(2)]
     page = report_on(runs, tmp_path).sections[0]
     assert page.lead.text == "There are no scores to compare yet."
-    assert [b.title for b in page.blocks] == ["Progress", "Pseudo-labels over time"]
+    assert [b.title for b in page.blocks] == ["Progress", "Pseudo-labels"]
     assert "report.html" in Pages().render(report_on(runs[:1], tmp_path / "one"))
 
 

@@ -15,6 +15,7 @@ from ferbench.benchmark import record
 from ferbench.benchmark.report import facts, notes, pictures, scores
 from ferbench.benchmark.report.gather import METRICS, Gathered, Row, Section, gather
 from ferbench.benchmark.report.pages import HTML, LATEX, MARKDOWN, Block, Pages, Report, SectionPage, slug
+from ferbench.benchmark.report.pseudo_labels import pseudo_label_table
 from ferbench.benchmark.report.table import Table, for_paper, moment
 from ferbench.data.io import replacing
 from ferbench.errors import UserError, nearest
@@ -183,10 +184,13 @@ def _section_page(section: Section, row: Row, options: Options, labels: Sequence
         ]
     elif section.finished():
         doubt = notes.Note(f"No finished run has the row {row.title}.", True)
+    used = [pseudo_label_table(section, order)]
     costs = [facts.cost_table(section, order), facts.target_table(section, order)]
     blocks += [
         Block("Progress", pictures=pictures.validation_pictures(section, row, labels, reference)),
-        Block("Pseudo-labels over time", pictures=pictures.class_pictures(section)),
+        Block(
+            "Pseudo-labels", [table for table in used if table is not None], pictures.class_pictures(section)
+        ),
         Block("Cost", [table for table in costs if table is not None]),
     ]
     said = [

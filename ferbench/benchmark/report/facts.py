@@ -11,7 +11,17 @@ from ferbench.benchmark import record
 from ferbench.benchmark.protocol import flat
 from ferbench.benchmark.record import Record
 from ferbench.benchmark.report.gather import Gathered, Section, differing_keys, place_of
-from ferbench.benchmark.report.table import NONE, TIMES, Cell, Column, Table, mean_cell, moment, value_text
+from ferbench.benchmark.report.table import (
+    NONE,
+    TIMES,
+    Cell,
+    Column,
+    Table,
+    mean_cell,
+    moment,
+    time_unit,
+    value_text,
+)
 from ferbench.benchmark.statistics import summarize
 
 
@@ -21,12 +31,13 @@ def cost_table(section: Section, labels: Sequence[str]) -> Table | None:
     costs = {label: found for label, found in costs.items() if found}
     if not costs:
         return None
+    unit, per_hour = time_unit(c.train_seconds / 3600 for found in costs.values() for c in found)
     bases = [b for b in (_of_type(section, "Supervised"), _of_type(section, "FixMatch")) if b in costs]
     has_cuda = any(c.peak_cuda_mb is not None for found in costs.values() for c in found)
     columns = [
         Column("algorithm", numeric=False),
-        Column("hours", "training time, without validation and test: mean ± sd over seeds"),
-        *(Column(f"{TIMES} {base}", f"hours, relative to {base}") for base in bases),
+        Column(unit, "training time, without validation and test: mean ± sd over seeds"),
+        *(Column(f"{TIMES} {base}", f"{unit}, relative to {base}") for base in bases),
         Column("images", "source images seen in training, labeled and unlabeled (not views)"),
         Column(
             "images/s",
@@ -39,12 +50,13 @@ def cost_table(section: Section, labels: Sequence[str]) -> Table | None:
         columns.append(Column("peak GPU memory", "largest memory allocated on the GPU, MB"))
     lines = []
     for label, found in costs.items():
-        hours = summarize([c.train_seconds / 3600 for c in found])
-        spread = f" ± {hours.sd:.2f}" if hours.n > 1 else ""
-        ratios = [3600 * hours.mean / np.mean([c.train_seconds for c in costs[b]]) for b in bases]
+        times = summarize([per_hour * c.train_seconds / 3600 for c in found])
+        spread = f" ± {times.sd:.2f}" if times.n > 1 else ""
+        seconds = np.mean([c.train_seconds for c in found])
+        ratios = [seconds / np.mean([c.train_seconds for c in costs[b]]) for b in bases]
         line = [
             Cell(label, sort=label),
-            Cell(f"{hours.mean:.2f}{spread}", sort=hours.mean),
+            Cell(f"{times.mean:.2f}{spread}", sort=times.mean),
             *(Cell(f"{ratio:.2f}", sort=float(ratio)) for ratio in ratios),
             mean_cell([c.images for c in found], "{:,.0f}"),
             mean_cell([c.images_per_s for c in found], "{:,.0f}"),

@@ -15,6 +15,8 @@ from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from ferbench.benchmark.record import ClassCurves
 from ferbench.benchmark.report.gather import Row, Section
+from ferbench.benchmark.report.pseudo_labels import TAIL, hidden_shares, tail_mean
+from ferbench.benchmark.report.table import time_unit
 from ferbench.viz.runlog import WEIGHT_NAMES, thin
 from ferbench.viz.style import (
     BLACK,
@@ -36,7 +38,6 @@ ALL_IN_COLOUR = 14  # lines of one picture that colours and dashes tell apart, a
 BEST_IN_COLOUR = 6  # of more lines: the best ones and the reference, which have a colour each
 LONGEST_NAME = 22  # letters at the end of a line; the legend has the whole name
 NARROW = 12  # panels that stand in three columns; more of them stand in four
-TAIL = 0.1  # share of the run, at its end, over which pseudo-labels are counted
 PANEL = (3.4, 2.3)  # inches
 
 
@@ -113,7 +114,7 @@ def over_seeds(series: Sequence[tuple[np.ndarray, np.ndarray]]) -> Band:
 def validation_pictures(
     section: Section, row: Row, labels: Sequence[str], reference: str | None = None
 ) -> list[Picture]:
-    """Validation macro-F1 of the chosen weights against images and against hours.
+    """Validation macro-F1 of the chosen weights against images and against time.
 
     Of more than `ALL_IN_COLOUR` algorithms only the best and the reference have colours; the others are grey, and the note
     names them.
@@ -150,10 +151,12 @@ def validation_pictures(
     grey = [label for label in bands if label not in coloured]
     what = f"Validation macro-F1, {WEIGHT_NAMES[row.weights]} weights"
 
-    def panel(key: str, against: str, unit: str) -> Panel:
+    unit, per_hour = time_unit(float(np.nanmax(x["hours"])) for _, x in bands.values())
+
+    def panel(key: str, against: str, words: str, factor: float = 1.0) -> Panel:
         def draw(axes: Axes) -> None:
-            _curves(axes, {label: (x[key], b) for label, (b, x) in bands.items()}, styles, grey)
-            axes.set_xlabel(unit)
+            _curves(axes, {label: (factor * x[key], b) for label, (b, x) in bands.items()}, styles, grey)
+            axes.set_xlabel(words)
             if key == "images":
                 axes.xaxis.set_major_formatter(EngFormatter(sep=""))
 
@@ -161,7 +164,7 @@ def validation_pictures(
 
     panels = [
         panel("images", "images", "source images seen, labeled and unlabeled"),
-        panel("hours", "time", "hours of training, without validation"),
+        panel("hours", "time", f"{unit} of training, without validation", per_hour),
     ]
     note = "Mean over seeds; band: lowest to highest seed; pale: where some seeds have not got so far."
     if grey:
@@ -351,13 +354,11 @@ def _over_time(
 
 
 def _distribution(section: Section, curves: Mapping[str, Sequence[ClassCurves]]) -> Picture | None:
-    truths = [run.data["unlabeled"].class_counts for run in section.runs if "unlabeled" in run.data]
-    truths = [counts for counts in truths if sum(counts.values())]
-    truth = None
-    if truths:
-        counts = np.array([[t.get(c, 0) for c in section.classes] for t in truths], dtype=np.float64)
-        truth = (counts / counts.sum(axis=1, keepdims=True)).mean(axis=0)
-    shares = {label: np.mean([_tail(c) for c in found], axis=0) for label, found in curves.items()}
+    truth = hidden_shares(section)
+    shares = {
+        label: np.mean([np.nan_to_num(tail_mean(c, c.pseudo_label_share)) for c in found], axis=0)
+        for label, found in curves.items()
+    }
     top = 1.05 * max(float(np.nanmax(s)) for s in (*shares.values(), *([truth] if truth is not None else [])))
     colors = [style["color"] for style in class_styles(section.classes)]
 
@@ -433,13 +434,6 @@ def _small(axes: Axes, locate: bool = True) -> None:
     axes.tick_params(labelsize=8)
     if locate:
         axes.xaxis.set_major_locator(MaxNLocator(4))
-
-
-def _tail(curves: ClassCurves) -> np.ndarray:
-    """[C] mean share of each class at the end of the run."""
-    at, shares = np.array(curves.iter), _floats(curves.pseudo_label_share)
-    late = shares[at > (1 - TAIL) * at[-1]]
-    return np.nan_to_num(late).mean(axis=0)
 
 
 def _last(values: np.ndarray) -> np.ndarray:

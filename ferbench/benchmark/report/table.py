@@ -106,6 +106,15 @@ def interval_text(interval: Interval | None, signed: bool = False) -> str:
     return minus(f"[{100 * interval.low:{sign}.2f}, {100 * interval.high:{sign}.2f}]")
 
 
+def time_unit(hours: Iterable[float]) -> tuple[str, float]:
+    """The unit that suits durations, and how many of it an hour has: minutes where all are below two hours.
+
+    Args:
+        hours: the durations.
+    """
+    return ("minutes", 60.0) if max(hours, default=0.0) < 2 else ("hours", 1.0)
+
+
 def signed(share: float) -> str:
     """A difference of shares in points, with its sign."""
     return minus(f"{100 * share:+.2f}")
