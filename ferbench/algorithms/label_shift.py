@@ -6,8 +6,10 @@ from typing import Any
 
 from torch import Tensor
 
+from ferbench.algorithms.mixing import Mixing
 from ferbench.algorithms.rebalancing import Rebalancing
 from ferbench.alignments.label_shift import LabelShiftAlignment
+from ferbench.errors import UserError
 from ferbench.models.classifier import Output
 from ferbench.registry import ALGORITHMS
 
@@ -24,11 +26,22 @@ class LabelShift(Rebalancing):
         base: the algorithm underneath.
         momentum, warmup: of the estimate.
         prediction: whether q counts in the prediction, too; False: predictions are those of the base, under pi.
+
+    Raises:
+        UserError: the base judges no weak views, or mixes labeled with unlabeled images.
     """
 
     def __init__(self, base: Any, momentum: float = 0.999, warmup: float = 0.1, prediction: bool = True):
         super().__init__(base)
         _ = self.weak_views  # refuses a base that judges none: the estimate needs every step's predictions
+        if isinstance(self.matching, Mixing) and self.matching.mix_labeled:
+            raise UserError(
+                "LabelShift learns labeled and unlabeled images under different class shares, but "
+                f"{type(self.matching).__name__} mixes them",
+                where="model.algorithm.base",
+                expected="an algorithm that mixes no labeled images, e.g. FixMatch",
+                fix="set mix_labeled=False in the base",
+            )
         rule = LabelShiftAlignment(momentum, warmup)
         self.align(rule)
         self._margin = rule.margin  # of the rule, which the base owns

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from ferbench.algorithms import Algorithm, Batch
+from ferbench.errors import UserError
 from ferbench.lifecycle import RunContext, bind
 from ferbench.models.classifier import Output
 from ferbench.registry import ALGORITHMS
@@ -63,3 +64,10 @@ def test_the_prediction(shifts) -> None:
     output = Output(torch.tensor([[1.0, 0.0, 2.0]]), torch.empty(1, 0))
     expected = np.array([[1.0, 0.0, 2.0]]) + shifts * np.log(SHARES / LABELED_SHARES)
     np.testing.assert_allclose(build(prediction=shifts).prediction(output), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("base", ["MixMatch", "ReMixMatch"])
+def test_a_base_that_mixes_labeled_images_is_refused(base) -> None:
+    with pytest.raises(UserError, match=f"{base} mixes them"):
+        ALGORITHMS.build(dict(type="LabelShift", base=dict(type=base)))
+    ALGORITHMS.build(dict(type="LabelShift", base=dict(type=base, mix_labeled=False)))  # the way out it names
