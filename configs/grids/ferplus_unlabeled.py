@@ -9,6 +9,7 @@ algorithms = {
     "Supervised": "supervised/r18_ferplus.py",
     "FixMatch 0.8": dict(type="FixMatch", threshold=0.8),
     "DTM threshold only": "dtm/r18_ferplus.py",
+    "FixMatch 0.8, label shift": dict(type="LabelShift", base=dict(type="FixMatch", threshold=0.8)),
 }
 budgets = [
     {"split.per_class": 100, "unlabeled_dataloader.rest": True},
