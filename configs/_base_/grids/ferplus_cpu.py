@@ -1,4 +1,4 @@
-"""Runs on FER+ that fit a CPU: timm's smallest ResNet at half its width, from random weights, about five minutes each."""
+"""Runs on FER2013's images that fit a CPU: timm's smallest ResNet, half as wide, from random weights; five minutes each."""
 
 base = "supervised/r18_ferplus.py"
 seeds = [0, 1, 2]
