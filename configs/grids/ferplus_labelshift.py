@@ -11,5 +11,6 @@ algorithms = {
     "FixMatch 0.8, label shift": dict(type="LabelShift", base=_fixmatch),
     "DTM threshold only, label shift": dict(type="LabelShift", base=_dtm),
     "FixMatch 0.8, label shift in training only": dict(type="LabelShift", base=_fixmatch, prediction=False),
+    "FixMatch 0.8, label shift in prediction only": dict(type="LabelShift", base=_fixmatch, learning=False),
     "label shift without pseudo-labels": dict(type="LabelShift", base=dict(**_fixmatch, lambda_u=0.0)),
 }

@@ -25,13 +25,22 @@ class LabelShift(Rebalancing):
     Args:
         base: the algorithm underneath.
         momentum, warmup: of the estimate.
-        prediction: whether q counts in the prediction, too; False: predictions are those of the base, under pi.
+        learning: whether q counts in pseudo-labels and their loss; False: the base is trained as it is, and q is estimated
+            beside it for the prediction.
+        prediction: whether q counts in the prediction; False: predictions are those of the base, under pi.
 
     Raises:
         UserError: the base judges no weak views, or mixes labeled with unlabeled images.
     """
 
-    def __init__(self, base: Any, momentum: float = 0.999, warmup: float = 0.1, prediction: bool = True):
+    def __init__(
+        self,
+        base: Any,
+        momentum: float = 0.999,
+        warmup: float = 0.1,
+        learning: bool = True,
+        prediction: bool = True,
+    ):
         super().__init__(base)
         _ = self.weak_views  # refuses a base that judges none: the estimate needs every step's predictions
         if isinstance(self.matching, Mixing) and self.matching.mix_labeled:
@@ -42,12 +51,12 @@ class LabelShift(Rebalancing):
                 expected="an algorithm that mixes no labeled images, e.g. FixMatch",
                 fix="set mix_labeled=False in the base",
             )
-        rule = LabelShiftAlignment(momentum, warmup)
+        rule = LabelShiftAlignment(momentum, warmup, applied=learning)
         self.align(rule)
-        self._margin = rule.margin  # of the rule, which the base owns
+        self._shift = rule.shift  # of the rule, which the base owns
         self.shifts_prediction = prediction
 
     def prediction(self, output: Output) -> Tensor:
         """See `Algorithm.prediction`."""
         logits = super().prediction(output)
-        return logits + self._margin() if self.shifts_prediction else logits
+        return logits + self._shift() if self.shifts_prediction else logits

@@ -26,6 +26,7 @@ class LabelShiftAlignment(AlignRule):
     Args:
         momentum: m, of the running estimate.
         warmup: share of the run in which q stays pi: as long as p says little, it says nothing about q either.
+        applied: False: q is estimated and changes nothing, neither pseudo-labels nor their loss.
 
     Buffers:
         labeled_shares: float32 [C], pi. shares: float32 [C], q.
@@ -34,12 +35,12 @@ class LabelShiftAlignment(AlignRule):
     labeled_shares: Tensor
     shares: Tensor
 
-    def __init__(self, momentum: float = 0.999, warmup: float = 0.1):
+    def __init__(self, momentum: float = 0.999, warmup: float = 0.1, applied: bool = True):
         super().__init__()
         for name, value in (("momentum", momentum), ("warmup", warmup)):
             if not 0 <= value < 1:
                 raise UserError(f"LabelShiftAlignment got {name}={value}", expected="at least 0 and below 1")
-        self.momentum, self.warmup = momentum, warmup
+        self.momentum, self.warmup, self.applied = momentum, warmup, applied
 
     def bind(self, context: RunContext) -> None:
         """See `Part.bind`."""
@@ -50,13 +51,17 @@ class LabelShiftAlignment(AlignRule):
 
     def forward(self, evidence: Evidence) -> Tensor:
         """See `AlignRule.forward`."""
-        probs = evidence.probs.float() * self.margin().exp()
+        probs = evidence.probs.float() * self.shift().exp()
         probs = probs / probs.sum(dim=1, keepdim=True)
         if evidence.iteration >= self.start:
             self.shares.lerp_(probs.mean(dim=0), 1 - self.momentum)
-        return probs.to(evidence.probs.dtype)
+        return probs.to(evidence.probs.dtype) if self.applied else evidence.probs
 
-    def margin(self) -> Tensor:
+    def margin(self) -> Tensor | None:
+        """See `AlignRule.margin`."""
+        return self.shift() if self.applied else None
+
+    def shift(self) -> Tensor:
         """``log(q / pi)``, [C]; 0 for a class that has no labels."""
         # Bounded below: a share of 0 would shut a class out for good.
         return (self.shares.clamp_min(1e-6) / self.labeled_shares.clamp_min(1e-6)).log()

@@ -66,6 +66,26 @@ def test_the_prediction(shifts) -> None:
     np.testing.assert_allclose(build(prediction=shifts).prediction(output), expected, rtol=1e-5)
 
 
+def test_the_prediction_alone(logits) -> None:
+    """The base's step to the bit; the estimate moves, and counts in the prediction."""
+    labels = torch.tensor([0, 0, 1, 2])
+    images = {view: torch.empty(8, 0) for view in ("weak", "strong")}
+    batch = Batch({"weak": torch.empty(4, 0)}, labels, labels, images, torch.arange(8), torch.arange(4), 10)
+    shifted = build(learning=False, momentum=0.5)
+    plain = ALGORITHMS.build(dict(type="FixMatch", threshold=0.6))
+    bind(plain, CONTEXT)
+    results = [
+        algorithm.step(RecordedNetwork({v: torch.from_numpy(x) for v, x in logits.items()}), batch)
+        for algorithm in (shifted, plain)
+    ]
+    assert torch.equal(results[0].loss, results[1].loss)
+    assert torch.equal(results[0].pseudo_labels.probs, results[1].pseudo_labels.probs)
+    weighted = softmax(logits["weak"]) * SHARES / LABELED_SHARES
+    shares = 0.5 * SHARES + 0.5 * (weighted / weighted.sum(axis=1, keepdims=True)).mean(axis=0)
+    output = Output(torch.zeros(1, 3), torch.empty(1, 0))
+    np.testing.assert_allclose(shifted.prediction(output)[0], np.log(shares / LABELED_SHARES), rtol=1e-4)
+
+
 @pytest.mark.parametrize("base", ["MixMatch", "ReMixMatch"])
 def test_a_base_that_mixes_labeled_images_is_refused(base) -> None:
     with pytest.raises(UserError, match=f"{base} mixes them"):
