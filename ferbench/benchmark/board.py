@@ -28,14 +28,19 @@ TAIL = 20_000  # bytes of a log that hold its last entries
 Pair = tuple[Checked, State]
 
 
-def plan_table(pairs: Sequence[Pair]) -> Table:
-    """How many runs of each data set and budget there are, how far they have come, and what the others cost."""
+def plan_table(pairs: Sequence[Pair], known: Sequence[Pair]) -> Table:
+    """How many runs of each data set and budget there are, how far they have come, and what the others cost.
+
+    Args:
+        pairs: the runs that are shown.
+        known: all of the grid, whose finished ones tell the hours.
+    """
     groups: dict[str, list[Pair]] = {}
     for own in pairs:
         groups.setdefault(" · ".join(filter(None, own[0].run.cell[:2])), []).append(own)
     if len(groups) > 1:
         groups["all"] = list(pairs)
-    hours = hours_of(pairs)
+    hours = hours_of(known)
     table = Table("", "runs", "of which", "left")
     for name, group in groups.items():
         counts = Counter(state.word for _, state in group)

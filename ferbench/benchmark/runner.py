@@ -122,8 +122,11 @@ class Runner:
             f"grid {self.grid.name}: {len(self.grid.algorithms)} algorithms, into {self.store.folder}",
             style="bold",
         )
-        self.console.print(plan_table(pairs))
-        for line in plan_notes(self.grid, pairs, self.options.trials, self._how()):
+        wanted = [pair for pair in pairs if self._wanted(pair[0].run)]
+        self.console.print(plan_table(wanted, pairs))
+        if others := len(pairs) - len(wanted):
+            say(self.console, f"{others} of {len(pairs)} runs are left out by --only")
+        for line in plan_notes(self.grid, wanted, self.options.trials, self._how()):
             say(self.console, line)
         failed = [(str(c.run), s.reason) for c, s in pairs if s.word == store.FAILED]
         retry = "they are done again" if self.options.retry_failed else "--retry-failed does them again"
