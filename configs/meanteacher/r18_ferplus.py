@@ -6,4 +6,4 @@ _base_ = [
     "../_base_/schedules/short.py",
     "../_base_/runtime/default.py",
 ]
-model = dict(algorithm=dict(type="MeanTeacher", lambda_u=10.0, ramp=0.4))
+model = dict(algorithm=dict(type="MeanTeacher", lambda_u=1.0, ramp=0.4))

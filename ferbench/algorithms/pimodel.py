@@ -42,7 +42,7 @@ class MeanTeacher(PiModel):
     ``L = L_x + lambda_u * ramp * mean_i(mean_c (p(weak2)_ic - p_ema(weak)_ic)^2)``. The EMA model predicts in
     training mode (dropout, batch-norm by the batch), as in the authors' code; its running statistics stay the average of the
     trained model's. ``judge="ema"``: in evaluation mode. For batch-norm of the trained model see `PiModel`. The weight is
-    that of common code for long runs; the shipped configs have 10.
+    that of common code for long runs; the shipped configs have 1 for short ones (``docs/results/synthetic.md``) and 10.
 
     Args:
         lambda_u: weight of the consistency loss.
