@@ -22,7 +22,7 @@ from ferbench.benchmark.report.gather import Row, gather
 from ferbench.benchmark.report.pages import Block, Pages, inline_svg, latex
 from ferbench.benchmark.report.pictures import figure_of, over_seeds
 from ferbench.benchmark.report.pseudo_labels import tail_mean
-from ferbench.benchmark.report.table import MINUS, NONE, TIMES, time_unit
+from ferbench.benchmark.report.table import MINUS, NONE, TIMES, join_labels, time_unit
 from ferbench.benchmark.statistics import group_interval
 from ferbench.cli import main
 from ferbench.errors import UserError
@@ -270,6 +270,11 @@ def test_the_cost(report):
     assert cells(found, "DTM", "images").text == "288,000"
     assert cells(found, "Supervised", "images").text == "96,000"
     assert cells(found, "DTM", "waits for data").text == "2.0 %"
+
+
+def test_labels_in_a_row_can_be_told_apart():
+    assert join_labels(["DTM", "UDA"]) == "DTM, UDA"
+    assert join_labels(["DTM", "DTM, one view"]) == "DTM · DTM, one view"
 
 
 def test_short_runs_are_told_in_minutes_and_long_ones_in_hours():

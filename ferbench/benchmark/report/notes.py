@@ -11,7 +11,7 @@ from ferbench.benchmark.record import Record
 from ferbench.benchmark.report.facts import code_of, hardware_of
 from ferbench.benchmark.report.gather import METRICS, REFERENCES, Section
 from ferbench.benchmark.report.scores import Comparisons
-from ferbench.benchmark.report.table import p_text
+from ferbench.benchmark.report.table import join_labels, p_text
 from ferbench.benchmark.statistics import (
     ALPHA,
     FEW_SEEDS,
@@ -55,7 +55,7 @@ def verdict_note(found: Comparisons) -> Note:
         if label in found.against:
             by_verdict.setdefault(found.against[label].verdict, []).append(label)
     parts = [
-        f"{verdict}: {', '.join(by_verdict[verdict])}"
+        f"{verdict}: {join_labels(by_verdict[verdict])}"
         for verdict in ("better", "worse", "within noise", "too few seeds")
         if verdict in by_verdict
     ]
@@ -83,7 +83,9 @@ def reading_notes(found: Comparisons) -> list[Note]:
     everyone = len(counts) == 1
     notes += [
         Note(
-            _few_seeds(n, "Every algorithm" if everyone else ", ".join(labels), everyone or len(labels) == 1),
+            _few_seeds(
+                n, "Every algorithm" if everyone else join_labels(labels), everyone or len(labels) == 1
+            ),
             True,
         )
         for n, labels in sorted(counts.items())

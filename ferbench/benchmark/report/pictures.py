@@ -16,7 +16,7 @@ from matplotlib.ticker import EngFormatter, MaxNLocator
 from ferbench.benchmark.record import ClassCurves
 from ferbench.benchmark.report.gather import Row, Section
 from ferbench.benchmark.report.pseudo_labels import TAIL, hidden_shares, tail_mean
-from ferbench.benchmark.report.table import time_unit
+from ferbench.benchmark.report.table import join_labels, time_unit
 from ferbench.viz.runlog import WEIGHT_NAMES, thin
 from ferbench.viz.style import (
     BLACK,
@@ -171,7 +171,7 @@ def validation_pictures(
         besides = f" and {reference}, the reference" if reference in coloured else ""
         note += (
             f" In colour: the {BEST_IN_COLOUR} algorithms with the highest last value{besides}; grey and without a band: "
-            f"{', '.join(grey)}."
+            f"{join_labels(grey)}."
         )
     if len(labels) > ALL_IN_COLOUR:
         note += " Colours are this picture's own."
@@ -348,7 +348,7 @@ def _over_time(
     without = [label for label in section.labels if label not in bands]
     said = f"{note}; mean over seeds."
     said += " One black line: the same for all classes." if alike else ""
-    said += f" Without any: {', '.join(without)}." if without else ""
+    said += f" Without any: {join_labels(without)}." if without else ""
     legend = dict(zip(section.classes, styles, strict=True))
     return Picture(key, title, said, panels, legend, columns=_columns(panels))
 

@@ -16,6 +16,7 @@ from ferbench.benchmark.report.table import (
     Column,
     Table,
     interval_text,
+    join_labels,
     minus,
     p_text,
     score_cell,
@@ -181,7 +182,7 @@ def summary_table(sections: Sequence[Section], row: Row, metric: str) -> tuple[T
         notes.append("Not all runs have finished: ranks may change.")
     left_out = sorted({label for _, found in kept for label in found} - set(common))
     if left_out:
-        notes.append(f"Not in all of them and therefore left out: {', '.join(left_out)}.")
+        notes.append(f"Not in all of them and therefore left out: {join_labels(left_out)}.")
     return Table("summary", "All sections at a glance.", columns, lines), notes
 
 

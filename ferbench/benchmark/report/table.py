@@ -106,6 +106,12 @@ def interval_text(interval: Interval | None, signed: bool = False) -> str:
     return minus(f"[{100 * interval.low:{sign}.2f}, {100 * interval.high:{sign}.2f}]")
 
 
+def join_labels(labels: Iterable[str]) -> str:
+    """Labels one after the other, so that it is seen where one ends, even if there are commas in them."""
+    names = list(labels)
+    return (" · " if any("," in name for name in names) else ", ").join(names)
+
+
 def time_unit(hours: Iterable[float]) -> tuple[str, float]:
     """The unit that suits durations, and how many of it an hour has: minutes where all are below two hours.
 
