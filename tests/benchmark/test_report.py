@@ -13,14 +13,16 @@ from xml.etree import ElementTree
 import made_up_records as made_up
 import numpy as np
 import pytest
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import TextPath
 
 from ferbench.benchmark import record
 from ferbench.benchmark.protocol import hash_of
 from ferbench.benchmark.report import Options, watch, write_report
 from ferbench.benchmark.report.build import build
 from ferbench.benchmark.report.gather import Row, gather
-from ferbench.benchmark.report.pages import Block, Pages, inline_svg, latex
-from ferbench.benchmark.report.pictures import figure_of, over_seeds
+from ferbench.benchmark.report.pages import Block, Pages, inline_svg, latex, sheet
+from ferbench.benchmark.report.pictures import Panel, Picture, figure_of, over_seeds
 from ferbench.benchmark.report.pseudo_labels import tail_mean
 from ferbench.benchmark.report.table import MINUS, NONE, TIMES, join_labels, time_unit
 from ferbench.benchmark.statistics import group_interval
@@ -558,6 +560,20 @@ def test_a_dozen_algorithms_all_have_colours_and_long_names_are_whole_in_the_leg
     assert written == {"Algorithm o… beta=0.8)", *names[1:], "Supervised"}
     assert to_svg(figure)
     assert figure.axes[0].get_position().width > 0.4
+
+
+@pytest.mark.parametrize(
+    "title", ["DTM", "FixMatch 0.8, label shift in training only", "MMMM mixed with a long name (a=1, b=2)"]
+)
+def test_titles_of_panels_do_not_run_into_each_other(title):
+    panel = Panel(title, "", lambda axes: None)
+    picture = Picture("name", "Title", "", [panel, panel])
+    drawn = sheet(picture, [to_svg(figure_of(picture, panel))] * 2)
+    sizes = re.findall(rf'font-size="([\d.]+)" font-weight="bold">{re.escape(title)}<', drawn)
+    assert len(sizes) == 2
+    font = FontProperties(family="DejaVu Sans", weight="bold")
+    width = TextPath((0, 0), title, size=float(sizes[0]), prop=font).get_extents().width
+    assert width < 72 * picture.size[0] - 6
 
 
 def test_one_line_where_all_classes_share_a_threshold(report):

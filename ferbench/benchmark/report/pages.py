@@ -9,6 +9,8 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import TextPath
 
 from ferbench.benchmark.report.notes import Note
 from ferbench.benchmark.report.pictures import Panel, Picture, figure_of
@@ -191,7 +193,9 @@ def sheet(picture: Picture, drawn: Sequence[str]) -> str:
     for i, (panel, text) in enumerate(zip(picture.panels, drawn, strict=True)):
         left, top = i % columns * width, y + i // columns * (height + 18)
         view, body = _content(text, f"p{i}-")
-        parts.append(_words(left + 6, top + 13, panel.title, size=11, bold=True))
+        parts.append(
+            _words(left + 6, top + 13, panel.title, _fitting(panel.title, 11, width - 14), bold=True)
+        )
         place = f'x="{left:g}" y="{top + 18:g}" width="{width:g}" height="{height:g}" viewBox="{view}"'
         parts.append(f"<svg {place}>{body}")
     bottom = y + -(-len(drawn) // columns) * (height + 18)
@@ -213,10 +217,20 @@ def _content(text: str, prefix: str) -> tuple[str, str]:
     return view, body.replace('href="#', f'href="#{prefix}').replace("url(#", f"url(#{prefix}").strip()
 
 
-def _words(x: float, y: float, text: str, size: int, bold: bool = False) -> str:
+def _words(x: float, y: float, text: str, size: float, bold: bool = False) -> str:
     weight = ' font-weight="bold"' if bold else ""
-    font = f'font-family="DejaVu Sans, Verdana, sans-serif" font-size="{size}"{weight}'
+    font = f'font-family="DejaVu Sans, Verdana, sans-serif" font-size="{size:g}"{weight}'
     return f'<text x="{x:g}" y="{y:g}" {font}>{escape(text)}</text>'
+
+
+def _fitting(text: str, size: float, room: float) -> float:
+    """The size, or a smaller one, in which bold text is no wider than the room, both in points."""
+    width = (
+        TextPath((0, 0), text, size=size, prop=FontProperties(family="DejaVu Sans", weight="bold"))
+        .get_extents()
+        .width
+    )
+    return size if width <= room else round(size * room / width, 1)
 
 
 def _source(environment: Environment, name: str) -> str:
