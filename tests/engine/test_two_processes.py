@@ -55,7 +55,7 @@ ALGORITHMS = {
         "model.algorithm._delete_": True, "model.algorithm.type": "DASO", "model.algorithm.warmup": 0.2,
         "model.algorithm.interval": 3, "model.algorithm.length": 4, "model.algorithm.base.type": "FixMatch",
         "model.algorithm.base.threshold": 0.35, "model.algorithm.temperature": 0.5,
-        "train_dataloader.sampler": "class_balanced",
+        "train_dataloader.sampler": "class_balanced", "optim_wrapper.optimizer.lr": 0.05,
     },
     "noisystudent": {
         "model.algorithm._delete_": True, "model.algorithm.type": "NoisyStudent", "model.algorithm.generations": 2,
