@@ -14,5 +14,7 @@ algorithms = {
     "dtm, full recipe, no term": dict(type="DTM", terms=[]),
     "ssmfar": "ssmfar/tiny_synthetic.py",
     "ssmfar, no term": dict(type="SSMFAR", class_weight=None, terms=[]),
+    "eacm": "eacm/tiny_synthetic.py",
+    "eacm, no term": dict(type="EACM", terms=[]),
 }
 seeds = [0, 1]
