@@ -1,4 +1,4 @@
-"""The same question with FER2013's own labels: seven classes, and one label per image in place of ten votes.
+"""Threshold rules and label shift with FER2013's own labels: seven classes, one label per image in place of ten votes.
 
 15 runs of about five minutes on one CPU core. Network, data streams and schedule are those of `ferplus_small.py`.
 """

@@ -4,7 +4,9 @@ One to eight minutes per run on one CPU core.
 """
 
 _base_ = "{{$FERBENCH_CONFIGS:}}/grids/synthetic.py"
-_folders = "supervised fixmatch pseudolabel meanteacher ccssl vat crest crestplus pimodel noisystudent comatch ict"
+_folders = (
+    "supervised fixmatch pseudolabel meanteacher ccssl vat crest crestplus pimodel noisystudent comatch ict"
+)
 _teacher = dict(type="MeanTeacher", ramp=0.4, lambda_u=10.0)
 algorithms = {
     "_delete_": True,

@@ -41,11 +41,14 @@ class Passes:
     @torch.no_grad()
     def teacher(self, views: Mapping[str, Tensor], training: bool = False) -> dict[str, Output]:
         """See `ferbench.algorithms.Network`."""
-        with _frozen_statistics(self.ema_network, training):
-            self.ema_network.train(training)
-            outputs = _pass(self.ema_network, views)
+        if not training:
+            return _pass(self.ema_network, views)
+        self.ema_network.train()
+        try:
+            with _frozen_statistics(self.ema_network, True):
+                return _pass(self.ema_network, views)
+        finally:
             self.ema_network.eval()
-        return outputs
 
     def head(self, name: str, features: Tensor) -> Tensor:
         """See `ferbench.algorithms.Network`."""

@@ -325,6 +325,9 @@ def test_what_a_target_took(grid, report):
     first = [next(i for i, f1 in enumerate(r.curves.val.macro_f1_ema) if f1 >= 0.3) for r in runs]
     images = np.mean([500 * (i + 1) * 48 for i in first])
     assert cells(found, "DTM", "30 %").text == f"{images:,.0f}"
+    assert (
+        cells(found, "DTM", "30 %").small == f"{images / 48 * 0.36 / 60:.2f} minutes"
+    )  # 0.36 s an iteration
     assert cells(found, "Supervised", "50 %").text == "never"
 
 

@@ -120,10 +120,8 @@ class TestAllIsWell:
         assert stage.starts() == ["B/seed0", "A/seed1", "B/seed1"]
         assert "3 of 4 runs are finished; 1 left out by --only" in printed
         [plan] = re.findall(r"│ tiny .*", printed)
-        assert re.findall(r"\d+(?= +│| to do)", plan)[:2] == [
-            "3",
-            "3",
-        ]  # what this command does, not the whole grid
+        # What this command does, not the whole grid: runs, and how many of them are to be done.
+        assert re.findall(r"\d+(?= +│| to do)", plan)[:2] == ["3", "3"]
         assert "1 of 4 runs are left out by --only" in printed
         assert stage.run(resume=True)[0] == 0
         assert stage.starts()[3:] == ["A/seed0"]

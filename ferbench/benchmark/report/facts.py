@@ -70,7 +70,7 @@ def cost_table(section: Section, labels: Sequence[str]) -> Table | None:
 
 
 def target_table(section: Section, labels: Sequence[str]) -> Table | None:
-    """Images and hours until validation macro-F1 reached each target that any run reached."""
+    """Images and time until validation macro-F1 reached each target that any run reached."""
     reached: dict[float, dict[str, list[record.ToTarget]]] = {}
     for run in section.finished():
         for entry in run.cost.to_target if run.cost else ():
@@ -86,7 +86,7 @@ def target_table(section: Section, labels: Sequence[str]) -> Table | None:
     columns += [
         Column(
             f"{100 * target:g} %",
-            f"source images until the EMA weights first reached {100 * target:g} % validation macro-F1, below: hours; means "
+            f"source images until the EMA weights first reached {100 * target:g} % validation macro-F1, below: the time; means "
             "over the seeds that reached it, with their number where it is not all",
         )
         for target in sorted(reached)
@@ -230,7 +230,9 @@ def _target_cell(entries: Sequence[record.ToTarget]) -> Cell:
     if not images or not hours:
         return Cell("never" if entries else NONE)
     part = f" ({len(images)} of {len(entries)})" if len(images) < len(entries) else ""
-    return Cell(f"{np.mean(images):,.0f}{part}", f"{np.mean(hours):.2f} h", float(np.mean(images)))
+    unit, per_hour = time_unit(hours)
+    time = f"{per_hour * np.mean(hours):.2f} {unit}"
+    return Cell(f"{np.mean(images):,.0f}{part}", time, float(np.mean(images)))
 
 
 def _of_type(section: Section, kind: str) -> str | None:

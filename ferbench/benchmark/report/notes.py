@@ -129,7 +129,7 @@ def _tuning(section: Section) -> list[Note]:
         return []
     if len(numbers) == 1:
         return [Note(f"Parameters were tuned on validation, {numbers.pop()} trials for each algorithm.")]
-    listed = ", ".join(f"{label} {count}" for label, count in trials.items())
+    listed = join_labels(f"{label} {count}" for label, count in trials.items())
     return [Note(f"Parameters were tuned with unequal numbers of trials: {listed}.", True)]
 
 

@@ -142,7 +142,7 @@ def validation_pictures(
     if not bands:
         return []
     last = {label: float(_last(b.mean[:, None])[0]) for label, (b, _) in bands.items()}
-    ends = ", ".join(
+    ends = join_labels(
         f"{label} {100 * v:.1f} %" if np.isfinite(v) else f"{label} none" for label, v in last.items()
     )
     coloured = _coloured(last, reference)
