@@ -100,6 +100,28 @@ def interrupted_by(*signals: int) -> Iterator[None]:
             signal.signal(number, handler)
 
 
+@contextmanager
+def noted(*signals: int) -> Iterator[list[int]]:
+    """Collect signals instead of acting on them, for what must not be broken off.
+
+    Ignored signals stay so; outside the main thread nothing is done, as in `interrupted_by`.
+
+    Yields:
+        The numbers of those that have come, to which the later ones are added.
+    """
+    came: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield came
+        return
+    heard = [number for number in signals if signal.getsignal(number) is not signal.SIG_IGN]
+    previous = {number: signal.signal(number, lambda number, frame: came.append(number)) for number in heard}
+    try:
+        yield came
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
 def portable_command(words: Sequence[str]) -> str:
     """A command line as a reader may type it: paths relative to where it was started, the data folder by its variable."""
     shown: list[str] = []

@@ -348,6 +348,15 @@ class TestProcess:
         finally:
             signal.signal(signal.SIGHUP, before)
 
+    def test_noted_signals_interrupt_nothing(self):
+        before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+        with process.noted(signal.SIGTERM, signal.SIGINT) as came:
+            assert came == []
+            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(signal.SIGINT)
+            assert came == [signal.SIGTERM, signal.SIGINT]
+        assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
+
     def test_without_glibc_nothing_is_done(self, monkeypatch):
         monkeypatch.setattr(process.ctypes, "CDLL", lambda _: object())
         assert process.keep_large_blocks() is False

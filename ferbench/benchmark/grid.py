@@ -21,6 +21,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -135,8 +136,16 @@ class Run:
     @property
     def id(self) -> str:
         """Its folder below ``runs/``, unique in the grid."""
-        last = f"seed{self.seed}" if self.trial is None else f"trial{self.trial:02d}"
-        return "/".join([*(slug(part) for part in self.cell), last])
+        return "/".join([*(slug(part) for part in self.cell), self._last])
+
+    def fits(self, pattern: str) -> bool:
+        """Whether a pattern (as of files) fits its folder, with the names as the folder or as the grid spells them."""
+        spelled = "/".join([self.dataset, name_of(self.budget) or slug(""), self.label, self._last])
+        return fnmatchcase(self.id, pattern) or fnmatchcase(spelled, pattern)
+
+    @property
+    def _last(self) -> str:
+        return f"seed{self.seed}" if self.trial is None else f"trial{self.trial:02d}"
 
     def __str__(self) -> str:
         last = f"seed {self.seed}" if self.trial is None else f"trial {self.trial}"

@@ -7,7 +7,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 from rich.console import Console
@@ -23,7 +22,7 @@ from ferbench.benchmark.protocol import require_one_protocol
 from ferbench.benchmark.store import State, Store
 from ferbench.benchmark.tuning import report_of, tuned_runs, with_choice
 from ferbench.errors import UserError
-from ferbench.process import available_cores, interrupted_by
+from ferbench.process import available_cores, interrupted_by, noted
 
 LOOK = 0.5  # seconds between two looks at what has ended
 
@@ -87,6 +86,7 @@ class Runner:
         grid = read_grid(options.grid)
         self.grid: Grid = replace(grid, plugins=(*grid.plugins, *options.plugins))
         self.store = Store(Path(options.out or f"work_dirs/benchmark/{self.grid.name}"))
+        self.under_way: list[tuple[Task, Handle]] = []
 
     def run(self) -> int:
         """See `benchmark`."""
@@ -135,16 +135,16 @@ class Runner:
 
     def _require_matches(self, runs: Sequence[Run]) -> None:
         for pattern in self.options.only:
-            if not any(fnmatchcase(run.id, pattern) for run in runs):
+            if not any(run.fits(pattern) for run in runs):
                 raise UserError(
                     f"--only {pattern!r} fits none of the {len(runs)} runs of the grid",
                     where=self.grid.file,
-                    expected=f"a pattern of their folders, e.g. {runs[0].id!r}, or '*/{runs[0].id.split('/')[-2]}/*'",
+                    expected=f"a pattern of their folders or names, e.g. {runs[0].id!r}, or '*/{runs[0].id.split('/')[-2]}/*'",
                 )
 
     def _wanted(self, run: Run) -> bool:
         """Whether ``--only`` lets a run be done."""
-        return not self.options.only or any(fnmatchcase(run.id, pattern) for pattern in self.options.only)
+        return not self.options.only or any(map(run.fits, self.options.only))
 
     def _how(self) -> str:
         if self.options.launcher != "local":
@@ -169,28 +169,24 @@ class Runner:
                     board.add(more)
                     self._do(more, launcher, board)
         except BaseException:
-            launcher.stop()
+            # A further signal must not end this before the trainings, which would then go on by themselves.
+            with noted(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as hurry:
+                self._stop(launcher, hurry)
             raise
-        finally:
-            launcher.close()
+        launcher.close()
 
     def _do(self, tasks: Sequence[Task], launcher: Launcher, board: Board) -> None:
-        waiting = list(tasks)
-        under_way: list[tuple[Task, Handle]] = []
-        try:
-            while waiting or under_way:
-                free = len(waiting) if launcher.width is None else launcher.width - len(under_way)
-                batch, waiting = waiting[:free], waiting[free:]
-                under_way += zip(batch, launcher.launch(batch), strict=True)
-                board.show()
-                if not _wait_for_one(under_way):
-                    continue
-                for task, handle in [pair for pair in under_way if pair[1].done()]:
-                    under_way.remove((task, handle))
-                    self._ended(task, handle.result(), board)
-        except (KeyboardInterrupt, UserError):
-            self._stop(under_way, launcher)
-            raise
+        waiting, under_way = list(tasks), self.under_way
+        while waiting or under_way:
+            free = len(waiting) if launcher.width is None else launcher.width - len(under_way)
+            batch, waiting = waiting[:free], waiting[free:]
+            under_way += zip(batch, launcher.launch(batch), strict=True)
+            board.show()
+            if not _wait_for_one(under_way):
+                continue
+            for task, handle in [pair for pair in under_way if pair[1].done()]:
+                under_way.remove((task, handle))
+                self._ended(task, handle.result(), board)
 
     def _ended(self, task: Task, how: Outcome, board: Board) -> None:
         board.end(task, how)
@@ -201,23 +197,23 @@ class Runner:
                 fix="free some; the records are intact, and --resume goes on where the grid was",
             )
 
-    def _stop(self, under_way: Sequence[tuple[Task, Handle]], launcher: Launcher) -> None:
-        """Ask the runs to end, and wait for them; who is in a hurry interrupts once more."""
-        running = [
-            task for task, handle in under_way if not handle.done() and (task.folder / lock.NAME).exists()
-        ]
+    def _stop(self, launcher: Launcher, hurry: Sequence[int]) -> None:
+        """Ask the runs to end, and wait for them; after one more signal kill them, after another do not wait for other
+        machines."""
+        running = [t for t, handle in self.under_way if not handle.done() and (t.folder / lock.NAME).exists()]
         if running:
             self.console.print(f"stopping {len(running)} runs, which can go on later; once more to kill them")
-        launcher.stop()
         try:
-            self._until_done(under_way)
-        except KeyboardInterrupt:
-            launcher.stop(now=True)
-            self._until_done(under_way)
+            launcher.stop()
+            self._until_done(hurry, 1)
+            if hurry:
+                launcher.stop(now=True)
+                self._until_done(hurry, 2)
+        finally:
+            launcher.close()
 
-    @staticmethod
-    def _until_done(under_way: Sequence[tuple[Task, Handle]]) -> None:
-        while not all(handle.done() for _, handle in under_way):
+    def _until_done(self, hurry: Sequence[int], most: int) -> None:
+        while len(hurry) < most and not all(handle.done() for _, handle in self.under_way):
             time.sleep(LOOK / 10)
 
     def _tasks(self, checked: Sequence[Checked]) -> list[Task]:

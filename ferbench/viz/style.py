@@ -185,11 +185,9 @@ def label_ends(axes: Axes, ends: Mapping[str, tuple[float, float]], colors: Mapp
 
 
 def spread(wanted: np.ndarray, gap: float, low: float, high: float) -> np.ndarray:
-    """Positions at least ``gap`` apart, in the same order, as near to the wanted ones as can be (least
-    squares).
+    """Positions at least ``gap`` apart, in the same order, as near to the wanted ones as can be (least squares).
 
-    Isotonic regression: subtracting ``i * gap`` turns "at least a gap apart" into "not decreasing", which
-        pooling
+    Isotonic regression: subtracting ``i * gap`` turns "at least a gap apart" into "not decreasing", which pooling
     neighbours that violate it solves.
 
     Args:

@@ -71,8 +71,19 @@ def end(ending: str, own: dict, folder: Path) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         os.kill(os.getppid(), signal.SIGTERM)
         time.sleep(60)  # until the runner kills it
+    if ending == "impatient":
+        signal.signal(signal.SIGTERM, lambda *_: shower())
+        os.kill(os.getppid(), signal.SIGTERM)
+        while True:
+            time.sleep(60)  # until the runner kills it
     if ending == "kill runner":
         os.kill(os.getppid(), signal.SIGKILL)
+
+
+def shower() -> None:
+    """Signals for the runner, different ones, since the kernel merges equal ones that have not been delivered."""
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+        os.kill(os.getppid(), number)
 
 
 def record_of(template: dict, config: dict) -> dict:

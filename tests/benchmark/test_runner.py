@@ -126,6 +126,14 @@ class TestAllIsWell:
         assert stage.run(resume=True)[0] == 0
         assert stage.starts()[3:] == ["A/seed0"]
 
+    @pytest.mark.parametrize(
+        "pattern", ["*/B, as it is [1]/seed0", "*/B-as-it-is-1/seed0", "tiny/all/B, as*0"]
+    )
+    def test_a_part_by_its_name_or_its_folder(self, pattern, stage):
+        stage.grid.write_text(stage.grid.read_text().replace("'B'", "'B, as it is [1]'"))
+        assert stage.run(only=(pattern.replace("[", "[[]"),))[0] == 0
+        assert stage.starts() == ["B-as-it-is-1/seed0"]
+
     def test_a_part_that_is_not_there(self, stage):
         with pytest.raises(UserError, match=r"--only '\*/C/\*' fits none of the 4 runs") as caught:
             stage.run(only=("*/A/*", "*/C/*"))
@@ -338,22 +346,14 @@ class TestInterruptions:
         assert stage.records() == {"A/seed0": ("running", None)}
         assert not list(stage.folder.rglob(".lock"))
 
-    def test_who_is_in_a_hurry_interrupts_twice(self, stage, monkeypatch):
-        """At the second time the stubborn run is killed, long before its time is over."""
-        until_done, calls = runner.Runner._until_done, []
-
-        def impatient(under_way):
-            calls.append(1)
-            if len(calls) == 1:
-                raise KeyboardInterrupt
-            until_done(under_way)
-
-        monkeypatch.setattr(runner.Runner, "_until_done", staticmethod(impatient))
-        stage.tell(["A/seed0", ["stubborn"]])
+    def test_who_is_in_a_hurry_interrupts_again_and_again(self, stage, monkeypatch):
+        """The run is killed at the second signal, and no further one ends the runner before the run."""
+        monkeypatch.setattr(execute, "GRACE", 1e9 * execute.POLL)
+        stage.tell(["A/seed0", ["impatient"]])
         with pytest.raises(KeyboardInterrupt):
             stage.run()
-        assert len(calls) == 2
         assert stage.records() == {"A/seed0": ("running", None)}
+        assert not list(stage.folder.rglob(".lock"))  # which a training that lives keeps
 
     def test_a_killed_runner(self, stage, images):
         """Its training goes on by itself, keeps its lock, and is not started again."""
