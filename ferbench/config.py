@@ -193,9 +193,7 @@ def _no_info_messages() -> Iterator[None]:
 def _mistake_in_config(path: Path, error: Exception) -> UserError:
     file, line, what = str(path), None, f"{type(error).__name__}: {error}"
     for frame, number in traceback.walk_tb(error.__traceback__):
-        if (
-            frame.f_code.co_name == "_file2dict"
-        ):  # mmengine reads bases by recursion: the deepest is the culprit
+        if frame.f_code.co_name == "_file2dict":  # mmengine reads bases by recursion: the deepest is at fault
             file = frame.f_locals.get("filename", file)
         if frame.f_code.co_filename == file:
             line = number
@@ -257,9 +255,8 @@ def _check_option(cfg: Config, dotted: str) -> None:
         else:
             known = []
         at = ".".join(parts[:depth])
-        if not known or (
-            isinstance(node, list) and depth == len(parts) - 1
-        ):  # mmengine replaces no list item
+        # mmengine replaces no list item.
+        if not known or (isinstance(node, list) and depth == len(parts) - 1):
             raise UserError(
                 f"--cfg-options {dotted}: {at} is {node!r}, {part!r} of it cannot be set",
                 fix=f"set {at} itself",

@@ -61,10 +61,7 @@ def load_entry_points() -> None:
             found = entry.load()
             if entry.attr:
                 found()
-        except (
-            Exception,
-            SystemExit,
-        ):  # whatever a stranger's code does at import must not stop this program
+        except (Exception, SystemExit):  # what a stranger's code does at import must not stop this program
             plugin.error = traceback.format_exc()
 
 

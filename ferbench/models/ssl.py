@@ -172,9 +172,8 @@ class SSLModel(nn.Module):
         Args:
             updates: t, optimizer steps done, from 1.
         """
-        if (
-            self._averaging is None
-        ):  # tensors keep their identity from here on; listing them costs more than the lerp
+        if self._averaging is None:
+            # Tensors keep their identity from here on; listing them costs more than the lerp.
             pairs = list(zip(_tensors(self.ema_network), _tensors(self.network), strict=True))
             averaged = [pair for pair in pairs if pair[0].is_floating_point()]
             copied = [pair for pair in pairs if not pair[0].is_floating_point()]

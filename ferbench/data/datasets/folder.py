@@ -252,9 +252,8 @@ def _indexed_tree(
     count = len(tree.names)
     if time.perf_counter() - started > 5:
         _log.info("found %d images below %s in %.0f s", count, root, time.perf_counter() - started)
-    if (
-        _mtime(root) == tree.mtimes[0]
-    ):  # the index folder itself may be a new entry of the root, and must not count
+    if _mtime(root) == tree.mtimes[0]:
+        # The index folder itself may be a new entry of the root, and must not count.
         index.prepare(count)
         tree.mtimes[0] = _mtime(root)
     return Tree.from_arrays(index.save(signature, tree.arrays(), count))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from datetime import timedelta
 from typing import Any
@@ -116,9 +117,7 @@ class PseudoLabelMonitor(Hook):
         )
         if "utilization_mean" in record:
             text += f"  utilization {record['utilization_mean']:.3f}"
-            if (
-                record["purity_mean"] == record["purity_mean"]
-            ):  # NaN: no hidden label known, or nothing selected
+            if not math.isnan(record["purity_mean"]):  # no hidden label known, or nothing selected
                 text += f"  purity {record['purity_mean']:.3f}"
         text += f"  lr {speed['lr']:.5f}  {speed['images_per_s']:.0f} images/s (waits for data {speed['data_wait']:.0%})"
         runner.logger.info(f"{text}  left {left}")

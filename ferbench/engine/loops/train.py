@@ -1,14 +1,13 @@
-"""The training loop over two streams, and the evaluation loop."""
+"""The training loop over two streams."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from mmengine.runner import BaseLoop
 
@@ -21,7 +20,6 @@ from ferbench.data.loader import (
     check_batch,
     check_sampler,
     default_workers,
-    eval_loader,
     to_device,
     train_loader,
 )
@@ -31,11 +29,8 @@ from ferbench.distributed import rank, sum_over_ranks, world_size
 from ferbench.engine.seeding import seed_step
 from ferbench.engine.unreadable import UnreadableLog
 from ferbench.errors import UserError
-from ferbench.evaluation.metrics import GroupConfusion, has_videos
-from ferbench.evaluation.smoothing import WINDOW, SmoothedFrames, has_frames
 from ferbench.lifecycle import DatasetPass, Part, RunContext, parts_of
-from ferbench.parts import build
-from ferbench.registry import LOOPS, METRICS
+from ferbench.registry import LOOPS
 
 SMALL_PASS = 2048  # images below which starting workers costs more than it saves
 
@@ -313,110 +308,6 @@ class SemiTrainLoop(BaseLoop):
                 images if view == "eval" else images[view],
                 batch["labels" if stream == "labeled" else "index"],
             )
-
-
-@LOOPS.register_module()
-class EvaluationLoop(BaseLoop):
-    """Evaluates student and EMA on one dataset, each image exactly once over all processes.
-
-    Args:
-        runner: the runner.
-        dataloader: ``batch_size`` per process, ``num_workers``.
-        evaluator: config of the metric, or a list of them; their results are merged.
-        part: ``val`` or ``test``.
-        smoothing_window: frames over which class probabilities are averaged for the smoothed scores of a test set of
-            videos (`ferbench.evaluation.smoothing`), an odd number; None: no such scores.
-    """
-
-    def __init__(
-        self,
-        runner: Any,
-        dataloader: Mapping[str, Any],
-        evaluator: Any,
-        part: str = "val",
-        smoothing_window: int | None = WINDOW,
-    ):
-        self._runner, self.dataloader, self.part = runner, dataloader, part
-        if not isinstance(dataloader.get("batch_size"), int) or dataloader["batch_size"] < 1:
-            raise UserError(
-                f"{part}_dataloader.batch_size is {dataloader.get('batch_size')!r}",
-                expected="images per process, at least 1",
-            )
-        if smoothing_window is not None and not _is_window(smoothing_window):
-            raise UserError(
-                f"smoothing_window is {smoothing_window!r}",
-                where=f"{part}_cfg",
-                expected="an odd number of frames, at least 3, or None for no smoothed scores",
-            )
-        self.smoothing_window = smoothing_window
-        configs = [evaluator] if isinstance(evaluator, Mapping) else evaluator
-        make = [dict(c, classes=runner.data.classes) for c in configs]
-        self.metrics = {w: [build(METRICS, c, f"{part}_evaluator") for c in make] for w in ("raw", "ema")}
-        self.unreadable = UnreadableLog(runner.work_dir, runner.logger, dataloader.get("max_unreadable", 0.0))
-
-    def run(self) -> dict[str, dict[str, Any]]:
-        """Scores of the ``raw`` and the ``ema`` weights; told to the hooks as ``after_val_epoch`` for ``val``."""
-        scores = self.evaluate()
-        if self.part == "val":
-            self.runner.call_hook("after_val_epoch", metrics=scores)
-        return scores
-
-    @torch.no_grad()
-    def evaluate(self, weights: Sequence[str] = ("raw", "ema")) -> dict[str, dict[str, Any]]:
-        """As `run`, without telling the hooks, of some weights only.
-
-        Of a test set of videos, the scores hold ``groups``, and where its frames have numbers ``smoothed``: the same scores
-        with the class probabilities averaged over neighbouring frames, and the ``window``.
-        """
-        model, dataset = self.runner.bare_model, self.runner.data.datasets[self.part]
-        model.share_buffers()
-        device = next(model.parameters()).device
-        test = self.part == "test"
-        # The test set's frames depend on each other within a video: what intervals are bootstrapped over.
-        videos = dataset if test and has_videos(dataset) else None
-        counts = {w: _Counts(self.metrics[w], videos) for w in weights}
-        window = self.smoothing_window if test and has_frames(dataset) else None
-        frames = {w: SmoothedFrames(dataset, window) for w in weights if window is not None}
-        batches = EvalBatches(dataset, model.preprocess)
-        for batch in eval_loader(batches, self.dataloader["batch_size"], self.dataloader.get("num_workers")):
-            self.unreadable.count(self.part, len(batch["index"]), batch.pop("unreadable"))
-            images, labels = to_device(batch["images"], device), to_device(batch["labels"], device)
-            for name, own in counts.items():
-                probs = model.predict(images, "student" if name == "raw" else "ema")
-                own.update(probs, labels, batch["index"])
-                if name in frames:
-                    frames[name].update(probs, batch["index"])
-        scores = {name: own.scores() for name, own in counts.items()}
-        for name, smoothed in frames.items():
-            index, probs = smoothed.compute()
-            own = _Counts(self.metrics[name], videos)
-            own.update(probs, torch.from_numpy(dataset.labels[index.numpy()].astype(np.int64)), index)
-            scores[name]["smoothed"] = {"window": window, **own.scores()}
-        return scores
-
-
-class _Counts:
-    """The metrics of one kind of weights, from nothing, and the confusion of each video where there are some."""
-
-    def __init__(self, metrics: Sequence[Any], videos: FaceDataset | None):
-        self.metrics = metrics
-        for metric in metrics:
-            metric.reset()
-        self.groups = None if videos is None else GroupConfusion(videos)
-
-    def update(self, probs: torch.Tensor, labels: torch.Tensor, index: torch.Tensor) -> None:
-        for metric in self.metrics:
-            metric.update(probs, labels)
-        if self.groups is not None:
-            self.groups.update(probs, labels, index)
-
-    def scores(self) -> dict[str, Any]:
-        found = {k: v for metric in self.metrics for k, v in metric.compute().items()}
-        return found if self.groups is None else {**found, "groups": self.groups.compute()}
-
-
-def _is_window(value: Any) -> bool:
-    return isinstance(value, int) and value >= 3 and value % 2 == 1
 
 
 def _cut(batch: dict[str, Any], parts: int) -> list[dict[str, Any]]:
