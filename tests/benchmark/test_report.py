@@ -353,6 +353,42 @@ def test_another_row_metric_and_reference(grid):
     assert cells(found, "DTM", "to Supervised").text == f"{(values - base).mean():+.2f}"
 
 
+def test_seed_by_seed_with_what_the_unlabeled_images_bring(grid, report):
+    found = table(report.sections[0], "by_seed")
+    own, base = (100 * scores(grid[1], label, 25) for label in ("DTM", "Supervised"))
+    assert [cells(found, "DTM", f"seed {i}").text for i in range(3)] == [f"{v:.2f}" for v in own]
+    gain = own - base
+    assert cells(found, "DTM", "to Supervised").text == f"{gain.mean():+.2f}"
+    half = 4.3027 * gain.std(ddof=1) / np.sqrt(3)  # Student's t, 2 degrees of freedom
+    low, high = map(
+        float, cells(found, "DTM", "to Supervised").small.replace(MINUS, "-").strip("[]").split(",")
+    )
+    assert (low, high) == (
+        pytest.approx(gain.mean() - half, abs=0.006),
+        pytest.approx(gain.mean() + half, abs=0.006),
+    )
+    assert cells(found, "Supervised", "to Supervised").text == NONE
+    for column, metric in (("accuracy", "accuracy"), ("balanced accuracy", "balanced_accuracy")):
+        assert (
+            cells(found, "DTM", column).text
+            == f"{100 * scores(grid[1], 'DTM', 25, metric=metric).mean():.2f}"
+        )
+    order = [line[0].text for line in table(report.sections[0], "scores").rows]
+    assert [line[0].text for line in found.rows] == order
+
+
+def test_seed_by_seed_leaves_out_what_is_not_there_or_elsewhere(grid, tmp_path):
+    """No difference to the reference once more, none to nothing, none of other images; no column for each of many seeds."""
+    page = build(gather([grid[0]]), Options(reference="Supervised")).sections[0]
+    assert "to Supervised" not in [c.title for c in table(page, "by_seed").columns]
+    alone = [made_up.make("DTM", 25, s) for s in range(11)]
+    titles = [c.title for c in table(report_on(alone, tmp_path).sections[0], "by_seed").columns]
+    assert titles == ["algorithm", "accuracy", "balanced accuracy"]
+    unpaired = [made_up.make("Supervised", 25, 0), replace(made_up.make("DTM", 25, 0), split_hash="other")]
+    page = report_on(unpaired, tmp_path / "unpaired").sections[0]
+    assert "to Supervised" not in [c.title for c in table(page, "by_seed").columns]
+
+
 def test_intervals_by_video_where_the_records_have_them(tmp_path):
     runs = [made_up.make(a, 25, s, videos=8) for a in ("FixMatch", "DTM") for s in range(3)]
     page = report_on(runs, tmp_path).sections[0]

@@ -13,6 +13,7 @@ from typing import Any
 from ferbench import process
 from ferbench.benchmark import record
 from ferbench.benchmark.report import facts, notes, pictures, scores
+from ferbench.benchmark.report.by_seed import by_seed_table
 from ferbench.benchmark.report.gather import METRICS, Gathered, Row, Section, gather
 from ferbench.benchmark.report.pages import HTML, LATEX, MARKDOWN, Block, Pages, Report, SectionPage, slug
 from ferbench.benchmark.report.pseudo_labels import pseudo_label_table
@@ -179,7 +180,7 @@ def _section_page(section: Section, row: Row, options: Options, labels: Sequence
         paper = for_paper(main, slug(section.title), _paper_caption(section, main, found))
         per_class = scores.per_class_table(section, row, order)
         blocks += [
-            Block("Scores", [main]),
+            Block("Scores", [main, by_seed_table(section, found, paired=not doubt)]),
             Block("Each class", [per_class], pictures.confusion_pictures(section, row)),
         ]
     elif section.finished():

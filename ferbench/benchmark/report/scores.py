@@ -249,13 +249,22 @@ def _video_tables(section: Section, label: str, row: Row) -> list[dict[str, list
     return [{name: record.dense(cells, size) for name, cells in (g or {}).items()} for g in groups]
 
 
+def difference_column(base: str) -> Column:
+    """Differences to an algorithm, see `difference_cell`."""
+    note = "difference in points, mean over the seeds that both have; below: its 95 % interval by Student's t, not corrected"
+    return Column(f"to {base}", note, paper="full")
+
+
+def difference_cell(found: Comparison | None) -> Cell:
+    """A difference and its interval."""
+    if found is None or not found.n:
+        return Cell(NONE)
+    return Cell(signed(found.difference), interval_text(found.interval, signed=True), found.difference)
+
+
 def _comparison_columns(reference: str) -> list[Column]:
     return [
-        Column(
-            f"to {reference}",
-            "difference in points, mean over the seeds that both have; below: its 95 % interval by Student's t, not corrected",
-            paper="full",
-        ),
+        difference_column(reference),
         Column(
             "p",
             "paired t-test over seeds, two-sided, after Holm's correction over the algorithms of this table; below: exact "
@@ -279,7 +288,7 @@ def _comparison_cells(label: str, found: Comparisons) -> list[Cell]:
     few = f"({own.n} seed{'s' if own.n > 1 else ''}: few)" if own.few_seeds else ""
     mark = own.verdict if own.verdict in ("better", "worse") else ""
     verdict = Cell(VERDICTS[own.verdict], few, own.verdict, mark)
-    difference = Cell(signed(own.difference), interval_text(own.interval, signed=True), own.difference)
+    difference = difference_cell(own)
     if own.p_holm is None or own.p_sign_flip is None or own.effect is None:
         return [difference, Cell(NONE), Cell(NONE), verdict]
     return [

@@ -1,0 +1,68 @@
+"""The scores once more, seed by seed: what the unlabeled images bring in each draw, and the other metrics."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ferbench.benchmark.report.gather import METRICS, Section
+from ferbench.benchmark.report.scores import Comparisons, difference_cell, difference_column
+from ferbench.benchmark.report.table import NONE, Cell, Column, Table
+from ferbench.benchmark.statistics import compare
+
+LABELED_ONLY = "Supervised"  # type of the algorithm that uses no unlabeled images
+MOST_SEEDS = 10  # that have a column each
+
+
+def by_seed_table(section: Section, found: Comparisons, paired: bool = True) -> Table:
+    """Each seed's score, the difference to labeled-only, and the means of the other metrics.
+
+    Args:
+        section: its records.
+        found: what is compared; the rows have its order.
+        paired: whether the runs of a seed have the same images; if not, there are no differences.
+    """
+    scores = section.scores(found.row, found.metric)
+    seeds = sorted({seed for own in scores.values() for seed in own})
+    shown = seeds if len(seeds) <= MOST_SEEDS else []
+    others = {m: section.scores(found.row, m) for m in METRICS if m != found.metric}
+    base = labeled_only(section) if paired else None
+    base = (
+        None if base == found.reference or base not in scores else base
+    )  # the main table has it, or there is none
+    gains = compare(scores, base) if base is not None else {}
+    metric = METRICS[found.metric]
+    columns = [
+        Column("algorithm", numeric=False),
+        *(Column(f"seed {seed}", f"test {metric} in percent, {found.row.title}") for seed in shown),
+    ]
+    if base is not None:
+        columns.append(difference_column(base))
+    columns += [
+        Column(METRICS[m], f"test {METRICS[m]} in percent, {found.row.title}: mean over seeds")
+        for m in others
+    ]
+    rows = []
+    for label in found.summaries:
+        row = [Cell(label, sort=label), *(_percent(scores[label].get(seed)) for seed in shown)]
+        if base is not None:
+            row.append(difference_cell(gains.get(label)))
+        row += [_percent(float(np.mean(list(own[label].values())))) for own in others.values()]
+        rows.append(row)
+    return Table("by_seed", _caption(metric, found.row.title, base, bool(shown)), columns, rows)
+
+
+def labeled_only(section: Section) -> str | None:
+    """The label of the algorithm that uses no unlabeled images, or None."""
+    return next((run.label for run in section.runs if run.algorithm.get("type") == LABELED_ONLY), None)
+
+
+def _caption(metric: str, row: str, base: str | None, seeds: bool) -> str:
+    parts = [f"{metric} of each seed"] if seeds else []
+    parts += [f"what the unlabeled images bring (difference to {base})"] if base is not None else []
+    parts += ["the other metrics"]
+    text = ", ".join(parts)
+    return f"{text[0].upper()}{text[1:]}; {row}, percent."
+
+
+def _percent(share: float | None) -> Cell:
+    return Cell(NONE) if share is None else Cell(f"{100 * share:.2f}", sort=share)
