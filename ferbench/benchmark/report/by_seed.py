@@ -25,10 +25,9 @@ def by_seed_table(section: Section, found: Comparisons, paired: bool = True) -> 
     seeds = sorted({seed for own in scores.values() for seed in own})
     shown = seeds if len(seeds) <= MOST_SEEDS else []
     others = {m: section.scores(found.row, m) for m in METRICS if m != found.metric}
-    base = labeled_only(section) if paired else None
-    base = (
-        None if base == found.reference or base not in scores else base
-    )  # the main table has it, or there is none
+    base = section.of_type(LABELED_ONLY)
+    if not paired or base not in scores or base == found.reference:  # the main table has it already
+        base = None
     gains = compare(scores, base) if base is not None else {}
     metric = METRICS[found.metric]
     columns = [
@@ -49,11 +48,6 @@ def by_seed_table(section: Section, found: Comparisons, paired: bool = True) -> 
         row += [_percent(float(np.mean(list(own[label].values())))) for own in others.values()]
         rows.append(row)
     return Table("by_seed", _caption(metric, found.row.title, base, bool(shown)), columns, rows)
-
-
-def labeled_only(section: Section) -> str | None:
-    """The label of the algorithm that uses no unlabeled images, or None."""
-    return next((run.label for run in section.runs if run.algorithm.get("type") == LABELED_ONLY), None)
 
 
 def _caption(metric: str, row: str, base: str | None, seeds: bool) -> str:

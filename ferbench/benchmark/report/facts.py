@@ -32,7 +32,7 @@ def cost_table(section: Section, labels: Sequence[str]) -> Table | None:
     if not costs:
         return None
     unit, per_hour = time_unit(c.train_seconds / 3600 for found in costs.values() for c in found)
-    bases = [b for b in (_of_type(section, "Supervised"), _of_type(section, "FixMatch")) if b in costs]
+    bases = [b for b in (section.of_type("Supervised"), section.of_type("FixMatch")) if b in costs]
     has_cuda = any(c.peak_cuda_mb is not None for found in costs.values() for c in found)
     columns = [
         Column("algorithm", numeric=False),
@@ -233,11 +233,6 @@ def _target_cell(entries: Sequence[record.ToTarget]) -> Cell:
     unit, per_hour = time_unit(hours)
     time = f"{per_hour * np.mean(hours):.2f} {unit}"
     return Cell(f"{np.mean(images):,.0f}{part}", time, float(np.mean(images)))
-
-
-def _of_type(section: Section, kind: str) -> str | None:
-    labels = [r.label for r in section.runs if r.algorithm.get("type") == kind]
-    return kind if kind in labels else (labels[0] if labels else None)
 
 
 def _progress(run: Record) -> str:

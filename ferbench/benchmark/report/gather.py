@@ -109,11 +109,12 @@ class Section:
         """The label to compare with: ``wanted``, or else by `REFERENCES`; None if it has no run here."""
         if wanted is not None:
             return wanted if wanted in self.labels else None
-        for kind in REFERENCES:
-            labels = [run.label for run in self.runs if run.algorithm.get("type") == kind]
-            if labels:
-                return kind if kind in labels else labels[0]
-        return None
+        return next(filter(None, map(self.of_type, REFERENCES)), None)
+
+    def of_type(self, kind: str) -> str | None:
+        """The label that stands for a type of algorithm: that of its name, or else the first; None if it has no run here."""
+        labels = [run.label for run in self.runs if run.algorithm.get("type") == kind]
+        return kind if kind in labels else next(iter(labels), None)
 
 
 @dataclass(frozen=True)
