@@ -1,7 +1,6 @@
-"""Which unlabeled images help: the rest of FER2013 and face-recognition images (LFW), or these alone; and labels as they come.
+"""Which unlabeled images help: the rest of FER2013 and face-recognition images (LFW), or these alone?
 
-The rest alone is in `ferplus_small.py`. The last budget has as many labels as 100 per class, in the natural proportions of
-FER+, and the rest alone as unlabeled images.
+The rest alone is in `ferplus_small.py`.
 """
 
 _base_ = "{{$FERBENCH_CONFIGS:}}/_base_/grids/ferplus_cpu.py"
@@ -14,5 +13,4 @@ algorithms = {
 budgets = [
     {"split.per_class": 100, "unlabeled_dataloader.rest": True},
     {"split.per_class": 100, "unlabeled_dataloader.rest": False},
-    {"split.per_class": None, "split.total": 800, "unlabeled_dataloader.dataset": None},
 ]

@@ -270,10 +270,10 @@ def draws_split(cfg: Mapping[str, Any]) -> bool:
     return bool(split) and not split.get("file")
 
 
-def name_of(budget: Mapping[str, Any]) -> str:
+def name_of(budget: Mapping[str, Any], equals: str = "=") -> str:
     """A budget in a few words: ``per_class=25``. A None of the split only makes way for another of its options."""
     return ", ".join(
-        f"{key.rpartition('.')[2]}={value}"
+        f"{key.rpartition('.')[2]}{equals}{value}"
         for key, value in budget.items()
         if value is not None or not key.startswith("split.")
     )

@@ -20,7 +20,7 @@ from ferbench.benchmark import record
 from ferbench.benchmark.protocol import hash_of
 from ferbench.benchmark.report import Options, watch, write_report
 from ferbench.benchmark.report.build import build
-from ferbench.benchmark.report.gather import Row, gather
+from ferbench.benchmark.report.gather import Row, gather, place_of
 from ferbench.benchmark.report.pages import Block, Pages, inline_svg, latex, sheet
 from ferbench.benchmark.report.pictures import Panel, Picture, figure_of, over_seeds
 from ferbench.benchmark.report.pseudo_labels import tail_mean
@@ -191,6 +191,11 @@ def test_protocols_are_never_mixed_and_the_keys_that_differ_are_named(report, tm
     assert line[0].text == "max_iters"
     assert {c.text for c in line[1:]} == {"6000", "9000"}
     assert len({p.anchor for p in found.sections}) == 2
+
+
+def test_a_section_is_not_named_by_an_option_that_only_made_way(grid):
+    cell = replace(grid[1][0].cell, budget={"split.per_class": None, "split.total": 800})
+    assert place_of(replace(grid[1][0], cell=cell)) == "fer2013, total 800"
 
 
 def test_runs_of_a_seed_with_other_images_are_not_compared(tmp_path):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ferbench.benchmark import record
+from ferbench.benchmark.grid import name_of
 from ferbench.benchmark.protocol import difference, flat, group_by_protocol
 from ferbench.benchmark.record import Record, Skipped
 from ferbench.errors import UserError, nearest
@@ -175,8 +176,7 @@ def differing_keys(sections: Sequence[Section]) -> dict[str, list[Any]]:
 def place_of(run: Record) -> str:
     """Data set and budget of a run: ``fer2013, per_class 25``."""
     if run.cell is not None:
-        budget = [f"{key.rsplit('.', 1)[-1]} {value}" for key, value in run.cell.budget.items()]
-        return ", ".join([run.cell.dataset, *budget])
+        return ", ".join(filter(None, [run.cell.dataset, name_of(run.cell.budget, " ")]))
     labeled = run.data.get("labeled")
     return f"{labeled.name}, {labeled.images} labeled images" if labeled else "unknown data"
 
