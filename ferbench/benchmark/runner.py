@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from ferbench.benchmark import lock, record, store
+from ferbench.benchmark import record, store
 from ferbench.benchmark.board import Board, failures, plan_notes, plan_table, say
 from ferbench.benchmark.check import Checked, check_runs
 from ferbench.benchmark.describe import code, portable_config
@@ -200,9 +200,8 @@ class Runner:
     def _stop(self, launcher: Launcher, hurry: Sequence[int]) -> None:
         """Ask the runs to end, and wait for them; after one more signal kill them, after another do not wait for other
         machines."""
-        running = [t for t, handle in self.under_way if not handle.done() and (t.folder / lock.NAME).exists()]
-        if running:
-            self.console.print(f"stopping {len(running)} runs, which can go on later; once more to kill them")
+        if not all(handle.done() for _, handle in self.under_way):
+            self.console.print("stopping the runs, which can go on later; once more to kill them")
         try:
             launcher.stop()
             self._until_done(hurry, 1)

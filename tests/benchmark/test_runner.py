@@ -329,7 +329,7 @@ class TestInterruptions:
         stage.tell(["B/seed0", ["interrupt runner", "finish"]])
         with pytest.raises(KeyboardInterrupt):
             stage.run(jobs=jobs)
-        assert re.search("stopping [12] runs, which can go on later", stage.printed)
+        assert "stopping the runs, which can go on later" in stage.printed
         assert stage.records()["B/seed0"] == ("running", None)
         assert all(status != "failed" for status, _ in stage.records().values())
         assert not list(stage.folder.rglob(".lock"))
