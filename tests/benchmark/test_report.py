@@ -450,6 +450,20 @@ def test_series_of_seeds_that_got_unequally_far():
     assert band.whole.tolist() == [True, True, False, False]
 
 
+def test_no_picture_of_what_hidden_labels_would_tell_where_none_is_known(tmp_path):
+    run = made_up.make("DTM", 25, 0)
+    known = run.curves.classes
+    nothing = [[None] * len(run.classes) for _ in known.iter]
+    classes = replace(known, purity=nothing, purity_mean=[None] * len(known.iter))
+    data = {**run.data, "unlabeled": replace(run.data["unlabeled"], class_counts={})}
+    run = replace(run, curves=replace(run.curves, classes=classes), data=data)
+    page = report_on([run], tmp_path).sections[0]
+    pictures = {p.name: p.title for block in page.blocks for p in block.pictures}
+    assert "purity" not in pictures
+    assert {"threshold", "utilization"} < set(pictures)
+    assert pictures["pseudo_labels"] == "Classes of the pseudo-labels"
+
+
 def test_pictures_say_in_words_what_they_show(report):
     pictures = {p.name: p for block in report.sections[0].blocks for p in block.pictures}
     assert set(pictures) == {"confusion", "validation", "threshold", "utilization", "purity", "pseudo_labels"}

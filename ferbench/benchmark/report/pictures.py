@@ -307,7 +307,7 @@ def _over_time(
     bands = {}
     for label, found in curves.items():
         series = [(np.array(c.iter), _floats(getattr(c, key))) for c in found if getattr(c, key) is not None]
-        if series:
+        if any(np.isfinite(values).any() for _, values in series):  # no purity where no hidden label is known
             means = [(np.array(c.iter), _floats(getattr(c, f"{key}_mean", None) or [])) for c in found]
             bands[label] = over_seeds(series), over_seeds(means) if len(means[0][1]) else None
     if not bands:
@@ -394,7 +394,7 @@ def _distribution(section: Section, curves: Mapping[str, Sequence[ClassCurves]])
         if truth is not None
         else "; the truth is not known."
     )
-    title = "Classes of the pseudo-labels against the truth"
+    title = "Classes of the pseudo-labels" + (" against the truth" if truth is not None else "")
     return Picture("pseudo_labels", title, note, panels, columns=_columns(panels))
 
 
