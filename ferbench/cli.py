@@ -236,7 +236,7 @@ def _add_benchmark(commands: argparse._SubParsersAction) -> None:
     grid.add_argument("--retry-failed", action="store_true", help="the same, and do failed runs again")
     grid.add_argument(
         "--only", nargs="+", action="extend", default=[], metavar="PATTERN",
-        help="do only the runs whose folder below runs/ fits a pattern, e.g. '*/FixMatch*/seed0'",
+        help="do only the runs whose folder below runs/, or names, fit a pattern, e.g. '*/FixMatch*/seed0'",
     )  # fmt: skip
     grid.add_argument(
         "--tune", type=int, metavar="K", help="first K tuning trials for each algorithm, on validation"

@@ -8,7 +8,7 @@ import os
 import shlex
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -88,38 +88,34 @@ def interrupted_by(*signals: int) -> Iterator[None]:
     def interrupt(number: int, frame: Any) -> None:
         raise KeyboardInterrupt
 
-    if threading.current_thread() is not threading.main_thread():
+    with _handled(signals, interrupt):
         yield
-        return
-    heard = [number for number in signals if signal.getsignal(number) is not signal.SIG_IGN]
-    previous = {number: signal.signal(number, interrupt) for number in heard}
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
 
 
 @contextmanager
 def noted(*signals: int) -> Iterator[list[int]]:
-    """Collect signals instead of acting on them, for what must not be broken off.
-
-    Ignored signals stay so; outside the main thread nothing is done, as in `interrupted_by`.
+    """Collect signals instead of acting on them, for what must not be broken off; otherwise as `interrupted_by`.
 
     Yields:
         The numbers of those that have come, to which the later ones are added.
     """
     came: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
+    with _handled(signals, lambda number, frame: came.append(number)):
         yield came
+
+
+@contextmanager
+def _handled(signals: Sequence[int], handler: Callable[[int, Any], None]) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
         return
     heard = [number for number in signals if signal.getsignal(number) is not signal.SIG_IGN]
-    previous = {number: signal.signal(number, lambda number, frame: came.append(number)) for number in heard}
+    previous = {number: signal.signal(number, handler) for number in heard}
     try:
-        yield came
+        yield
     finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+        for number, before in previous.items():
+            signal.signal(number, before)
 
 
 def portable_command(words: Sequence[str]) -> str:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from ferbench.benchmark.report.gather import METRICS, Section
 from ferbench.benchmark.report.scores import Comparisons, difference_cell, difference_column
-from ferbench.benchmark.report.table import NONE, Cell, Column, Table
+from ferbench.benchmark.report.table import Cell, Column, Table, score_cell
 from ferbench.benchmark.statistics import compare
 
 LABELED_ONLY = "Supervised"  # type of the algorithm that uses no unlabeled images
@@ -37,15 +35,20 @@ def by_seed_table(section: Section, found: Comparisons, paired: bool = True) -> 
     if base is not None:
         columns.append(difference_column(base))
     columns += [
-        Column(METRICS[m], f"test {METRICS[m]} in percent, {found.row.title}: mean over seeds")
+        Column(
+            METRICS[m],
+            f"test {METRICS[m]} in percent, {found.row.title}: mean ± standard deviation over seeds",
+        )
         for m in others
     ]
     rows = []
     for label in found.summaries:
-        row = [Cell(label, sort=label), *(_percent(scores[label].get(seed)) for seed in shown)]
+        own = scores[label]
+        row = [Cell(label, sort=label)]
+        row += [score_cell({seed: own[seed]} if seed in own else None) for seed in shown]
         if base is not None:
             row.append(difference_cell(gains.get(label)))
-        row += [_percent(float(np.mean(list(own[label].values())))) for own in others.values()]
+        row += [score_cell(other[label], interval=False) for other in others.values()]
         rows.append(row)
     return Table("by_seed", _caption(metric, found.row.title, base, bool(shown)), columns, rows)
 
@@ -56,7 +59,3 @@ def _caption(metric: str, row: str, base: str | None, seeds: bool) -> str:
     parts += ["the other metrics"]
     text = ", ".join(parts)
     return f"{text[0].upper()}{text[1:]}; {row}, percent."
-
-
-def _percent(share: float | None) -> Cell:
-    return Cell(NONE) if share is None else Cell(f"{100 * share:.2f}", sort=share)
