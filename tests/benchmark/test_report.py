@@ -154,6 +154,30 @@ def test_six_seeds_are_not(tmp_path):
     assert not [n for n in report_on(runs, tmp_path).sections[0].notes if n.warning]
 
 
+def test_unequal_seeds_are_warned_of_and_only_shared_ones_ranked(tmp_path):
+    runs = [made_up.make("FlexMatch", b, s) for b in (25, 100) for s in (0, 1)]
+    runs += [lifted(r, -0.1) for r in (made_up.make("DTM", b, s) for b in (25, 100) for s in (0, 1))]
+    worse = list(runs)
+    runs += [
+        lifted(made_up.make("DTM", b, 4), 0.4) for b in (25, 100)
+    ]  # with it DTM's mean is the higher one
+    report = report_on(runs, tmp_path)
+    warned = " ".join(n.text for n in report.sections[0].notes if n.warning)
+    assert (
+        "different seeds: 0, 1 (FlexMatch); 0, 1, 4 (DTM). Differences are over the seeds that both have."
+        in warned
+    )
+    found = next(t for t in report.overview if t.name == "summary")
+    assert [line[0].text for line in found.rows] == ["FlexMatch", "DTM"]
+    assert cells(found, "DTM", "fer2013, per_class 25").sort == pytest.approx(scores(worse, "DTM", 25).mean())
+    assert any("only the seeds that all of them have count here" in n for n in report.overview_notes)
+
+
+def test_without_a_shared_seed_nothing_is_ranked(tmp_path):
+    runs = [made_up.make(a, b, s) for b in (25, 100) for s, a in enumerate(("FlexMatch", "DTM"))]
+    assert not [t for t in report_on(runs, tmp_path).overview if t.name == "summary"]
+
+
 def test_what_did_not_finish_is_shown_with_the_reason(report):
     found = next(t for t in report.overview if t.name == "unfinished")
     said = [" | ".join(cell.text for cell in line) for line in found.rows]
@@ -338,7 +362,10 @@ def test_what_a_target_took(grid, report):
 
 def test_the_summary_ranks_over_sections(grid, report):
     found = next(t for t in report.overview if t.name == "summary")
-    means = np.array([[scores(grid[1], a, b).mean() for a in made_up.ALGORITHMS] for b in (25, 100)])
+    shared = {25: 3, 100: 1}  # two of UDA's runs have not finished
+    means = np.array(
+        [[scores(grid[1], a, b)[: shared[b]].mean() for a in made_up.ALGORITHMS] for b in shared]
+    )
     ranks = dict(
         zip(made_up.ALGORITHMS, ((-means).argsort(axis=1).argsort(axis=1) + 1).mean(axis=0), strict=True)
     )

@@ -107,6 +107,7 @@ def fairness_notes(section: Section, found: Comparisons, asked: str | None) -> l
     if found.summaries and found.reference is None:
         who = asked or " or ".join(REFERENCES)
         notes.append(Note(f"There is no finished run of {who} here: nothing is compared with it.", True))
+    notes += _unequal_seeds(section, found)
     differing: list[tuple[str, Callable[[Record], str]]] = [
         ("versions of the code", code_of),
         ("sets of libraries", lambda r: ", ".join(f"{k} {v}" for k, v in sorted(r.libraries.items()))),
@@ -120,6 +121,19 @@ def fairness_notes(section: Section, found: Comparisons, asked: str | None) -> l
     if any(run.code.dirty for run in section.finished()):
         notes.append(Note("Some runs were made with code that differed from its commit.", True))
     return notes + _tuning(section)
+
+
+def _unequal_seeds(section: Section, found: Comparisons) -> list[Note]:
+    groups: dict[tuple[int, ...], list[str]] = {}
+    for label, seeds in section.scores(found.row, found.metric).items():
+        groups.setdefault(tuple(sorted(seeds)), []).append(label)
+    if len(groups) < 2:
+        return []
+    listed = "; ".join(
+        f"{', '.join(map(str, seeds))} ({join_labels(labels)})" for seeds, labels in sorted(groups.items())
+    )
+    text = f"The means are over different seeds: {listed}. Differences are over the seeds that both have."
+    return [Note(text, True)]
 
 
 def _tuning(section: Section) -> list[Note]:

@@ -153,8 +153,10 @@ def summary_table(sections: Sequence[Section], row: Row, metric: str) -> tuple[T
         None unless two sections have two algorithms in common.
     """
     scores = [section.scores(row, metric) for section in sections]
-    kept = [(s, found) for s, found in zip(sections, scores, strict=True) if len(found) >= 2]
-    common = [a for a in (kept[0][1] if kept else {}) if all(a in found for _, found in kept)]
+    many = [(s, found) for s, found in zip(sections, scores, strict=True) if len(found) >= 2]
+    common = [a for a in (many[0][1] if many else {}) if all(a in found for _, found in many)]
+    # An algorithm with more seeds than another has more luck or less: only seeds that all have are ranked.
+    kept = [(s, shared) for s, found in many if (shared := _shared(found, common))]
     if len(kept) < 2 or len(common) < 2:
         return None
     means = np.array([[_means(found)[label] for label in common] for _, found in kept])
@@ -180,10 +182,21 @@ def summary_table(sections: Sequence[Section], row: Row, metric: str) -> tuple[T
     notes = _rank_notes(ranks, len(common), row, metric)
     if any(len(section.finished()) < len(section.runs) for section, _ in kept):
         notes.append("Not all runs have finished: ranks may change.")
-    left_out = sorted({label for _, found in kept for label in found} - set(common))
+    own = {s.title: found for s, found in many}
+    if any(found[a].keys() < own[s.title][a].keys() for s, found in kept for a in common):
+        notes.append(
+            "Where some have more seeds than others, only the seeds that all of them have count here."
+        )
+    left_out = sorted({label for found in own.values() for label in found} - set(common))
     if left_out:
         notes.append(f"Not in all of them and therefore left out: {join_labels(left_out)}.")
     return Table("summary", "All sections at a glance.", columns, lines), notes
+
+
+def _shared(scores: Mapping[str, Mapping[int, float]], labels: Sequence[str]) -> dict[str, dict[int, float]]:
+    """The scores of these algorithms for the seeds that all of them have; empty if there is none."""
+    seeds = set.intersection(*(set(scores[label]) for label in labels)) if labels else set()
+    return {label: {s: scores[label][s] for s in sorted(seeds)} for label in labels} if seeds else {}
 
 
 def _means(scores: Mapping[str, Mapping[int, float]]) -> dict[str, float]:
