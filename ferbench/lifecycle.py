@@ -96,8 +96,8 @@ class Part(nn.Module):
         """Further heads on the features [B, D] that it needs, by name; trained, averaged and saved with the classifier."""
         return {}
 
-    def see_labeled(self, probs: Tensor, labels: Tensor) -> None:
-        """One local batch of the pass that `labeled_pass` asked for: probs [N, C], labels [N]."""
+    def see_labeled(self, probs: Tensor, labels: Tensor, index: Tensor) -> None:
+        """One local batch of the pass that `labeled_pass` asked for: probs [N, C], labels and places in the set [N]."""
         raise NotImplementedError(
             f"{type(self).__name__} asks for a labeled pass but does not implement see_labeled"
         )

@@ -21,6 +21,7 @@ from ferbench.algorithms.eacm import EACM
 from ferbench.algorithms.fixmatch import FixMatch
 from ferbench.algorithms.flexmatch import FlexMatch
 from ferbench.algorithms.freematch import FreeMatch
+from ferbench.algorithms.held_out_dtm import HeldOutDTM
 from ferbench.algorithms.ict import ICT
 from ferbench.algorithms.label_correction import LogitAdjustment, Reweighting
 from ferbench.algorithms.label_shift import LabelShift
@@ -76,6 +77,7 @@ __all__ = [
     "FixMatch",
     "FlexMatch",
     "FreeMatch",
+    "HeldOutDTM",
     "LabelShift",
     "LogitAdjustment",
     "Matching",

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ferbench.data.io import replacing
 from ferbench.data.randomness import derive_seed
-from ferbench.distributed import rank, world_size
+from ferbench.distributed import rank
 from ferbench.lifecycle import DatasetPass, Part, RunContext
 from ferbench.pass_table import PassTable
 from ferbench.thresholds.base import Evidence
@@ -88,9 +88,8 @@ class OfflineLabels(Part):
         self.has_thresholds = self.rule_thresholds() is not None
         self.unlabeled, self.labeled = (
             PassTable(items, classes),
-            PassTable(context.num_labeled, classes + 1),
+            PassTable(context.num_labeled, classes + 1),  # taken after the other pass
         )
-        self.labeled_seen = 0
 
     def forward(self, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Probabilities [b, C], weights [b] and pseudo-labels [b] or [b, C] of the items at ``index`` [b].
@@ -109,19 +108,13 @@ class OfflineLabels(Part):
         """[C] those that the labels passed, or None."""
         return self.threshold if self.has_thresholds else None
 
-    def see_labeled(self, probs: Tensor, labels: Tensor) -> None:
+    def see_labeled(self, probs: Tensor, labels: Tensor, index: Tensor) -> None:
         """See `Part.see_labeled`."""
-        places = torch.arange(self.labeled_seen, self.labeled_seen + len(labels), device=probs.device)
-        self.labeled.put(rank() + world_size() * places, torch.cat([probs, labels[:, None]], dim=1))
-        self.labeled_seen += len(labels)
+        self.labeled.put(index, torch.cat([probs, labels[:, None]], dim=1))
 
     def see_unlabeled(self, probs: Tensor, index: Tensor) -> None:
         """See `Part.see_unlabeled`."""
         self.unlabeled.put(index, probs)
-
-    def finish_labeled_pass(self) -> None:
-        """See `Part.finish_labeled_pass`."""
-        self.labeled_seen = 0  # the table is taken after the other pass
 
     @torch.no_grad()
     def finish_unlabeled_pass(self) -> None:

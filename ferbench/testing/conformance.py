@@ -32,7 +32,7 @@ from ferbench.testing.processes import RANKS, on_two_processes
 from ferbench.thresholds.base import Evidence, Rule
 
 REGISTRIES = {"threshold": THRESHOLDS, "alignment": ALIGNMENTS, "target": TARGETS}
-ITEMS, BATCH = 30, 12
+ITEMS, BATCH, LABELED = 30, 12, 8
 STEPS = MAX_ITERS
 
 Config = Mapping[str, Any]
@@ -216,11 +216,11 @@ def _rule(config: Config, kind: str) -> Rule:
         rule,
         RunContext(
             num_classes=CLASSES,
-            num_labeled=8,
+            num_labeled=LABELED,
             num_unlabeled=ITEMS,
             max_iters=100,
             class_counts=(4, 2, 1, 1),
-            labeled_batch=8,
+            labeled_batch=LABELED,
             unlabeled_batch=BATCH,
         ),
     )
@@ -231,7 +231,7 @@ def _pass(rule: Rule) -> None:
     """The passes over the data sets that the rule asks for."""
     probs = _evidence(9).probs
     if rule.labeled_pass is not None:
-        rule.see_labeled(probs, probs.argmax(dim=1))
+        rule.see_labeled(probs[:LABELED], probs[:LABELED].argmax(dim=1), torch.arange(LABELED))
         rule.finish_labeled_pass()
     if rule.unlabeled_pass is not None:
         rule.see_unlabeled(probs, torch.arange(len(probs)))
@@ -241,7 +241,7 @@ def _pass(rule: Rule) -> None:
 def _evidence(step: int, size: int = BATCH, scale: float = 3.0) -> Evidence:
     generator = torch.Generator().manual_seed(step)
     logits = scale * torch.randn(size, CLASSES, generator=generator)
-    labeled = scale * torch.randn(8, CLASSES, generator=generator)
+    labeled = scale * torch.randn(LABELED, CLASSES, generator=generator)
     return make_evidence(
         logits.softmax(dim=1),
         index=torch.randperm(ITEMS, generator=generator)[:size],

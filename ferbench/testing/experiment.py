@@ -163,7 +163,7 @@ class Experiment:
                 images = self.images[stream][mine].to(torch.uint8)
                 probs = self.model.predict(images, wish.weights, for_rules=True)
                 if stream == "labeled":
-                    part.see_labeled(probs, self.labels[mine])
+                    part.see_labeled(probs, self.labels[mine], mine)
                     part.finish_labeled_pass()
                 else:
                     part.see_unlabeled(probs, mine)

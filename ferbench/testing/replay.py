@@ -261,7 +261,7 @@ def replay_epochs(folder: Folder, run: str, config: Callable[[int], dict[str, An
             made[name].append(value.detach())
         if rule.labeled_pass.due(iteration + 1):
             for rows in torch.arange(len(labels)).split(size):
-                rule.see_labeled(logits[epoch][rows].softmax(dim=1), labels[rows])
+                rule.see_labeled(logits[epoch][rows].softmax(dim=1), labels[rows], rows)
             made["derived_num_correct"].append(rule.counts.clone())
             rule.finish_labeled_pass()
             made["derived_mean_conf_correct"].append(rule.margin.clone())

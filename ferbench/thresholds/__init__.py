@@ -10,6 +10,7 @@ from ferbench.thresholds.dtm import DynamicThreshold
 from ferbench.thresholds.fixed import FixedThreshold
 from ferbench.thresholds.flexmatch import FlexThreshold
 from ferbench.thresholds.freematch import SelfAdaptiveThreshold
+from ferbench.thresholds.held_out import HeldOutThreshold
 from ferbench.thresholds.otx import OTXMargin
 from ferbench.thresholds.softmatch import TruncatedGaussian
 
@@ -22,6 +23,7 @@ __all__ = [
     "FixedThreshold",
     "FlexThreshold",
     "HeadAgreement",
+    "HeldOutThreshold",
     "OTXMargin",
     "RelativeThreshold",
     "RunContext",

@@ -116,7 +116,7 @@ class DashThreshold(ThresholdRule):
         """``exp(-rho)``, [C]: what passes is at least so confident (and, with hard targets, what is so confident passes)."""
         return (-self.rho).exp().expand(self.num_classes)
 
-    def see_labeled(self, probs: Tensor, labels: Tensor) -> None:
+    def see_labeled(self, probs: Tensor, labels: Tensor, index: Tensor) -> None:
         """See `Part.see_labeled`."""
         of_label = probs.gather(1, labels[:, None]).double()
         self.loss_sum -= of_label.clamp_min(1e-30).log().sum()

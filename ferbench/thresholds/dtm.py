@@ -98,16 +98,18 @@ class DynamicThreshold(ThresholdRule):
         """See `ThresholdRule.forward`."""
         mask = pass_mask(evidence.probs, self.threshold)
         if self.scope == "iteration":
-            sums, counts = class_confidence(evidence.labeled_probs, evidence.labels, self.source)
+            sums, counts = class_confidence(
+                evidence.labeled_probs, evidence.labels, self.source, self._counted(evidence.labeled_index)
+            )
             fresh = sums / counts  # NaN where the class is absent
             mixed = torch.where(self.margin.isnan(), fresh, self.margin.lerp(fresh, 1 - self.momentum))
             self.margin.copy_(torch.where(counts > 0, mixed, self.margin))
             self._set(self.margin, self.epoch_origin + evidence.iteration // self.epoch_length)
         return mask
 
-    def see_labeled(self, probs: Tensor, labels: Tensor) -> None:
+    def see_labeled(self, probs: Tensor, labels: Tensor, index: Tensor) -> None:
         """See `Part.see_labeled`."""
-        sums, counts = class_confidence(probs, labels, self.source)
+        sums, counts = class_confidence(probs, labels, self.source, self._counted(index))
         self.sums += sums
         self.counts += counts
 
@@ -122,6 +124,10 @@ class DynamicThreshold(ThresholdRule):
     def thresholds(self) -> Tensor:
         """See `ThresholdRule.thresholds`."""
         return self.threshold
+
+    def _counted(self, index: Tensor) -> Tensor | None:
+        """How much the labeled items at ``index`` [N] count, [N]; None: 1 each."""
+        return None
 
     def _set(self, margin: Tensor, epoch: Tensor | int) -> None:
         missing = margin.isnan()

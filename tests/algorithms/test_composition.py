@@ -91,7 +91,7 @@ def test_threshold_only_dtm_is_fixmatch_until_its_threshold_moves(run_step) -> N
     assert torch.equal(ours.loss, theirs.loss)
     assert ours.parts.keys() == theirs.parts.keys() == {"supervised", "unsupervised"}
     assert dtm.threshold.labeled_pass.interval == 2
-    dtm.threshold.see_labeled(torch.eye(4), torch.arange(4))
+    dtm.threshold.see_labeled(torch.eye(4), torch.arange(4), torch.arange(4))
     dtm.threshold.finish_labeled_pass()
     assert (dtm.threshold.thresholds() > 0.7).all()
 

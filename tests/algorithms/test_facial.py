@@ -155,7 +155,7 @@ class TestAdaCM:
             assert torch.equal(first.loss, second.loss)
             for algorithm in pair:
                 algorithm.threshold.see_labeled(
-                    torch.full((4, 4), 0.01).fill_diagonal_(0.97), torch.arange(4)
+                    torch.full((4, 4), 0.01).fill_diagonal_(0.97), torch.arange(4), torch.arange(4)
                 )
                 algorithm.threshold.finish_labeled_pass()
         first, second = (algorithm.threshold.thresholds() for algorithm in pair)

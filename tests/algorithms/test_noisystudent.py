@@ -44,8 +44,8 @@ def predictions() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def teach(algorithm, predictions, order=None) -> None:
     """The passes at the end of a generation, in batches."""
     unlabeled, labeled, labels = map(torch.from_numpy, predictions)
-    algorithm.labels.see_labeled(labeled[:4], labels[:4])
-    algorithm.labels.see_labeled(labeled[4:], labels[4:])
+    for rows in torch.arange(6).split(4):
+        algorithm.labels.see_labeled(labeled[rows], labels[rows], rows)
     algorithm.labels.finish_labeled_pass()
     for rows in (torch.arange(ITEMS) if order is None else torch.from_numpy(order)).split(7):
         algorithm.labels.see_unlabeled(unlabeled[rows], rows)

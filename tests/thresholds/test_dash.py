@@ -30,8 +30,10 @@ def test_warm_up_then_drops_by_hand(make_rule, evidence, with_confidence) -> Non
         return rule(evidence(probs, iteration=iteration)).tolist()
 
     assert weights(0) == weights(1) == [0, 0, 0]
-    rule.see_labeled(torch.tensor([[0.5, 0.5, 0.0], [0.25, 0.75, 0.0]]), torch.tensor([0, 1]))
-    rule.see_labeled(torch.tensor([[0.2, 0.2, 0.6]]), torch.tensor([2]))
+    rule.see_labeled(
+        torch.tensor([[0.5, 0.5, 0.0], [0.25, 0.75, 0.0]]), torch.tensor([0, 1]), torch.tensor([0, 1])
+    )
+    rule.see_labeled(torch.tensor([[0.2, 0.2, 0.6]]), torch.tensor([2]), torch.tensor([2]))
     rule.finish_labeled_pass()
     rho = (math.log(2) - math.log(0.75) - math.log(0.6)) / 3
     assert rule.initial.item() == pytest.approx(rho, abs=1e-6) == pytest.approx(0.4972, abs=1e-4)

@@ -14,7 +14,7 @@ RAMP = {epoch: 1 / (1 + math.exp(-epoch)) for epoch in range(6)}
 
 def labeled_pass(rule, probs, labels) -> list[float]:
     """One pass in a single batch; the new thresholds."""
-    rule.see_labeled(torch.as_tensor(probs), torch.as_tensor(labels))
+    rule.see_labeled(torch.as_tensor(probs), torch.as_tensor(labels), torch.arange(len(labels)))
     rule.finish_labeled_pass()
     return rule.thresholds().tolist()
 
@@ -118,7 +118,7 @@ def test_epoch_origin_and_gamma(origin, make_rule) -> None:
 def test_batches_of_a_pass_add_up_and_the_next_pass_starts_afresh(make_rule) -> None:
     rule = make_rule("DynamicThreshold", beta=1.0, floor=0.0)
     for confidence in (0.9, 0.8, 0.4):
-        rule.see_labeled(torch.tensor([[confidence, 0.1, 0.1]]), torch.tensor([0]))
+        rule.see_labeled(torch.tensor([[confidence, 0.1, 0.1]]), torch.tensor([0]), torch.tensor([0]))
     rule.finish_labeled_pass()
     assert rule.thresholds()[0].item() == pytest.approx(0.7 * RAMP[1])
     assert not rule.sums.any()

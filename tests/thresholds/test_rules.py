@@ -15,6 +15,7 @@ RULES = {
     "flex": dict(name="FlexThreshold", threshold=0.6),
     "flex without warm-up": dict(name="FlexThreshold", threshold=0.6, warmup=False),
     "dtm": dict(name="DynamicThreshold", floor=0.4, epoch_length=2),
+    "dtm, held out": dict(name="HeldOutThreshold", share=0.5, floor=0.4, epoch_length=2),
     "adsh": dict(name="AdshThreshold", threshold=0.6),
     "dtm per iteration": dict(
         name="DynamicThreshold", floor=0.3, scope="iteration", epoch_length=2, momentum=0.5
@@ -28,7 +29,7 @@ RULES = {
     "softmatch per class": dict(name="TruncatedGaussian", momentum=0.5, per_class=True, statistics="aligned"),
     "adamatch": dict(name="RelativeThreshold", threshold=0.9),
 }
-CLASSES, ITEMS = 4, 30
+CLASSES, ITEMS, LABELED = 4, 30, 6
 
 
 def warmed_up(rule, evidence, rng) -> None:
@@ -36,7 +37,7 @@ def warmed_up(rule, evidence, rng) -> None:
     for step in range(4):
         rule(random_evidence(evidence, rng, 12, step))
     if rule.labeled_pass is not None:
-        rule.see_labeled(*random_labeled(rng))
+        rule.see_labeled(*random_labeled(rng), torch.arange(20) % LABELED)
         rule.finish_labeled_pass()
 
 
@@ -91,7 +92,7 @@ def test_state_survives_a_file(options, make_rule, evidence, round_trip) -> None
     rule, fresh = (make_rule(classes=CLASSES, items=ITEMS, **options) for _ in "12")
     warmed_up(rule, evidence, rng)
     if rule.labeled_pass is not None:  # saved in the middle of a pass
-        rule.see_labeled(*random_labeled(rng))
+        rule.see_labeled(*random_labeled(rng), torch.arange(20) % LABELED)
     round_trip(rule, fresh)
     for step in range(5, 9):
         seen = random_evidence(evidence, rng, 10, step)
@@ -128,4 +129,4 @@ def test_thresholds_are_reported_per_class_and_in_float(options, make_rule) -> N
 
 def test_a_rule_that_asks_for_a_pass_must_take_it(make_rule) -> None:
     with pytest.raises(NotImplementedError, match="FixedThreshold asks for a labeled pass"):
-        make_rule("FixedThreshold").see_labeled(torch.ones(1, 3), torch.zeros(1, dtype=torch.int64))
+        make_rule("FixedThreshold").see_labeled(torch.ones(1, 3), *torch.zeros(2, 1, dtype=torch.int64))

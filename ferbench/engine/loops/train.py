@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -267,6 +267,7 @@ class SemiTrainLoop(BaseLoop):
         items = torch.arange(total) * len(dataset) // total
         mine = items[rank() :: world_size()]
         workers = 0 if len(mine) < SMALL_PASS else default_workers()
+        see: Callable[..., None]
         see, finish = (
             (part.see_labeled, part.finish_labeled_pass)
             if stream == "labeled"
@@ -276,7 +277,7 @@ class SemiTrainLoop(BaseLoop):
             dataset, stream, mine, wish.view, number, batch_size, workers
         ):
             probs = model.predict(images.to(self.device, non_blocking=True), wish.weights, for_rules=True)
-            see(probs, known.to(self.device, non_blocking=True))
+            see(probs, *(k.to(self.device, non_blocking=True) for k in known))
         finish()
 
     def _pass_batches(
@@ -288,8 +289,8 @@ class SemiTrainLoop(BaseLoop):
         number: int,
         batch_size: int,
         workers: int,
-    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Images, and labels (labeled) or places in the set (unlabeled)."""
+    ) -> Iterator[tuple[torch.Tensor, list[torch.Tensor]]]:
+        """Images, and their labels (labeled only) and places in the set."""
         if not len(items):  # more processes than items
             return
         shares = [s.numpy() for s in items.split(batch_size)]
@@ -304,10 +305,8 @@ class SemiTrainLoop(BaseLoop):
             if "error" in batch:
                 raise batch["error"]
             images = batch["images"]
-            yield (
-                images if view == "eval" else images[view],
-                batch["labels" if stream == "labeled" else "index"],
-            )
+            known = ("labels", "index") if stream == "labeled" else ("index",)
+            yield images if view == "eval" else images[view], [batch[name] for name in known]
 
 
 def _cut(batch: dict[str, Any], parts: int) -> list[dict[str, Any]]:

@@ -1,0 +1,61 @@
+"""The Dynamic Threshold Module, measured on labeled images that the classifier does not learn."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ferbench.data.randomness import derive_seed
+from ferbench.errors import UserError
+from ferbench.lifecycle import RunContext
+from ferbench.registry import THRESHOLDS
+from ferbench.thresholds.dtm import DynamicThreshold
+
+
+@THRESHOLDS.register_module()
+class HeldOutThreshold(DynamicThreshold):
+    """`DynamicThreshold` whose mu_c comes from held-out labeled images alone. Ours.
+
+    Of images that it has learned by heart a classifier is equally sure in every class, so that DTM's thresholds become one
+    (``docs/results/fer2013.md``). Of held-out images it is as sure as of unlabeled ones. The algorithm has to leave them out
+    of its labeled loss, see `ferbench.algorithms.held_out_dtm.HeldOutDTM`.
+
+    Args:
+        share: of the labeled images that is held out, above 0 and below 1; which ones is drawn from the run's seed,
+            whatever their class. A class without any has the threshold that ``no_sample`` says.
+        rule: arguments of `DynamicThreshold`.
+
+    Buffers:
+        held_out: bool [num_labeled], and those of `DynamicThreshold`.
+
+    Raises:
+        UserError: ``share`` is no share, or leaves no labeled image on one of the two sides.
+    """
+
+    held_out: Tensor
+
+    def __init__(self, share: float = 0.2, **rule: Any):
+        super().__init__(**rule)
+        if not 0 < share < 1:
+            raise UserError(f"HeldOutThreshold got share={share!r}", expected="above 0 and below 1, e.g. 0.2")
+        self.share = share
+
+    def bind(self, context: RunContext) -> None:
+        """See `Part.bind`."""
+        super().bind(context)
+        count = round(self.share * context.num_labeled)
+        if not 0 < count < context.num_labeled:
+            raise UserError(
+                f"HeldOutThreshold would hold out {count} of {context.num_labeled} labeled images",
+                where="share",
+                expected="at least one image held out and one to learn from",
+            )
+        generator = torch.Generator().manual_seed(derive_seed(context.seed, "held out"))
+        self.register_buffer("held_out", torch.zeros(context.num_labeled, dtype=torch.bool))
+        self.held_out[torch.randperm(context.num_labeled, generator=generator)[:count]] = True
+        self.learned_share = 1 - count / context.num_labeled
+
+    def _counted(self, index: Tensor) -> Tensor:
+        return self.held_out[index]
