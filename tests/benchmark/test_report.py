@@ -22,7 +22,8 @@ from ferbench.benchmark.report import Options, watch, write_report
 from ferbench.benchmark.report.build import build
 from ferbench.benchmark.report.gather import Row, gather, place_of
 from ferbench.benchmark.report.pages import Block, Pages, inline_svg, latex, sheet
-from ferbench.benchmark.report.pictures import Panel, Picture, figure_of, over_seeds
+from ferbench.benchmark.report.pictures import Panel, Picture, figure_of
+from ferbench.benchmark.report.pictures.panel import over_seeds
 from ferbench.benchmark.report.pseudo_labels import tail_mean
 from ferbench.benchmark.report.table import MINUS, NONE, TIMES, join_labels, time_unit
 from ferbench.benchmark.statistics import group_interval
