@@ -317,7 +317,8 @@ def _how_to_resume(args: argparse.Namespace) -> str:
     if args.command == "benchmark":
         words = ["ferbench", *process.command_line, *([] if args.resume else ["--resume"])]
     elif args.command == "train" and args.work_dir:
-        words = ["ferbench", "train", args.config, "--work-dir", str(args.work_dir), "--resume"]
+        given = [word for word in process.command_line if word not in ("--resume", "--overwrite")]
+        words = ["ferbench", *given, "--resume"]
     else:
         return ""
     return "; go on with: " + shlex.join(words)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor, nn
+
+from ferbench.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,13 @@ class DatasetPass:
     max_items: int | None = None
     last: int | None = None
 
+    def __post_init__(self) -> None:
+        if self.interval < 1:
+            raise UserError(
+                f"a pass over a data set every {self.interval} iterations was asked for",
+                expected="an interval of at least 1, e.g. max(1, max_iters // 20): runs may be short",
+            )
+
     def due(self, iteration: int) -> bool:
         """Whether a pass is to be made after ``iteration`` iterations."""
         return iteration % self.interval == 0 and (self.last is None or iteration <= self.last)
@@ -83,11 +93,16 @@ class Part(nn.Module):
         unlabeled_pass: the same over the unlabeled set; it costs one forward pass of every image.
         lasting: whether its buffers are kept when the classifier starts anew (`Algorithm.generation`); those of the other
             parts are set back to what they were at the start of the run.
+        learns_labels: whether it learns the batch's labels beside the labeled loss of the algorithm.
     """
 
     labeled_pass: DatasetPass | None = None
     unlabeled_pass: DatasetPass | None = None
     lasting: bool = False
+    learns_labels: bool = False
+
+    def accept(self, parts: Sequence[Part]) -> None:
+        """Raise `UserError` if it does not go with the other parts of the run (``parts`` are all, outer ones first)."""
 
     def bind(self, context: RunContext) -> None:
         """Allocate state that depends on the run. Called once, before any checkpoint is loaded."""
@@ -122,5 +137,8 @@ def parts_of(module: nn.Module) -> list[Part]:
 
 def bind(module: nn.Module, context: RunContext) -> None:
     """Let every part in a module allocate what depends on the run."""
-    for part in parts_of(module):
+    parts = parts_of(module)
+    for part in parts:
+        part.accept(parts)
+    for part in parts:
         part.bind(context)

@@ -120,9 +120,9 @@ class TestMistakes:
 
     def test_interrupted(self, api, config, capsys):
         api.error = KeyboardInterrupt()
-        assert main(["train", config, "--work-dir", "my runs"]) == 130
+        assert main(["train", config, "--work-dir", "my runs", "--overwrite", "--seed", "3"]) == 130
         assert capsys.readouterr().err == (
-            f"error: interrupted; go on with: ferbench train {config} --work-dir 'my runs' --resume\n"
+            f"error: interrupted; go on with: ferbench train {config} --work-dir 'my runs' --seed 3 --resume\n"
         )
 
     @pytest.mark.parametrize("wrapped", [False, True])

@@ -34,6 +34,8 @@ class DASO(Rebalancing):
         warmup: share of the run without blending and alignment (the authors': 5,000 of 250,000 iterations).
     """
 
+    learns_labels = True
+
     def __init__(
         self,
         base: Any,

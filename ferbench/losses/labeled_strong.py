@@ -26,6 +26,8 @@ class LabeledStrongLoss(ExtraTerm):
         loss: config of the loss; None: `SupervisedCrossEntropy`.
     """
 
+    learns_labels = True
+
     name = "labeled_strong"
     labeled_views = ("strong",)
     needs_gradient = ("labeled_strong",)

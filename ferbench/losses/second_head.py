@@ -34,6 +34,8 @@ class SecondHead(ExtraTerm):
         prediction_views: unlabeled views that learn it.
     """
 
+    learns_labels = True
+
     def __init__(
         self, head: str, weight: float, weak_views: Sequence[str] = (), prediction_views: Sequence[str] = ()
     ):

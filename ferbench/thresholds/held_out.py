@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from ferbench.data.randomness import derive_seed
 from ferbench.errors import UserError
-from ferbench.lifecycle import RunContext
+from ferbench.lifecycle import Part, RunContext
 from ferbench.registry import THRESHOLDS
 from ferbench.thresholds.dtm import DynamicThreshold
 
@@ -31,7 +32,8 @@ class HeldOutThreshold(DynamicThreshold):
         held_out: bool [num_labeled], and those of `DynamicThreshold`.
 
     Raises:
-        UserError: ``share`` is no share, or leaves no labeled image on one of the two sides.
+        UserError: ``share`` is no share, or leaves no labeled image on one of the two sides; the algorithm, or another part of
+            it (`Part.learns_labels`), would learn the held-out labels.
     """
 
     held_out: Tensor
@@ -41,6 +43,21 @@ class HeldOutThreshold(DynamicThreshold):
         if not 0 < share < 1:
             raise UserError(f"HeldOutThreshold got share={share!r}", expected="above 0 and below 1, e.g. 0.2")
         self.share = share
+
+    def accept(self, parts: Sequence[Part]) -> None:
+        """See `Part.accept`."""
+        if parts[0] is self:  # by itself, in a test
+            return
+        leaving = any(getattr(part, "leaves_out_held_out", False) for part in parts)
+        learning = [type(part).__name__ for part in parts if part.learns_labels]
+        if not leaving or learning:
+            who = learning[0] if learning else type(parts[0]).__name__
+            raise UserError(
+                f"{who} would learn the labels that HeldOutThreshold holds out",
+                where="model.algorithm",
+                expected="HeldOutDTM, without parts that learn labels by themselves",
+                fix="use DynamicThreshold (DTM) there",
+            )
 
     def bind(self, context: RunContext) -> None:
         """See `Part.bind`."""

@@ -111,3 +111,26 @@ def test_everything_else_is_dtm() -> None:
 def test_a_share_that_leaves_nothing_on_a_side(share) -> None:
     with pytest.raises(UserError, match=r"share|hold out"):
         rule_of(share=share)
+
+
+DTM_ALONE = dict(type="HeldOutDTM", threshold_only=True)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        dict(type="Matching", threshold=dict(type="HeldOutThreshold")),
+        dict(type="NoisyStudent", rule=dict(type="HeldOutThreshold")),
+        dict(type="HeldOutDTM", terms=[dict(type="LabeledStrongLoss")]),
+        *(dict(type=name, base=DTM_ALONE) for name in ("ABC", "TRAS", "CoSSL", "DASO")),
+    ],
+    ids=lambda config: config["type"],
+)
+def test_nothing_else_may_learn_their_labels(config) -> None:
+    with pytest.raises(UserError, match="labels that HeldOutThreshold holds out"):
+        bind(ALGORITHMS.build(config), CONTEXT)
+
+
+@pytest.mark.parametrize("name", ["LabelShift", "DARP", "SAW", "CReST", "LogitAdjustment", "Reweighting"])
+def test_wrappers_that_it_goes_with(name) -> None:
+    bind(ALGORITHMS.build(dict(type=name, base=DTM_ALONE)), CONTEXT)

@@ -194,7 +194,7 @@ class SemiTrainLoop(BaseLoop):
                 where=self.runner.work_dir,
                 expected="finite numbers",
                 fix="lower the learning rate, clip gradients (optim_wrapper.clip_grad), or use model.precision='bf16' or "
-                "'fp32' instead of 'fp16'; last.pth is from before and healthy",
+                "'fp32' instead of 'fp16'; a last.pth in the folder is from before and healthy",
             )
 
     def _streams(self) -> dict[str, Iterator[dict[str, Any]]]:
