@@ -339,7 +339,10 @@ class TestAccidents:
         code, message = ferbench("--work-dir", tmp_path / "run", options=options)
         assert code == cli.INTERRUPTED
         assert message.startswith("error: interrupted; go on with: ferbench train ")
-        assert message.rstrip().endswith(f"--work-dir {tmp_path / 'run'} --resume")
+        assert f"--work-dir {tmp_path / 'run'} " in message
+        assert message.rstrip().endswith(
+            f"unlabeled_dataloader.num_workers={workers} --resume"
+        )  # nothing is lost
         assert "Traceback" not in message
         assert signal.getsignal(signal.SIGTERM) is handler
         assert read(tmp_path / "run").checkpoint["iter"] == 4
