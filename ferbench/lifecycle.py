@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -24,6 +24,7 @@ class RunContext:
         labeled_batch, unlabeled_batch: images of a step, over all processes.
         seed: of the run; for draws that all processes must share.
         sampler: order of the labeled stream, ``shuffled`` or ``class_balanced``.
+        labeled_videos: [num_labeled] integers, the video of each labeled item; None: they are no frames.
         folder: of the run, for what a part writes for the user; None: nothing is to be written.
     """
 
@@ -36,6 +37,7 @@ class RunContext:
     unlabeled_batch: int = 0
     seed: int = 0
     sampler: str = "shuffled"
+    labeled_videos: Tensor | None = field(default=None, compare=False)
     folder: Path | None = None
 
     def generation_length(self, generations: int) -> int:
@@ -94,12 +96,14 @@ class Part(nn.Module):
         lasting: whether its buffers are kept when the classifier starts anew (`Algorithm.generation`); those of the other
             parts are set back to what they were at the start of the run.
         learns_labels: whether it learns the batch's labels beside the labeled loss of the algorithm.
+        heeds_held_out: whether it is an algorithm whose labeled loss leaves out what `HeldOutThreshold` holds out.
     """
 
     labeled_pass: DatasetPass | None = None
     unlabeled_pass: DatasetPass | None = None
     lasting: bool = False
     learns_labels: bool = False
+    heeds_held_out: bool = False
 
     def accept(self, parts: Sequence[Part]) -> None:
         """Raise `UserError` if it does not go with the other parts of the run (``parts`` are all, outer ones first)."""

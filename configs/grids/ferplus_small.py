@@ -1,6 +1,6 @@
 """Which pseudo-labels help a small network on real faces? FER+ at 100 and 25 labels per class, and 800 as they come.
 
-117 runs of about five minutes on one CPU core (bfloat16). `docs/results/fer2013.md` was made from it. Unlabeled are the
+117 runs of about five minutes on one CPU core (bfloat16). Most of `docs/results/fer2013.md` is from it. Unlabeled are the
 rest of FER2013's images, without LFW: `ferplus_unlabeled.py` compares the sources. The last budget has as many labels as
 the first, in the natural proportions of FER+.
 """

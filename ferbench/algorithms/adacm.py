@@ -35,7 +35,7 @@ class AdaCM(Matching):
         rule: dict | None = None,
         **parts: Any,
     ):
-        threshold = dict(type="DynamicThreshold", beta=beta, gamma=gamma, floor=floor) | (rule or {})
+        threshold = dict(beta=beta, gamma=gamma, floor=floor, **{"type": "DynamicThreshold", **(rule or {})})
         low_confidence = dict(type="LowConfidenceContrast", weight=0.1, temperature=0.07)
         recipe: dict[str, Any] = dict(weak_views=("weak", "weak2"), lambda_x=0.5, terms=[low_confidence])
         super().__init__(threshold=threshold, **recipe | parts)

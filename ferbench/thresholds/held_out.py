@@ -20,12 +20,13 @@ class HeldOutThreshold(DynamicThreshold):
     """`DynamicThreshold` whose mu_c comes from held-out labeled images alone. Ours.
 
     Of images that it has learned by heart a classifier is equally sure in every class, so that DTM's thresholds become one
-    (``docs/results/fer2013.md``). Of held-out images it is as sure as of unlabeled ones. The algorithm has to leave them out
-    of its labeled loss, see `ferbench.algorithms.held_out_dtm.HeldOutDTM`.
+    (``docs/results/fer2013.md``); the labels of held-out images are new to it. The algorithm has to leave them out of its labeled
+    loss, see `ferbench.algorithms.held_out_dtm.HeldOutDTM`.
 
     Args:
         share: of the labeled images that is held out, above 0 and below 1; which ones is drawn from the run's seed,
-            whatever their class. A class without any has the threshold that ``no_sample`` says.
+            whatever their class. Frames are held out by whole videos, until the share is reached; copies of an image (some of
+            FER2013's) are not kept together. A class without any has the threshold that ``no_sample`` says.
         rule: arguments of `DynamicThreshold`.
 
     Buffers:
@@ -48,9 +49,9 @@ class HeldOutThreshold(DynamicThreshold):
         """See `Part.accept`."""
         if parts[0] is self:  # by itself, in a test
             return
-        leaving = any(getattr(part, "leaves_out_held_out", False) for part in parts)
+        heeded = any(part.heeds_held_out for part in parts)
         learning = [type(part).__name__ for part in parts if part.learns_labels]
-        if not leaving or learning:
+        if not heeded or learning:
             who = learning[0] if learning else type(parts[0]).__name__
             raise UserError(
                 f"{who} would learn the labels that HeldOutThreshold holds out",
@@ -62,16 +63,22 @@ class HeldOutThreshold(DynamicThreshold):
     def bind(self, context: RunContext) -> None:
         """See `Part.bind`."""
         super().bind(context)
-        count = round(self.share * context.num_labeled)
+        items = (
+            torch.arange(context.num_labeled) if context.labeled_videos is None else context.labeled_videos
+        )
+        unit, size = torch.unique(items, return_inverse=True, return_counts=True)[1:]
+        generator = torch.Generator().manual_seed(derive_seed(context.seed, "held out"))
+        order = torch.randperm(len(size), generator=generator)
+        wanted = round(self.share * context.num_labeled)
+        taken = order[size[order].cumsum(0) - size[order] < wanted]  # until there are enough
+        self.register_buffer("held_out", torch.isin(unit, taken))
+        count = int(self.held_out.sum())
         if not 0 < count < context.num_labeled:
             raise UserError(
                 f"HeldOutThreshold would hold out {count} of {context.num_labeled} labeled images",
                 where="share",
-                expected="at least one image held out and one to learn from",
+                expected="at least one image (or video) held out and one to learn from",
             )
-        generator = torch.Generator().manual_seed(derive_seed(context.seed, "held out"))
-        self.register_buffer("held_out", torch.zeros(context.num_labeled, dtype=torch.bool))
-        self.held_out[torch.randperm(context.num_labeled, generator=generator)[:count]] = True
         self.learned_share = 1 - count / context.num_labeled
 
     def _counted(self, index: Tensor) -> Tensor:

@@ -162,6 +162,11 @@ class TestAdaCM:
         assert torch.equal(first, second)
         assert (first > 0.9).all()
 
+    def test_a_constant_that_is_given_twice(self) -> None:
+        """Neither of the two wins."""
+        with pytest.raises(TypeError, match="multiple values for keyword argument 'floor'"):
+            build("DTM", floor=0.8, rule=dict(floor=0.6))
+
     def test_dtm_alone_has_another_short_form(self) -> None:
         assert list(build("DTM", threshold_only=True).views.unlabeled) == ["weak", "strong"]
         assert step(build("DTM", threshold_only=True)).result.parts.keys() == {"supervised", "unsupervised"}

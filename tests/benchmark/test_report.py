@@ -159,9 +159,8 @@ def test_unequal_seeds_are_warned_of_and_only_shared_ones_ranked(tmp_path):
     runs = [made_up.make("FlexMatch", b, s) for b in (25, 100) for s in (0, 1)]
     runs += [lifted(r, -0.1) for r in (made_up.make("DTM", b, s) for b in (25, 100) for s in (0, 1))]
     worse = list(runs)
-    runs += [
-        lifted(made_up.make("DTM", b, 4), 0.4) for b in (25, 100)
-    ]  # with it DTM's mean is the higher one
+    # With this one DTM's mean is the higher one.
+    runs += [lifted(made_up.make("DTM", b, 4), 0.4) for b in (25, 100)]
     report = report_on(runs, tmp_path)
     warned = " ".join(n.text for n in report.sections[0].notes if n.warning)
     assert (

@@ -340,9 +340,7 @@ class TestAccidents:
         assert code == cli.INTERRUPTED
         assert message.startswith("error: interrupted; go on with: ferbench train ")
         assert f"--work-dir {tmp_path / 'run'} " in message
-        assert message.rstrip().endswith(
-            f"unlabeled_dataloader.num_workers={workers} --resume"
-        )  # nothing is lost
+        assert message.rstrip().endswith(f"unlabeled_dataloader.num_workers={workers} --resume")
         assert "Traceback" not in message
         assert signal.getsignal(signal.SIGTERM) is handler
         assert read(tmp_path / "run").checkpoint["iter"] == 4

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ferbench.algorithms import Batch
+from ferbench.data.randomness import derive_seed
 from ferbench.errors import UserError
 from ferbench.lifecycle import RunContext, bind
 from ferbench.registry import ALGORITHMS, THRESHOLDS
@@ -60,6 +64,30 @@ def test_how_many_and_which(share, count) -> None:
     assert len({tuple(o.held_out.tolist()) for o in others}) > 1
 
 
+def test_single_images_are_the_first_of_the_permutation() -> None:
+    """What the published runs held out."""
+    generator = torch.Generator().manual_seed(derive_seed(0, "held out"))
+    expected = torch.randperm(LABELED, generator=generator)[:2]
+    assert rule_of().held_out.nonzero().flatten().tolist() == sorted(expected.tolist())
+
+
+@given(
+    videos=st.lists(st.integers(0, 5), min_size=LABELED, max_size=LABELED).filter(lambda v: len(set(v)) > 1),
+    share=st.sampled_from([0.2, 0.5, 0.7]),
+    seed=st.integers(0, 99),
+)
+def test_frames_are_held_out_by_whole_videos(videos, share, seed) -> None:
+    context = replace(CONTEXT, seed=seed, labeled_videos=torch.tensor(videos))
+    try:
+        held = rule_of(context, share=share).held_out.numpy()
+    except UserError:  # the last video to be drawn would have been needed, too
+        assert LABELED - max(np.bincount(videos)) < share * LABELED
+        return
+    kept = np.array(videos)[~held]
+    assert not set(np.array(videos)[held]) & set(kept)
+    assert held.sum() >= share * LABELED
+
+
 def test_their_labels_are_not_learned() -> None:
     """Against NumPy, and: another label of a held-out image changes nothing."""
     algorithm = ALGORITHMS.build(dict(type="HeldOutDTM", share=0.4, threshold_only=True))
@@ -86,9 +114,8 @@ def test_their_labels_are_not_learned() -> None:
     result, gradient = step(labels)
     exps = np.exp(logits["labeled"])
     losses = -np.log(exps[range(LABELED), labels] / exps.sum(axis=1))
-    assert result.parts["supervised"].item() == pytest.approx(
-        losses[~held].mean(), rel=1e-5
-    )  # 6 of 10 in the batch
+    # 6 of the 10 in the batch
+    assert result.parts["supervised"].item() == pytest.approx(losses[~held].mean(), rel=1e-5)
     assert not gradient[held].any()
     assert gradient[~held].any(axis=1).all()
     other, _ = step(np.where(held, (labels + 1) % 3, labels))

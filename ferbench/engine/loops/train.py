@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from mmengine.runner import BaseLoop
 
@@ -110,6 +111,7 @@ class SemiTrainLoop(BaseLoop):
                 unlabeled_batch=dataloader["batch_size"] * self.mu if self.unlabeled is not None else 0,
                 seed=runner.seed,
                 sampler=self.sampler,
+                labeled_videos=_videos(self.labeled),
                 folder=Path(runner.work_dir),
             )
         )
@@ -307,6 +309,11 @@ class SemiTrainLoop(BaseLoop):
             images = batch["images"]
             known = ("labels", "index") if stream == "labeled" else ("index",)
             yield images if view == "eval" else images[view], [batch[name] for name in known]
+
+
+def _videos(dataset: FaceDataset) -> torch.Tensor | None:
+    known = dataset.groups is not None and not dataset.groups_are_copies
+    return torch.from_numpy(np.asarray(dataset.groups, np.int64)) if known else None
 
 
 def _cut(batch: dict[str, Any], parts: int) -> list[dict[str, Any]]:
