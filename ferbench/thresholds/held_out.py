@@ -20,8 +20,8 @@ class HeldOutThreshold(DynamicThreshold):
     """`DynamicThreshold` whose mu_c comes from held-out labeled images alone. Ours.
 
     Of images that it has learned by heart a classifier is equally sure in every class, so that DTM's thresholds become one
-    (``docs/results/fer2013.md``); the labels of held-out images are new to it. The algorithm has to leave them out of its labeled
-    loss, see `ferbench.algorithms.held_out_dtm.HeldOutDTM`.
+    (``docs/results/fer2013.md``); the labels of held-out images are new to it. The algorithm has to leave them out of its
+    labeled loss, see `ferbench.algorithms.held_out_dtm.HeldOutDTM`.
 
     Args:
         share: of the labeled images that is held out, above 0 and below 1; which ones is drawn from the run's seed,
