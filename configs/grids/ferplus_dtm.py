@@ -18,6 +18,7 @@ algorithms = {
     "floor 0.6": dict(**_one, floor=0.6),
     "floor 0.9": dict(**_one, floor=0.9),
     "no ramp": dict(**_one, gamma=1e9),
+    "one threshold for all classes": dict(**_one, rule=dict(per_class=False)),
     "statistic of held-out images": dict(type="HeldOutDTM", threshold_only=True),
     "two views": dict(**_one, **_two),
     "two views, low-confidence term": dict(**_one, **_two, terms=[_low]),

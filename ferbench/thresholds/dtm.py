@@ -41,6 +41,8 @@ class DynamicThreshold(ThresholdRule):
         no_sample: threshold of a class without any counted item: ``floor``, ``keep`` the old one, or from the
             ``global_mean`` of the other classes' mu.
         max_items: at most so many labeled items per pass, evenly spread; None: all.
+        per_class: False: one threshold for all classes, from the mean of the classes' mu (the control that tells what
+            thresholds by class add to a threshold that rises).
 
     Buffers:
         threshold: float32 [C]. updates: int64 [], epochs done. sums, counts: float64 [C], statistic being collected.
@@ -69,6 +71,7 @@ class DynamicThreshold(ThresholdRule):
         epoch_origin: int = 1,
         no_sample: str = "floor",
         max_items: int | None = None,
+        per_class: bool = True,
     ):
         super().__init__()
         _one_of("source", source, SOURCES)
@@ -80,7 +83,7 @@ class DynamicThreshold(ThresholdRule):
         self.init, self.source, self.no_sample = init, source, no_sample
         self.scope, self.momentum = scope, momentum
         self.epoch_length, self.epoch_origin = epoch_length or 0, epoch_origin  # 0 until `bind` knows the run
-        self.weights, self.view, self.max_items = weights, view, max_items
+        self.weights, self.view, self.max_items, self.per_class = weights, view, max_items, per_class
 
     def bind(self, context: RunContext) -> None:
         """See `Part.bind`."""
@@ -130,6 +133,8 @@ class DynamicThreshold(ThresholdRule):
         return None
 
     def _set(self, margin: Tensor, epoch: Tensor | int) -> None:
+        if not self.per_class:
+            margin = margin.nanmean().expand_as(margin)
         missing = margin.isnan()
         if self.no_sample == "global_mean":
             margin = torch.where(missing, margin.nanmean(), margin)

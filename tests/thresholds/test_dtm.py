@@ -80,6 +80,23 @@ def test_class_without_a_sample(no_sample, first, second, make_rule) -> None:
     assert labeled_pass(rule, probs, [0, 0, 1])[2] == pytest.approx(second, abs=1e-6)
 
 
+@pytest.mark.parametrize("scope", ["epoch", "iteration"])
+def test_one_threshold_for_all_classes(scope, make_rule, evidence) -> None:
+    """Classes 0 and 1 have 0.9 and 0.5, each counts once; class 2, without any, gets the same threshold."""
+    rule = make_rule("DynamicThreshold", beta=1.0, floor=0.2, per_class=False, scope=scope, epoch_length=100)
+    probs, labels = [[0.9, 0.1, 0.0], [0.9, 0.1, 0.0], [0.25, 0.5, 0.25]], [0, 0, 1]
+    if scope == "epoch":
+        labeled_pass(rule, probs, labels)
+    else:
+        rule(evidence(probs, labeled_probs=probs, labels=labels))
+    assert rule.thresholds().tolist() == pytest.approx([0.7 * RAMP[1]] * 3, abs=1e-6)
+
+
+def test_one_threshold_without_any_counted_item(make_rule) -> None:
+    rule = make_rule("DynamicThreshold", floor=0.6, per_class=False)
+    assert labeled_pass(rule, [[0.1, 0.9, 0.0]], [0]) == pytest.approx([0.6] * 3)
+
+
 def test_keep_keeps_the_last_value_and_not_the_first(make_rule) -> None:
     rule = make_rule("DynamicThreshold", beta=1.0, floor=0.2, no_sample="keep")
     seen = labeled_pass(rule, [[0.9, 0.1, 0.0]], [0])[0]
