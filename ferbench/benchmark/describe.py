@@ -10,6 +10,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Collection, Mapping, Sequence
+from enum import Enum
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -180,6 +181,8 @@ def plain(value: Any) -> Any:
         return sorted(items, key=str) if isinstance(value, (set, frozenset)) else items
     if isinstance(value, np.generic):
         return value.item()
+    if isinstance(value, Enum):  # some are numbers, too
+        return plain(value.value)
     if isinstance(value, type) or inspect.isfunction(value):
         return f"{value.__module__}.{value.__qualname__}"
     return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)

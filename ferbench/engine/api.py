@@ -20,6 +20,7 @@ from ferbench.data.loader import explaining_dead_workers
 from ferbench.engine import checkpoint
 from ferbench.engine.build import Data, build_data
 from ferbench.engine.folder import SPLIT, adopt, checkpoint_to_resume, start_anew
+from ferbench.engine.hooks.keeper import LAST
 from ferbench.engine.runner import SSLRunner
 from ferbench.errors import UserError
 from ferbench.evaluation.table import results_table, score_rows
@@ -43,7 +44,7 @@ def train(
     Args:
         cfg: from `ferbench.config.load_config`; ``randomness.seed`` and ``launcher`` may be set in it.
         work_dir: folder of the run.
-        resume: False; True: from ``last.pth`` of the folder, or from the start if there is none; or a checkpoint.
+        resume: False; True: from ``last.pth`` of the folder, or from the start if it holds no run; or a checkpoint.
         overwrite: start anew in a folder that holds a run.
 
     Raises:
@@ -62,12 +63,15 @@ def train(
         runner = _build_runner(cfg, data)
         runner.logger.info(f"data:\n{describe(data)}")
         runner.prepare(source)
+        if resume is True and source is None:
+            runner.logger.info(f"no {LAST} in {folder}: the run starts from the beginning")
         if source is None:  # only now: up to here a mistake would have cost an earlier run in the folder
             start_anew(folder)
             if own_split and data.split is not None:
                 manifest.write(data.split.manifest, folder / SPLIT)
         else:
             adopt(source, folder)
+        runner.save_config()
         with recording_failure(folder):
             runner.train()
     return runner

@@ -9,12 +9,13 @@ from ferbench.benchmark.record import NAME as RECORD
 from ferbench.distributed import barrier, rank
 from ferbench.engine import checkpoint
 from ferbench.engine.hooks.keeper import LAST, best
+from ferbench.engine.hooks.report import RESULTS
 from ferbench.engine.runlog import NAME as LOG_NAME
 from ferbench.errors import UserError
 
 SPLIT = "split.json"
 KEPT_WITH_LAST = (best("raw"), best("ema"), LOG_NAME, SPLIT)
-OF_A_RUN = (LAST, *KEPT_WITH_LAST, "results.md", RECORD, "unreadable*.txt", "pseudo_labels_*.npz", ".*.tmp")
+OF_A_RUN = (LAST, *KEPT_WITH_LAST, RESULTS, RECORD, "unreadable*.txt", "pseudo_labels_*.npz", ".*.tmp")
 
 
 def checkpoint_to_resume(folder: Path, resume: bool | str, overwrite: bool) -> Path | None:
@@ -22,22 +23,28 @@ def checkpoint_to_resume(folder: Path, resume: bool | str, overwrite: bool) -> P
 
     Args:
         folder: of the run.
-        resume: True: ``last.pth`` of the folder, a fresh start if there is none; or the path of a checkpoint.
+        resume: True: ``last.pth`` of the folder, a fresh start if the folder holds no run; or the path of a checkpoint.
         overwrite: the run that the folder holds may be replaced.
 
     Raises:
         UserError: the folder holds a run that would be lost, or the checkpoint cannot be read.
     """
     last = folder / LAST
+    finished = (folder / RESULTS).is_file()  # of a finished run, the checkpoints may have been removed
     if resume is True:
-        return last if last.is_file() else None
+        if last.is_file():
+            return last
+        if finished and not overwrite:
+            raise UserError(
+                "the run in the folder is finished and its last.pth is gone: there is nothing to go on with",
+                where=folder,
+                fix="--overwrite without --resume starts anew in it, --work-dir names another folder",
+            )
+        return None
     if resume:
         checkpoint.load(resume)  # before anything is built, so that a wrong path costs nothing
-    if (
-        last.is_file()
-        and not overwrite
-        and not (resume and Path(resume).resolve().parent == folder.resolve())
-    ):
+    same_folder = resume and Path(resume).resolve().parent == folder.resolve()
+    if (last.is_file() or finished) and not overwrite and not same_folder:
         raise UserError(
             "the folder already holds a run",
             where=folder,

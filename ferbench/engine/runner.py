@@ -13,6 +13,8 @@ from mmengine.model import MMDistributedDataParallel
 from mmengine.runner import Runner
 from torch import nn
 
+from ferbench.benchmark import describe
+from ferbench.benchmark.protocol import difference
 from ferbench.distributed import barrier, rank
 from ferbench.engine import checkpoint
 from ferbench.engine.build import Data
@@ -60,6 +62,18 @@ class SSLRunner(Runner):
             **(model_wrapper_cfg or {}),
         }
         return MMDistributedDataParallel(module=model, device_ids=ids, **settings)
+
+    @cached_property
+    def protocol(self) -> dict[str, Any]:
+        """What the run shares with those that it may be compared with (`ferbench.benchmark.protocol`)."""
+        return describe.plain(describe.protocol_of(self.cfg, self.data, self.bare_model))
+
+    def dump_config(self) -> None:
+        """Nothing: mmengine would replace the config of an earlier run before this one is sure to start; see `save_config`."""
+
+    def save_config(self) -> None:
+        """Write the config into the run's folder (rank 0)."""
+        super().dump_config()
 
     def prepare(self, checkpoint_path: Path | None = None) -> None:
         """Build all that a run needs, and load the checkpoint to go on from; nothing is written to the run's folder."""
@@ -131,7 +145,7 @@ class SSLRunner(Runner):
             }
             if full:
                 content["optimizer"] = self.optim_wrapper.state_dict()
-                content["schedules"] = [_plain(s.state_dict()) for s in self.param_schedulers or []]
+                content["schedules"] = [describe.plain(s.state_dict()) for s in self.param_schedulers or []]
                 content["hooks"] = hooks
             checkpoint.save(content, path)
         barrier()
@@ -173,14 +187,14 @@ class SSLRunner(Runner):
         for key in (
             "classes",
             "preprocess",
-            *(("seed", "split_hash", "images", "identity") if exact else ()),
+            *(("seed", "split_hash", "images", "identity", "protocol") if exact else ()),
         ):
             if meta.get(key) != own[key]:
                 raise UserError(
                     f"the checkpoint has another {key.replace('_', ' ')}: {_difference(meta.get(key), own[key])}",
                     where=path,
                     expected="the same as the config's",
-                    fix="use the config saved in the run's folder; for another experiment use another --work-dir",
+                    fix=_USE_SAVED,
                 )
 
     def _meta(self) -> dict[str, Any]:
@@ -192,7 +206,9 @@ class SSLRunner(Runner):
             "seed": self.seed,
             "split_hash": split.hash if split else None,
             "images": {part: len(dataset) for part, dataset in self.data.datasets.items()},
-            "identity": {key: _plain(_at(self.cfg, key)) for key in IDENTITY},
+            "identity": {key: describe.plain(_at(self.cfg, key)) for key in IDENTITY},
+            # One may add a hook to watch the rest of a run; its record names the hooks that it ended with.
+            "protocol": {key: value for key, value in self.protocol.items() if key != "hooks"},
             "config": self._config_text,
         }
 
@@ -203,6 +219,8 @@ class SSLRunner(Runner):
     def _stateful_hooks(self) -> dict[str, Any]:
         return {type(h).__name__: h for h in self._hooks if hasattr(h, "state_dict")}
 
+
+_USE_SAVED = "use the config saved in the run's folder; for another experiment use another --work-dir"
 
 # What must not change between the two halves of a run (paths of data and numbers of workers may).
 IDENTITY = (
@@ -217,18 +235,8 @@ def _at(cfg: Any, dotted: str) -> Any:
     return cfg
 
 
-def _plain(value: Any) -> Any:
-    """Lists, dicts and scalars in place of configs, tuples and NumPy numbers, so that `weights_only` can read them back."""
-    if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
-    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
-
-
-def _difference(theirs: Any, ours: Any, path: str = "") -> str:
-    if isinstance(theirs, dict) and isinstance(ours, dict):
-        for key in sorted({*theirs, *ours}, key=str):
-            if theirs.get(key) != ours.get(key):
-                return _difference(theirs.get(key), ours.get(key), f"{path}.{key}" if path else str(key))
-    return f"{path + ' = ' if path else ''}{theirs!r} instead of {ours!r}"
+def _difference(theirs: Any, ours: Any) -> str:
+    if isinstance(ours, dict):
+        key, theirs, ours = difference(theirs or {}, ours)[0]
+        return f"{key} = {theirs!r} instead of {ours!r}"
+    return f"{theirs!r} instead of {ours!r}"

@@ -44,8 +44,8 @@ SHORT = {"train_cfg.max_iters": 4}
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Every file of a run but mmengine's logs and copies of the config."""
-    return {f.name: f.read_bytes() for f in folder.iterdir() if f.is_file() and f.suffix != ".py"}
+    """Every file of a run but mmengine's logs."""
+    return {f.name: f.read_bytes() for f in folder.iterdir() if f.is_file()}
 
 
 def refused(result, *sentences):
@@ -111,6 +111,23 @@ class TestFolder:
         )
         assert contents(finished) == before
 
+    @pytest.mark.parametrize("kept", ["best", "none"])
+    def test_it_holds_a_finished_run_whose_checkpoints_were_removed(self, kept, ferbench, finished):
+        for file in finished.glob("*.pth" if kept == "none" else "last.pth"):
+            file.unlink()
+        before = contents(finished)
+        refused(ferbench("--work-dir", finished, options=SHORT), "already holds a run", "--overwrite")
+        refused(
+            ferbench("--work-dir", finished, "--resume", options=SHORT), "last.pth is gone", "--overwrite"
+        )
+        assert contents(finished) == before
+        assert ferbench("--work-dir", finished, "--overwrite", options=SHORT)[0] == 0
+        assert (finished / "last.pth").is_file()
+
+    def test_resume_says_that_it_starts_from_the_beginning(self, ferbench, tmp_path):
+        assert ferbench("--work-dir", tmp_path, "--resume", options={**SHORT, "log_level": "INFO"})[0] == 0
+        assert "no last.pth" in next(tmp_path.glob("*/*.log")).read_text()
+
     def test_overwrite_leaves_nothing_of_the_old_run(self, ferbench, finished, make, read, tmp_path, differ):
         for name in ("unreadable.txt", ".last.pth.abc.tmp"):
             (finished / name).write_text("of the old run")
@@ -138,6 +155,8 @@ class TestResume:
         ({"train_dataloader.batch_size": 4}, "train_dataloader.batch_size = 8 instead of 4"),
         ({"unlabeled_dataloader.mu": 3}, "unlabeled_dataloader.mu = 2 instead of 3"),
         ({"unlabeled_dataloader.rest": False}, "another images: unlabeled = "),
+        ({"train_dataloader.sampler": "class_balanced"},
+         "another protocol: train.sampler = 'shuffled' instead of 'class_balanced'"),
     ])  # fmt: skip
     def test_another_experiment(self, options, sentence, ferbench, finished):
         before = contents(finished)

@@ -52,7 +52,7 @@ class RunRecord(Hook):
         if rank() != 0:
             return
         model, data, cfg = runner.bare_model, runner.data, runner.cfg
-        protocol = describe.plain(describe.protocol_of(cfg, data, model))
+        protocol = runner.protocol
         algorithm = describe.plain(cfg.model.algorithm)
         config = describe.portable_config(cfg)
         drawn = (cfg.get("split") or {}).get("file")

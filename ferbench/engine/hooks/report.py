@@ -17,6 +17,8 @@ from ferbench.engine.runlog import RunLog
 from ferbench.evaluation.table import results_markdown, results_table, score_rows
 from ferbench.registry import HOOKS
 
+RESULTS = "results.md"
+
 
 @HOOKS.register_module()
 class FinalReport(Hook):
@@ -50,7 +52,7 @@ class FinalReport(Hook):
         if rank() != 0:
             return
         Console().print(results_table(rows, runner.data.classes))
-        (folder / "results.md").write_text(results_markdown(rows, runner.data.classes), encoding="utf-8")
+        (folder / RESULTS).write_text(results_markdown(rows, runner.data.classes), encoding="utf-8")
         runner.logger.info(f"results: {folder / 'results.md'}")
         if self.pictures:
             from ferbench.viz.plots import plot_run
