@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from ferbench.errors import UserError, nearest
 from ferbench.parts import build
+from ferbench.plugins import absolute
 from ferbench.plugins import load as load_plugin
 
 if TYPE_CHECKING:  # mmengine takes a second to import
@@ -84,11 +85,15 @@ def load_config(
     for key in options or {}:
         _check_option(cfg, key)
     cfg.merge_from_dict(dict(options or {}))
+    imports = cfg.get("custom_imports") or {}
+    given = _as_list(imports.get("imports"))
     for spec in plugins:
         load_plugin(spec)
-    imports = cfg.get("custom_imports") or {}
-    for spec in _as_list(imports.get("imports")):
+    for spec in given:
         load_plugin(spec, required=not imports.get("allow_failed_imports", False))
+    if plugins:  # so that the config that a run saves is whole
+        specs = dict.fromkeys((*given, *map(absolute, plugins)))
+        cfg.custom_imports = {**imports, "imports": list(specs)}
     return cfg
 
 

@@ -8,12 +8,14 @@ likely reason.
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
 import inspect
 import sys
 import traceback
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -76,7 +78,7 @@ def load(spec: str, *, required: bool = True) -> None:
         UserError: nothing of that name exists, or its import failed (with the whole traceback).
     """
     if _is_path(spec):
-        module, source = _make_importable(Path(spec).expanduser().resolve())
+        module, source = _make_importable(Path(absolute(spec)))
     else:
         module, source = spec, spec
     plugin = _seen[("", spec)] = Plugin(spec, module, source)
@@ -86,6 +88,11 @@ def load(spec: str, *, required: bool = True) -> None:
         plugin.error = traceback.format_exc()
         if required:
             raise _cannot_import(plugin, error) from error
+
+
+def absolute(spec: str) -> str:
+    """What `load` takes, from any folder: a file or folder by its whole path."""
+    return str(Path(spec).expanduser().resolve()) if _is_path(spec) else spec
 
 
 def known() -> tuple[Plugin, ...]:
@@ -107,21 +114,64 @@ def origin(obj: Any) -> str:
     Returns:
         ``ferbench <version>``, ``<distribution> <version>`` of an installed plug-in, or ``<file>:<line>``.
     """
-    obj = inspect.unwrap(obj.func if isinstance(obj, partial) else obj)
-    module = getattr(obj, "__module__", None) or type(obj).__module__
+    module = _module(obj)
     package = module.partition(".")[0]
     if package == "ferbench":
         return f"ferbench {__version__}"
-    for (distribution, _), plugin in _seen.items():
-        if distribution and plugin.module.partition(".")[0] == package:
-            return distribution
-    owners = _distributions().get(package)
-    if owners:
-        return f"{owners[0]} {importlib.metadata.version(owners[0])}"
+    installed = _installed(package)
+    if installed:
+        return installed
+    obj = inspect.unwrap(obj.func if isinstance(obj, partial) else obj)
     try:
         return f"{inspect.getsourcefile(obj)}:{inspect.getsourcelines(obj)[1]}"
     except (OSError, TypeError):  # made at run time: there is no file
         return f"module {module}"
+
+
+def identities(parts: Iterable[Any]) -> dict[str, str]:
+    """What identifies the code of the plug-ins that registered some parts.
+
+    Args:
+        parts: registered classes or functions, of any origin.
+
+    Returns:
+        Package or module of each plug-in -> distribution and version, if it is installed, and the sha256 of its Python
+        files, e.g. ``my-rules 1.2, sha256 0f343b0931126a20``.
+    """
+    packages = {_module(part).partition(".")[0] for part in parts}
+    own = sorted(packages & {plugin.module.partition(".")[0] for plugin in known()})
+    return {
+        package: ", ".join(filter(None, (_installed(package), f"sha256 {_sha256(package)}")))
+        for package in own
+    }
+
+
+def _installed(package: str) -> str | None:
+    """``<distribution> <version>`` of an installed package."""
+    for (distribution, _), plugin in _seen.items():
+        if distribution and plugin.module.partition(".")[0] == package:
+            return distribution
+    owners = _distributions().get(package)
+    return f"{owners[0]} {importlib.metadata.version(owners[0])}" if owners else None
+
+
+def _sha256(package: str) -> str:
+    """Of the names and contents of a package's Python files, or of a module's one file; 16 digits."""
+    module = sys.modules[package]
+    folders = [Path(folder) for folder in getattr(module, "__path__", ())]
+    files = [(file, file.relative_to(folder)) for folder in folders for file in sorted(folder.rglob("*.py"))]
+    if not folders and module.__file__:
+        files = [(Path(module.__file__), Path(package))]
+    digest = hashlib.sha256()
+    for file, name in files:
+        content = file.read_bytes()
+        digest.update(f"{name.as_posix()} {len(content)}\n".encode() + content)
+    return digest.hexdigest()[:16]
+
+
+def _module(part: Any) -> str:
+    part = inspect.unwrap(part.func if isinstance(part, partial) else part)
+    return getattr(part, "__module__", None) or type(part).__module__
 
 
 @lru_cache(maxsize=1)

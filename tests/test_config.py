@@ -156,6 +156,22 @@ class TestRead:
         assert sys.ferbench_was_here
         del sys.ferbench_was_here, sys.modules["own_parts"]
 
+    def test_plugins_of_the_command_line_become_part_of_the_config(self, write, tmp_path, monkeypatch):
+        """So that the config saved with a run is enough to test it."""
+        for name in ("told_parts", "own_parts"):
+            write("", f"{name}.py")
+        file = write(f"custom_imports = dict(imports=['{tmp_path}/own_parts.py'])")
+        monkeypatch.chdir(tmp_path)
+        cfg = load_config(file, plugins=["./told_parts.py", "json"])
+        assert cfg.custom_imports.imports == [f"{tmp_path}/own_parts.py", f"{tmp_path}/told_parts.py", "json"]
+        saved = tmp_path / "saved.py"
+        cfg.dump(saved)
+        del sys.modules["told_parts"], sys.modules["own_parts"]
+        monkeypatch.chdir("/")
+        load_config(saved)
+        assert {"told_parts", "own_parts"} <= sys.modules.keys()
+        del sys.modules["told_parts"], sys.modules["own_parts"]
+
     def test_custom_imports_that_fail(self, write):
         file = write("custom_imports = dict(imports=['absent_module_x'])")
         with pytest.raises(UserError, match="absent_module_x"):

@@ -1,5 +1,6 @@
 """Entry points, files and folders as plug-ins; whose fault a missing name is; where a part comes from."""
 
+import hashlib
 import subprocess
 import sys
 from functools import partial
@@ -161,6 +162,34 @@ def test_origin_of_built_in_library_and_wrapped_parts():
     assert plugins.origin(Registry) == f"ferbench {__version__}"
     assert plugins.origin(partial(Registry, "x")) == f"ferbench {__version__}"
     assert plugins.origin(pytest.fixture).startswith("pytest ")
+
+
+def test_identities_tell_versions_of_a_plugin_apart(install, tmp_path):
+    install("plug_versioned", RULE.format(name="VersionedRule"))
+    package = tmp_path / "my_parts"
+    (package / "deep").mkdir(parents=True)
+    contents = {"__init__.py": "import my_parts.deep.rule\n", "deep/rule.py": RULE.format(name="DeepRule")}
+    for name, content in contents.items():
+        (package / name).write_text(content)
+    (package / "notes.txt").write_text("no code")
+    plugins.load(f"{package}")
+    (tmp_path / "unused.py").write_text(RULE.format(name="UnusedRule"))
+    plugins.load(f"{tmp_path}/unused.py")
+
+    def sha256(files):
+        told = b"".join(f"{n} {len(c)}\n{c}".encode() for n, c in sorted(files.items()))
+        return hashlib.sha256(told).hexdigest()[:16]
+
+    parts = [THRESHOLDS.get(name) for name in ("VersionedRule", "DeepRule", "FixedThreshold")]
+    versioned = sha256({"plug_versioned": RULE.format(name="VersionedRule")})
+    expected = {
+        "plug_versioned": f"plug_versioned 1.2, sha256 {versioned}",
+        "my_parts": f"sha256 {sha256(contents)}",
+    }
+    assert plugins.identities(parts) == expected
+    edited = contents["deep/rule.py"] + "# edited\n"
+    (package / "deep" / "rule.py").write_text(edited)
+    assert plugins.identities(parts)["my_parts"] == f"sha256 {sha256({**contents, 'deep/rule.py': edited})}"
 
 
 def test_the_module_imports_no_torch():

@@ -9,7 +9,8 @@ import math
 import os
 import platform
 import subprocess
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from enum import Enum
 from functools import lru_cache
 from pathlib import Path
@@ -20,7 +21,7 @@ import torch
 from mmengine.config import Config
 from torch import nn
 
-from ferbench import process
+from ferbench import plugins, process
 from ferbench.benchmark.record import Code, DataPart, Hardware
 from ferbench.config import DATA_VARIABLE
 from ferbench.data.datasets.base import FaceDataset, Subset
@@ -30,6 +31,7 @@ from ferbench.engine.build import Data
 from ferbench.evaluation.smoothing import has_frames
 from ferbench.models.ssl import SSLModel
 from ferbench.registry import (
+    ALL,
     DATASETS,
     HOOKS,
     LOOPS,
@@ -142,9 +144,27 @@ def with_data_variable(value: Any) -> Any:
     return value
 
 
+def code(config: Mapping[str, Any] | None = None) -> Code:
+    """Which code runs: of this package as at the first call; of the plug-ins whose parts a plain config names, as it is
+    now."""
+    used = set(_types(config or {}))
+    parts = [p for r in ALL for name, p in r.module_dict.items() if name in used or plain(p) in used]
+    return replace(_own_code(), plugins=plugins.identities(parts))
+
+
+def _types(value: Any) -> Iterator[str]:
+    """Every ``type`` in a plain config."""
+    if isinstance(value, dict):
+        if isinstance(value.get("type"), str):
+            yield value["type"]
+        value = list(value.values())
+    if isinstance(value, list):
+        for item in value:
+            yield from _types(item)
+
+
 @lru_cache(maxsize=1)
-def code() -> Code:
-    """Version and, in a checkout, commit of the code that runs (as at the first call)."""
+def _own_code() -> Code:
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return Code(__version__)

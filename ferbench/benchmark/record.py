@@ -16,7 +16,7 @@ import types
 import typing
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, fields, is_dataclass, replace
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -185,11 +185,14 @@ class Code:
         version: of ferbench.
         commit: of its checkout; None for an installed package.
         dirty: whether tracked files differed from the commit.
+        plugins: of whose parts the run was made -> version and content (`ferbench.plugins.identities`); a record without
+            it is from before it was written down.
     """
 
     version: str
     commit: str | None = None
     dirty: bool | None = None
+    plugins: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -453,9 +456,9 @@ def _dataclass(kind: Any, value: Any, at: str) -> Any:
     for key in value:
         if key not in hints:
             raise ValueError(f"unknown key {prefix}{key} ({nearest(key, hints)})")
-    for field in fields(kind):
-        if field.name not in value:
-            raise ValueError(f"{prefix}{field.name} is missing")
+    for own in fields(kind):
+        if own.name not in value and own.default_factory is MISSING:
+            raise ValueError(f"{prefix}{own.name} is missing")
     return kind(**{key: _typed(hints[key], item, f"{prefix}{key}") for key, item in value.items()})
 
 

@@ -89,6 +89,10 @@ class TestAccess:
     def test_dense(self):
         assert record.dense([[0, 1, 3], [1, 1, 2]], 2) == [[0, 3], [0, 2]]
 
+    def test_records_from_before_plugins_were_written_down(self, file):
+        change(file, "code", "plugins", value=KeyError)
+        assert record.read(file).code.plugins == {}
+
 
 class TestRefused:
     @pytest.mark.parametrize(("path", "value", "sentence"), [

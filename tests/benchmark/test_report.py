@@ -282,6 +282,27 @@ def test_runs_of_other_code_or_hardware_are_warned_of(tmp_path):
     assert "differed from its commit" in noted
 
 
+def test_an_algorithm_of_two_versions_of_a_plugin_is_warned_of(tmp_path):
+    runs = [
+        replace(made_up.make("DTM", 25, s), label=label)
+        for label in ("DTM", "Mine", "Older")
+        for s in range(3)
+    ]
+    versions = ["sha256 aa", "sha256 aa", "sha256 bb"]
+    runs[3:6] = [
+        replace(r, code=replace(r.code, plugins={"mine": v}))
+        for r, v in zip(runs[3:6], versions, strict=True)
+    ]
+    runs[6] = replace(runs[6], code=replace(runs[6].code, plugins={"mine": "sha256 aa"}))
+    noted = [n.text for n in report_on(runs, tmp_path).sections[0].notes if n.warning and "plug-in" in n.text]
+    assert noted == [
+        "The runs of Mine were made with 2 versions of a plug-in: mine sha256 aa (2 runs); mine sha256 bb (1 runs). "
+        "Their mean is of no one method.",
+        "The runs of Older were made with 2 versions of a plug-in: an unknown version (2 runs); mine sha256 aa (1 runs). "
+        "Their mean is of no one method.",
+    ]
+
+
 def test_the_worst_class_is_marked(grid, report):
     found = table(report.sections[0], "per_class")
     runs = [r for r in grid[1] if r.label == "UDA" and r.cell.budget["split.per_class"] == 25]

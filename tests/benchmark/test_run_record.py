@@ -105,6 +105,7 @@ class TestFinished:
         assert own.cost.to_target[0].iter in (4, 8)
         assert own.cost.peak_rss_mb > 50
         assert own.code.version == ferbench.__version__
+        assert list(own.code.plugins) == ["tiny_parts"]  # which has the network
         assert own.libraries["torch"] == torch.__version__.split("+")[0]
         assert own.hardware.cores == process.available_cores()
         assert own.config["train_cfg"]["max_iters"] == 8
@@ -121,7 +122,7 @@ class TestFinished:
         done = subprocess.run(
             ["git", "rev-parse", "HEAD"], cwd=repo, capture_output=True, text=True, check=True
         )
-        describe.code.cache_clear()
+        describe._own_code.cache_clear()
         assert describe.code().commit == done.stdout.strip()
 
     def test_videos(self, make, videos, tmp_path):

@@ -120,7 +120,25 @@ def fairness_notes(section: Section, found: Comparisons, asked: str | None) -> l
             notes.append(Note(f"The runs were made with {len(seen)} {what}: {listed}.", True))
     if any(run.code.dirty for run in section.finished()):
         notes.append(Note("Some runs were made with code that differed from its commit.", True))
-    return notes + _tuning(section)
+    return notes + _plugins(section) + _tuning(section)
+
+
+def _plugins(section: Section) -> list[Note]:
+    """Algorithms whose mean is over runs of more than one version of a plug-in."""
+    seen: dict[str, Counter[str]] = {}
+    for run in section.finished():
+        own = ", ".join(f"{name} {version}" for name, version in sorted(run.code.plugins.items()))
+        seen.setdefault(run.label, Counter())[own or "an unknown version"] += 1
+    return [
+        Note(
+            f"The runs of {label} were made with {len(versions)} versions of a plug-in: "
+            + "; ".join(f"{version} ({count} runs)" for version, count in versions.most_common())
+            + ". Their mean is of no one method.",
+            True,
+        )
+        for label, versions in seen.items()
+        if len(versions) > 1
+    ]
 
 
 def _unequal_seeds(section: Section, found: Comparisons) -> list[Note]:

@@ -69,7 +69,7 @@ class RunRecord(Hook):
             "protocol_hash": hash_of(protocol),
             "classes": list(data.classes),
             "data": describe.data_parts(data, model.algorithm.all_labels),
-            "code": describe.code(),
+            "code": describe.code(config),
             "libraries": describe.libraries(),
             "hardware": describe.hardware(),
             "command": process.command(),
