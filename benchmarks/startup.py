@@ -101,7 +101,7 @@ def command_table(rounds: int) -> tuple[Table, float]:
     commands = {
         "python -c pass": ["-c", "pass"],
         "python tools/train.py --help": ["tools/train.py", "--help"],
-        "ferbench list": ["-m", "ferbench.cli", "list"],
+        "ferbench list": ["-m", "ferbench", "list"],
         "import torch": ["-c", "import torch"],
         "import torch, timm, mmengine.runner": ["-c", "import torch, timm, mmengine.runner"],
         "import ferbench.engine.api": ["-c", "import ferbench.engine.api"],

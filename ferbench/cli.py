@@ -322,7 +322,3 @@ def _how_to_resume(args: argparse.Namespace) -> str:
     else:
         return ""
     return "; go on with: " + shlex.join(words)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -79,7 +79,7 @@ def test_it_works_uninstalled_as_a_folder(repo, plugin, tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(repo)}
     words = ["list", "--kind", "threshold", "--json", "--plugin", str(plugin / "ferbench_example")]
     done = subprocess.run(
-        [sys.executable, "-m", "ferbench.cli", *words],
+        [sys.executable, "-m", "ferbench", *words],
         capture_output=True,
         text=True,
         cwd=tmp_path,

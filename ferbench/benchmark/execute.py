@@ -245,7 +245,7 @@ def train_command(
         sys.executable,
         *(torchrun if processes > 1 else []),
         "-m",
-        "ferbench.cli",
+        "ferbench",
         "train",
         str(config),
         "--work-dir",

@@ -1,0 +1,5 @@
+"""``python -m ferbench``: the command line."""
+
+from ferbench.cli import main
+
+raise SystemExit(main())
