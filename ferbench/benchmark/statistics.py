@@ -274,7 +274,7 @@ def group_interval(confusions: np.ndarray, reference: np.ndarray | None = None) 
 def rank_summary(scores: Sequence[Sequence[float]] | np.ndarray) -> RankSummary:
     """Mean ranks over blocks, Friedman's test and Nemenyi's critical difference.
 
-    The tests take the blocks for independent: budgets of one data set are not, and their p-values then say too much.
+    The tests take the blocks for independent: budgets of one data set are not.
 
     Args:
         scores: [N, K] score of each algorithm in each block, higher is better.

@@ -391,9 +391,43 @@ def test_the_summary_ranks_over_sections(grid, report):
         zip(made_up.ALGORITHMS, ((-means).argsort(axis=1).argsort(axis=1) + 1).mean(axis=0), strict=True)
     )
     assert {line[0].text: line[-1].text for line in found.rows} == {a: f"{r:.2f}" for a, r in ranks.items()}
-    # Nemenyi: q(.05, 5) = 2.728 (Demšar 2006, table 5)
-    assert f"critical difference {2.728 * np.sqrt(5 * 6 / 12):.2f}" in " ".join(report.overview_notes)
     assert "Not all runs have finished: ranks may change." in report.overview_notes
+
+
+def test_ranks_are_tested_only_over_test_sets_that_are_different(grid, report, tmp_path):
+    told = " ".join(report.overview_notes)
+    assert "of one test set, so not independent" in told
+    assert "χ²" not in told
+
+    def of_another_test_set(run):
+        if run.cell.budget["split.per_class"] == 25:
+            return run
+        data = {**run.protocol["data"], "test": {"type": "RAFDB", "images": 3068}}
+        protocol = {**run.protocol, "data": data}
+        return replace(run, protocol=protocol, protocol_hash=hash_of(protocol))
+
+    told = " ".join(report_on([*map(of_another_test_set, grid[1])], tmp_path).overview_notes)
+    assert "not independent" not in told
+    # Nemenyi: q(.05, 5) = 2.728 (Demšar 2006, table 5)
+    assert f"critical difference {2.728 * np.sqrt(5 * 6 / 12):.2f}" in told
+    assert "Friedman's test that all 5 rank alike" in told
+
+
+def test_the_summary_shows_algorithms_that_not_all_sections_have(grid, tmp_path):
+    runs = [r for r in grid[1] if r.label != "UDA" or r.cell.budget["split.per_class"] == 25]
+    report = report_on(runs, tmp_path)
+    found = next(t for t in report.overview if t.name == "summary")
+    last = found.rows[-1]
+    values = 100 * scores(grid[1], "UDA", 25)
+    assert [cell.text for cell in last] == [
+        "UDA",
+        f"{values.mean():.2f} ± {values.std(ddof=1):.2f}",
+        NONE,
+        NONE,
+    ]
+    assert last[1].small == ""
+    assert sorted(line[-1].text != NONE for line in found.rows) == [False, True, True, True, True]
+    assert "Ranked are the 4 algorithms that all sections have." in report.overview_notes
 
 
 def test_another_row_metric_and_reference(grid):

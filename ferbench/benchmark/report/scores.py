@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +17,6 @@ from ferbench.benchmark.report.table import (
     Column,
     Table,
     interval_text,
-    join_labels,
     minus,
     p_text,
     score_cell,
@@ -147,7 +147,7 @@ def per_class_table(section: Section, row: Row, labels: Sequence[str]) -> Table:
 
 
 def summary_table(sections: Sequence[Section], row: Row, metric: str) -> tuple[Table, list[str]] | None:
-    """The chosen score in all sections and the mean rank over them, with what may be said of it.
+    """The chosen score in all sections and the mean rank over them of the algorithms that all have, with what may be said.
 
     Returns:
         None unless two sections have two algorithms in common.
@@ -161,36 +161,47 @@ def summary_table(sections: Sequence[Section], row: Row, metric: str) -> tuple[T
         return None
     means = np.array([[_means(found)[label] for label in common] for _, found in kept])
     ranks = rank_summary(means)
-    best = means.argmax(axis=1)
+    own = {s.title: found for s, found in many}
+    everyone = {label: None for found in own.values() for label in found}
+    order = [common[i] for i in np.argsort(ranks.mean_ranks, kind="stable")]
+    order += [label for label in everyone if label not in common]
+    shown = [{a: f for a in order if (f := _at(own[s.title].get(a, {}), found))} for s, found in kept]
+    best = [max(found, key=lambda a: _means(found)[a]) for found in shown]
     columns = [
         Column("algorithm", numeric=False),
         *(
             Column(s.title, f"test {METRICS[metric]} in percent, {row.title}: mean ± sd over seeds; below: rank")
             for s, _ in kept
         ),
-        Column("mean rank", "over the columns; 1 is best, ties share their rank"),
+        Column("mean rank", "over the columns, of the algorithms that all have; 1 is best, ties share their rank"),
     ]  # fmt: skip
-    places = np.array([[1 + int((line > v).sum()) for v in line] for line in means])
+    places = {a: [1 + int((line > line[i]).sum()) for line in means] for i, a in enumerate(common)}
     lines = []
-    for i in np.argsort(ranks.mean_ranks, kind="stable"):
+    for label in order:
         cells = []
-        for k, (_, found) in enumerate(kept):
-            cell = score_cell(found[common[i]], mark="best" if best[k] == i else "", interval=False)
-            cells.append(Cell(cell.text, f"rank {places[k, i]}", cell.sort, cell.mark))
-        rank = ranks.mean_ranks[i]
-        lines.append([Cell(common[i], sort=common[i]), *cells, Cell(f"{rank:.2f}", sort=rank)])
-    notes = _rank_notes(ranks, len(common), row, metric)
+        for k, found in enumerate(shown):
+            cell = score_cell(found.get(label), mark="best" if best[k] == label else "", interval=False)
+            place = f"rank {places[label][k]}" if label in places else ""
+            cells.append(Cell(cell.text, place, cell.sort, cell.mark))
+        rank = ranks.mean_ranks[common.index(label)] if label in places else None
+        last = Cell(NONE) if rank is None else Cell(f"{rank:.2f}", sort=rank)
+        lines.append([Cell(label, sort=label), *cells, last])
+    tests = {json.dumps(s.runs[0].protocol.get("data", {}).get("test"), sort_keys=True) for s, _ in kept}
+    notes = _rank_notes(ranks, len(common), len(tests), row, metric)
     if any(len(section.finished()) < len(section.runs) for section, _ in kept):
         notes.append("Not all runs have finished: ranks may change.")
-    own = {s.title: found for s, found in many}
     if any(found[a].keys() < own[s.title][a].keys() for s, found in kept for a in common):
         notes.append(
             "Where some have more seeds than others, only the seeds that all of them have count here."
         )
-    left_out = sorted({label for found in own.values() for label in found} - set(common))
-    if left_out:
-        notes.append(f"Not in all of them and therefore left out: {join_labels(left_out)}.")
+    if len(everyone) > len(common):
+        notes.append(f"Ranked are the {len(common)} algorithms that all sections have.")
     return Table("summary", "All sections at a glance.", columns, lines), notes
+
+
+def _at(scores: Mapping[int, float], shared: Mapping[str, Mapping[int, float]]) -> dict[int, float]:
+    """The scores for the seeds that are ranked."""
+    return {seed: scores[seed] for seed in next(iter(shared.values())) if seed in scores}
 
 
 def _shared(scores: Mapping[str, Mapping[int, float]], labels: Sequence[str]) -> dict[str, dict[int, float]]:
@@ -312,11 +323,15 @@ def _comparison_cells(label: str, found: Comparisons) -> list[Cell]:
     ]
 
 
-def _rank_notes(ranks: RankSummary, algorithms: int, row: Row, metric: str) -> list[str]:
-    notes = [
-        f"Ranks by mean {METRICS[metric]} ({row.title}) over {ranks.blocks} sections. Sections of one data set are not "
-        "independent, so that the tests say too much."
-    ]
+def _rank_notes(ranks: RankSummary, algorithms: int, tests: int, row: Row, metric: str) -> list[str]:
+    notes = [f"Ranks by mean {METRICS[metric]} ({row.title}) over {ranks.blocks} sections."]
+    if tests < ranks.blocks:
+        few = "one test set" if tests == 1 else f"{tests} test sets"
+        notes.append(
+            f"They are of {few}, so not independent, and their ranks are not tested (Friedman's and Nemenyi's tests would take "
+            "them for independent)."
+        )
+        return notes
     if ranks.friedman is not None and ranks.p is not None:
         notes.append(
             f"Friedman's test that all {algorithms} rank alike: χ² = {ranks.friedman:.2f}, p = {p_text(ranks.p)}."
