@@ -217,6 +217,29 @@ def test_protocols_are_never_mixed_and_the_keys_that_differ_are_named(report, tm
     assert len({p.anchor for p in found.sections}) == 2
 
 
+@pytest.mark.parametrize("alike", [True, False])
+def test_a_data_set_more_is_one_difference(alike, tmp_path):
+    """Where all that have it have the same one; else each key by which they differ."""
+
+    def of(per_class, extra):
+        run = made_up.make("DTM", per_class, 0)
+        data = {**run.protocol["data"], "extra": extra}
+        protocol = {**run.protocol, "data": data}
+        return replace(run, protocol=protocol, protocol_hash=hash_of(protocol))
+
+    faces = [{"type": "ImageFolder", "images": 13233, "extensions": [".jpg", ".png"]}]
+    others = faces if alike else [{**faces[0], "images": 7}]
+    found = report_on([of(25, []), of(50, faces), of(100, others)], tmp_path)
+    lines = next(t for t in found.overview if t.name == "differences").rows
+    rows = {line[0].text: [cell.text for cell in line[1:]] for line in lines}
+    assert rows.pop("split.per_class") == ["25", "50", "100"]
+    if alike:
+        assert rows == {"data.extra": ["[]", *["ImageFolder, 13,233 images"] * 2]}
+    else:
+        assert rows["data.extra.0.images"] == ["null", "13233", "7"]
+        assert rows["data.extra.0.extensions.1"] == ["null", ".png", ".png"]
+
+
 def test_a_section_is_not_named_by_an_option_that_only_made_way(grid):
     cell = replace(grid[1][0].cell, budget={"split.per_class": None, "split.total": 800})
     assert place_of(replace(grid[1][0], cell=cell)) == "fer2013, total 800"

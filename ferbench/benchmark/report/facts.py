@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -105,8 +106,7 @@ def difference_table(sections: Sequence[Section], most: int = 40) -> Table:
     keys = differing_keys(sections)
     columns = [Column("key", numeric=False), *(Column(s.title, numeric=False) for s in sections)]
     lines = [
-        [Cell(key, sort=key), *(Cell(value_text(v)) for v in values)]
-        for key, values in list(keys.items())[:most]
+        [Cell(key, sort=key), *(Cell(_brief(v)) for v in values)] for key, values in list(keys.items())[:most]
     ]
     more = f" The first {most} of {len(keys)}." if len(keys) > most else ""
     caption = (
@@ -206,6 +206,15 @@ def library_table(section: Section) -> Table:
     lines = [[Cell(name), Cell(version), Cell(str(count))] for (name, version), count in sorted(seen.items())]
     columns = [Column("library", numeric=False), Column("version", numeric=False), Column("runs")]
     return Table("libraries", "Libraries that the runs were made with.", columns, lines)
+
+
+def _brief(value: Any) -> str:
+    """A value of a protocol; parts by their type and size."""
+    if isinstance(value, list) and value:
+        return "; ".join(map(_brief, value))
+    if isinstance(value, dict) and "type" in value:
+        return f"{value['type']}, {value['images']:,} images" if "images" in value else str(value["type"])
+    return value_text(value)
 
 
 def code_of(run: Record) -> str:

@@ -166,11 +166,32 @@ def gather(places: Iterable[str | Path]) -> Gathered:
 
 
 def differing_keys(sections: Sequence[Section]) -> dict[str, list[Any]]:
-    """Dotted protocol key -> its value in each section, for the keys that are not the same in all."""
+    """Dotted protocol key -> its value in each section, for the keys that are not the same in all.
+
+    What is empty in some sections, and the same in all others, is one key (a data set that they have more).
+    """
     protocols = [section.runs[0].protocol for section in sections]
     keys = {d.key: None for other in protocols[1:] for d in difference(protocols[0], other)}
     values = [flat(p) for p in protocols]
-    return {key: [v.get(key) for v in values] for key in sorted(keys)}
+    found = {key: [v.get(key) for v in values] for key in sorted(keys)}
+    for key in [k for k, own in found.items() if [] in own or {} in own]:
+        whole = [_at(p, key) for p in protocols]
+        others = [w for w in whole if w]
+        if all(w == others[0] for w in others):
+            found = {k: own for k, own in found.items() if not k.startswith(f"{key}.")} | {key: whole}
+    return found
+
+
+def _at(protocol: Any, dotted: str) -> Any:
+    """What stands at a key of a nested protocol; None if nothing does."""
+    for part in dotted.split("."):
+        if isinstance(protocol, list) and part.isdigit() and int(part) < len(protocol):
+            protocol = protocol[int(part)]
+        elif isinstance(protocol, dict):
+            protocol = protocol.get(part)
+        else:
+            return None
+    return protocol
 
 
 def place_of(run: Record) -> str:
