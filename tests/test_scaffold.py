@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 
@@ -29,6 +30,13 @@ def test_its_own_tests_pass(kind, repo, tmp_path) -> None:
     assert "2 passed" in done.stdout
     text = "".join(p.read_text() for p in folder.rglob("*") if p.suffix in (".py", ".cfg", ".md", ".toml"))
     assert "$" not in text.replace("{{$FERBENCH_CONFIGS:}}", "")
+
+
+def test_the_howto_shows_the_tests_as_they_are(repo, tmp_path) -> None:
+    page = (repo / "docs" / "howto" / "plugin.md").read_text("utf-8")
+    (shown,) = (b for b in re.findall(r"```python\n(.*?)```", page, flags=re.S) if "check_rule" in b)
+    folder = new_plugin("calm-threshold", "threshold", tmp_path)
+    assert (folder / "tests" / "test_threshold.py").read_text("utf-8").startswith(shown)
 
 
 def test_its_config_trains(repo, tmp_path) -> None:

@@ -11,7 +11,9 @@ A check that fails raises an AssertionError that says what is wrong and what to 
 
 from __future__ import annotations
 
+import importlib
 import io
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
@@ -23,7 +25,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ferbench.errors import UserError
-from ferbench.lifecycle import RunContext, bind
+from ferbench.lifecycle import RunContext, bind, parts_of
 from ferbench.parts import build
 from ferbench.registry import ALIGNMENTS, TARGETS, THRESHOLDS
 from ferbench.testing.evidence import make_evidence
@@ -101,7 +103,9 @@ def check_algorithm(*configs: Config, processes: bool = True) -> None:
     bfloat16; no reading back from the device in a step; the same weights and rule states from 1 and 2 processes.
 
     Args:
-        configs: of the algorithms; several share the two processes, which take some seconds to start.
+        configs: of the algorithms; several share the two processes, which take some seconds to start. These import the
+            modules of the algorithms' parts, which need not be installed; a class of the program itself (``__main__``)
+            or of a function cannot be imported.
         processes: whether to compare with two processes.
 
     Raises:
@@ -187,7 +191,8 @@ def _check_result(result: Any, name: str) -> None:
 
 
 def _check_processes(configs: Sequence[Config]) -> None:
-    with on_two_processes(_train, [dict(c) for c in configs]) as folder:
+    modules = sorted({module for config in configs for module in _modules(config)})
+    with on_two_processes(_train, [dict(c) for c in configs], modules) as folder:
         for number, config in enumerate(configs):
             expected = _stepped(config, STEPS).state()
             for rank in range(RANKS):
@@ -201,8 +206,29 @@ def _check_processes(configs: Sequence[Config]) -> None:
                 )
 
 
-def _train(rank: int, folder: Path, configs: list[dict[str, Any]]) -> None:
+def _modules(config: Config) -> Iterator[str]:
+    """The modules that register an algorithm's parts.
+
+    Raises:
+        AssertionError: a new process cannot import one of them.
+    """
+    for part in parts_of(Experiment(config).model.algorithm):
+        module, name = type(part).__module__, type(part).__qualname__
+        top = module.partition(".")[0]
+        # Not importlib.util.find_spec: it knows what was imported, however that was done.
+        importable = any(finder.find_spec(top, None) for finder in sys.meta_path)
+        importable = importable and module != "__main__" and "<locals>" not in name
+        assert importable, (
+            f"two new processes cannot import {name} of {module}; move it into a module that they can import, or check "
+            "without them (processes=False)"
+        )
+        yield module
+
+
+def _train(rank: int, folder: Path, configs: list[dict[str, Any]], modules: list[str]) -> None:
     """What one of the processes does."""
+    for module in modules:
+        importlib.import_module(module)
     for number, config in enumerate(configs):
         state = {k: v.clone() for k, v in _stepped(config, STEPS).state().items()}
         torch.save(state, folder / f"{number}-{rank}.pth")

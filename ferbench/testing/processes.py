@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from types import ModuleType
 from typing import Any
+from unittest.mock import patch
 
 import torch
 
@@ -21,6 +24,9 @@ PATIENCE = timedelta(minutes=5)  # torch's 30 would make a process that waits in
 def on_two_processes(work: Callable[..., None], *arguments: Any) -> Iterator[Path]:
     """Run ``work(rank, folder, *arguments)`` on both ranks at once; yields the folder into which they wrote.
 
+    The new processes have this one's `sys.path`, but do not run its program again: a script need not be guarded by
+    ``if __name__ == "__main__"``.
+
     Args:
         work: a module's function (it is imported by the new processes).
         arguments: what can be pickled.
@@ -28,7 +34,9 @@ def on_two_processes(work: Callable[..., None], *arguments: Any) -> Iterator[Pat
     import torch.multiprocessing as mp
 
     with tempfile.TemporaryDirectory() as folder:
-        mp.start_processes(_start, (folder, work, arguments), nprocs=RANKS, start_method="spawn")
+        # A new process runs the file of the module it finds here, and so starts processes of its own.
+        with patch.dict(sys.modules, {"__main__": ModuleType("__main__")}):
+            mp.start_processes(_start, (folder, work, arguments), nprocs=RANKS, start_method="spawn")
         yield Path(folder)
 
 

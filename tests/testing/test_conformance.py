@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -180,3 +183,50 @@ def test_a_loss_over_the_rows_of_one_process_is_caught() -> None:
     check_algorithm(dict(type=PerRank), processes=False)
     with pytest.raises(AssertionError, match=r"another result on 2 processes than on 1: .*; .*gather"):
         check_algorithm(dict(type=PerRank))
+
+
+#: A package that is not installed: its rules are in a module that only the package's ``__init__`` names.
+LOOSE = """
+from ferbench.registry import THRESHOLDS
+from ferbench.thresholds import ThresholdRule
+
+@THRESHOLDS.register_module()
+class LooseRule(ThresholdRule):
+    def forward(self, evidence):
+        return (evidence.probs.max(dim=1).values > 0.5).float()
+"""
+
+
+def test_two_processes_know_a_plug_in_that_is_not_installed(repo, tmp_path) -> None:
+    """In a script as users write it, without ``if __name__ == "__main__"``."""
+    (tmp_path / "parts" / "loose").mkdir(parents=True)
+    (tmp_path / "parts" / "loose" / "rules.py").write_text(LOOSE)
+    (tmp_path / "parts" / "loose" / "__init__.py").write_text("from loose import rules\n")
+    (tmp_path / "check.py").write_text(
+        "from ferbench.plugins import load\n"
+        "from ferbench.testing import check_algorithm\n"
+        "load('parts/loose')\n"
+        "check_algorithm(dict(type='Matching', threshold=dict(type='LooseRule')))\n"
+        "print('checked')\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(repo)}
+    done = subprocess.run(
+        [sys.executable, "check.py"], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "checked\n"
+
+
+@pytest.mark.parametrize("module", ["__main__", "a_test_that_no_path_leads_to"])
+def test_a_class_that_new_processes_cannot_import_is_named(module, monkeypatch) -> None:
+    monkeypatch.setattr(Half, "__module__", module)
+    with pytest.raises(AssertionError, match=f"cannot import Half of {module}; move it into a module"):
+        check_algorithm(dict(type="Matching", threshold=dict(type=Half)))
+
+
+def test_a_class_of_a_function_is_named() -> None:
+    class Inner(Half):
+        pass
+
+    with pytest.raises(AssertionError, match=r"cannot import .*<locals>\.Inner of .*; move it into a module"):
+        check_algorithm(dict(type="Matching", threshold=dict(type=Inner)))
