@@ -15,15 +15,14 @@ import importlib
 import io
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from ferbench.algorithms.base import StepResult
 from ferbench.errors import UserError
 from ferbench.lifecycle import RunContext, bind, parts_of
 from ferbench.parts import build
@@ -31,7 +30,9 @@ from ferbench.registry import ALIGNMENTS, TARGETS, THRESHOLDS
 from ferbench.testing.evidence import make_evidence
 from ferbench.testing.experiment import CLASSES, MAX_ITERS, Experiment
 from ferbench.testing.processes import RANKS, on_two_processes
-from ferbench.thresholds.base import Evidence, Rule
+from ferbench.testing.unsaved import alike, unsaved
+from ferbench.testing.waits import Waits
+from ferbench.thresholds.base import Evidence, Rule, ThresholdRule
 
 REGISTRIES = {"threshold": THRESHOLDS, "alignment": ALIGNMENTS, "target": TARGETS}
 ITEMS, BATCH, LABELED = 30, 12, 8
@@ -43,9 +44,10 @@ Config = Mapping[str, Any]
 def check_rule(config: Config, kind: str = "threshold") -> None:
     """Check a threshold, alignment or target rule.
 
-    Shapes and dtypes; weights in [0, 1] or rows that sum to 1; no gradient; the same result twice, and after a
-    checkpoint (``weights_only``); rows that follow their items; a batch of one, certain, uniform and one-sided
-    predictions; no reading back from the device.
+    Shapes and dtypes, those of `ThresholdRule.thresholds` too; weights in [0, 1] or rows that sum to 1; no gradient;
+    evidence left as it was; the same result twice, and after a checkpoint (``weights_only``), with no state outside it;
+    rows that follow their items; a batch of one, certain, uniform and one-sided predictions; no reading back from the
+    device at every step.
 
     Args:
         config: of the rule.
@@ -56,11 +58,19 @@ def check_rule(config: Config, kind: str = "threshold") -> None:
     """
     name = f"{kind} {config.get('type')}"
     first, second = _rule(config, kind), _rule(config, kind)
+    waits = Waits(name)
     for step in range(4):
         given = _evidence(step)
-        with _no_sync(name):
+        before = deepcopy(given)
+        with waits.step():
             out = first(given)
+            thresholds = first.thresholds() if isinstance(first, ThresholdRule) else None
         _check_output(out, given, kind, name)
+        _check_thresholds(thresholds, name)
+        for key, value in vars(before).items():
+            assert alike(value, getattr(given, key)), (
+                f"{name} changes evidence.{key} in place, which other parts see, too; work on a copy (.clone())"
+            )
         _same(
             out,
             second(given),
@@ -74,10 +84,7 @@ def check_rule(config: Config, kind: str = "threshold") -> None:
     third.load_state_dict(_through_a_file(first))
     given = _evidence(5)
     order = torch.randperm(BATCH, generator=torch.Generator().manual_seed(0))
-    expected = first(given)
-    _same(
-        expected, third(given), f"{name} goes on differently after a checkpoint", "keep all state in buffers"
-    )
+    expected = _after_a_checkpoint(first, third, given, name)
     shuffled = Evidence(
         **{
             **vars(given),
@@ -90,17 +97,38 @@ def check_rule(config: Config, kind: str = "threshold") -> None:
         f"{name} gives an item another result when the rows of the batch change places",
         "treat items alike, whatever their place",
     )
+    _pass(first)
+    _pass(third)
+    _after_a_checkpoint(first, third, _evidence(6), name)
     for what, edge in _edges():
         out = first(edge)
         _check_output(out, edge, kind, f"{name}, {what}")
+
+
+def _after_a_checkpoint(first: Rule, third: Rule, given: Evidence, name: str) -> Tensor:
+    """The next step of a rule, and of one that loaded its buffers."""
+    out, other = first(given), third(given)
+    _check_state(first, third, name)
+    _same(out, other, f"{name} goes on differently after a checkpoint", "keep all state in buffers")
+    return out
+
+
+def _check_state(first: nn.Module, resumed: nn.Module, name: str) -> None:
+    # First of all, for it says where the state is. A mask may be the same though the state is not.
+    lost = unsaved(first, resumed)
+    assert not lost, (
+        f"{name} goes on differently after a checkpoint: {' and '.join(lost)} hold{'s' * (len(lost) == 1)} state that no "
+        "checkpoint has; keep all state in buffers (register_buffer in bind, copy_ in forward)"
+    )
 
 
 def check_algorithm(*configs: Config, processes: bool = True) -> None:
     """Check algorithms by a few steps of a small run each.
 
     Finite loss and gradients; detached log parts and pseudo-labels; weights in [0, 1]; the same run twice; exact
-    continuation from a checkpoint (``weights_only``); a batch of one, nothing selected, a class without labels;
-    bfloat16; no reading back from the device in a step; the same weights and rule states from 1 and 2 processes.
+    continuation from a checkpoint (``weights_only``), with no state outside it; a batch of one, nothing selected, a class
+    without labels; bfloat16; no reading back from the device at every step; the same weights and rule states from 1 and 2
+    processes.
 
     Args:
         configs: of the algorithms; several share the two processes, which take some seconds to start. These import the
@@ -120,9 +148,9 @@ def check_algorithm(*configs: Config, processes: bool = True) -> None:
 
 def _check_steps(config: Config) -> None:
     name = f"algorithm {config.get('type')}"
-    watched = Experiment(config)
+    watched, waits = Experiment(config), Waits(name)
     for step in range(STEPS // 2):
-        with _no_sync(name):
+        with waits.step():
             result = watched.loss()
         _check_result(result, f"{name}, step {step}")
         watched.step()
@@ -138,6 +166,7 @@ def _check_steps(config: Config) -> None:
     while first.iteration < STEPS:
         first.step()
         resumed.step()
+    _check_state(first.model.algorithm, resumed.model.algorithm, name)
     _same_state(
         first.state(),
         resumed.state(),
@@ -173,6 +202,9 @@ def _check_edges(config: Config) -> None:
 
 
 def _check_result(result: Any, name: str) -> None:
+    assert isinstance(result, StepResult), (
+        f"{name}: a step returned {_described(result)}; a StepResult is expected"
+    )
     assert result.loss.ndim == 0, (
         f"{name}: the loss has shape {tuple(result.loss.shape)}; reduce it to a scalar"
     )
@@ -188,6 +220,7 @@ def _check_result(result: Any, name: str) -> None:
         assert value.isfinite().all(), f"{name}: the {what} of the pseudo-labels is NaN or infinite"
     assert found.weight.shape == found.probs.shape[:1], f"{name}: one weight per unlabeled item is expected"
     assert ((found.weight >= 0) & (found.weight <= 1)).all(), f"{name}: a weight lies outside [0, 1]"
+    _check_thresholds(found.thresholds, name)
 
 
 def _check_processes(configs: Sequence[Config]) -> None:
@@ -289,8 +322,28 @@ def _edges() -> Iterator[tuple[str, Evidence]]:
     yield "all items of one class", Evidence(**{**vars(one_sided), "probs": only, "raw_probs": only})
 
 
-def _check_output(out: Tensor, given: Evidence, kind: str, name: str) -> None:
+def _check_thresholds(found: Any, name: str) -> None:
+    good = isinstance(found, Tensor) and found.shape == (CLASSES,) and found.is_floating_point()
+    assert found is None or good, (
+        f"{name}: thresholds() returned {_described(found)}; a floating-point number per class is expected, "
+        f"{(CLASSES,)} here (scalar.expand(C)), or None"
+    )
+
+
+def _described(value: Any) -> str:
+    return (
+        f"{value.dtype} of shape {tuple(value.shape)}"
+        if isinstance(value, Tensor)
+        else f"{type(value).__name__}"
+    )
+
+
+def _check_output(out: Any, given: Evidence, kind: str, name: str) -> None:
     size = len(given.probs)
+    assert isinstance(out, Tensor), (
+        f"{name} returned {_described(out)}; a tensor with a row per item is expected"
+    )
+    assert out.ndim, f"{name} returned a scalar; a row per item is expected, here {size}"
     assert len(out) == size, f"{name}: {len(out)} rows for {size} items"
     assert not out.requires_grad, f"{name}: the result carries a gradient"
     assert out.isfinite().all(), f"{name}: the result is NaN or infinite; guard divisions and logarithms"
@@ -335,31 +388,3 @@ def _same_state(
             ours.float(), second[key].float(), rtol=tolerance, atol=tolerance, equal_nan=True
         )
         assert same, f"{what}: {key}; {fix}"
-
-
-class _Watch(TorchDispatchMode):
-    """Refuses operations for which a GPU would make the host wait."""
-
-    def __init__(self, name: str):
-        super().__init__()
-        self.name = name
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        operation = func.overloadpacket.__name__
-        if operation in ("_local_scalar_dense", "nonzero", "masked_select", "unique", "_unique2", "bincount"):
-            raise AssertionError(
-                f"{self.name} waits for the device ({operation}: .item(), if tensor:, a boolean index, bincount); use "
-                "masks, torch.where and index_add instead"
-            )
-        indices = args[1] if operation in ("index", "index_put", "index_put_") else ()
-        if any(isinstance(i, Tensor) and i.dtype == torch.bool for i in indices):
-            raise AssertionError(
-                f"{self.name} indexes by a mask, whose shape depends on data; use torch.where or weights"
-            )
-        return func(*args, **(kwargs or {}))
-
-
-@contextmanager
-def _no_sync(name: str) -> Iterator[None]:
-    with _Watch(name):
-        yield

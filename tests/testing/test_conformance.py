@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -104,6 +105,152 @@ class Forgetful(Half):
         return self.mean.expand(len(evidence.probs))
 
 
+class Mean(Half):
+    """As above, behind a mask that is the same whatever the mean."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mean = 0.0
+
+    def forward(self, evidence: Evidence) -> Tensor:
+        self.mean = 0.9 * self.mean + 0.1 * evidence.probs.mean()  # 1/4: no top probability is below
+        return (evidence.probs.max(dim=1).values >= self.mean).float()
+
+
+class Counting(Half):
+    """Counts steps, which makes a difference after the check."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.steps = 0
+
+    def forward(self, evidence: Evidence) -> Tensor:
+        self.steps += 1
+        return super().forward(evidence) * (0.0 if self.steps > 1000 else 1.0)
+
+
+class Collecting(Half):
+    """Its state is in an object of an attribute."""
+
+    def bind(self, context: RunContext) -> None:
+        self.kept = {"sums": [torch.zeros(context.num_classes)]}
+
+    def forward(self, evidence: Evidence) -> Tensor:
+        self.kept["sums"][0] += evidence.probs.sum(dim=0)
+        return super().forward(evidence)
+
+
+class Unsaved(Half):
+    def bind(self, context: RunContext) -> None:
+        self.register_buffer("mean", torch.zeros(()), persistent=False)
+
+    def forward(self, evidence: Evidence) -> Tensor:
+        self.mean.lerp_(evidence.probs.max(), 0.1)
+        return super().forward(evidence)
+
+
+class Drawing(Half):
+    """Draws from a generator of its own: a resumed run would draw the same numbers again."""
+
+    def bind(self, context: RunContext) -> None:
+        self.generator = torch.Generator().manual_seed(0)
+
+    def forward(self, evidence: Evidence) -> Tensor:
+        torch.rand((), generator=self.generator)
+        return super().forward(evidence)
+
+
+class Caching(Half):
+    """What it keeps is of the step, or constant."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table: Tensor | None = None
+
+    def forward(self, evidence: Evidence) -> Tensor:
+        if self.table is None:
+            self.table = torch.full((), 0.5)
+        self.last = evidence, {"top": [evidence.probs.max(dim=1).values, float("nan")]}
+        return self.last[1]["top"][0] * self.table
+
+
+class OneHot(Half):
+    """A GPU does not look at the labels for it."""
+
+    def forward(self, evidence: Evidence) -> Tensor:
+        label = evidence.probs.argmax(dim=1)
+        hot = torch.nn.functional.one_hot(label, 4) + torch.nn.functional.one_hot(label, num_classes=4)
+        return hot.float().mean(dim=1)
+
+
+def reading(read):
+    """A rule that reads values of the step in some way."""
+
+    class Reading(Half):
+        def forward(self, evidence: Evidence) -> Tensor:
+            read(evidence)
+            return super().forward(evidence)
+
+    return Reading
+
+
+class Refining(Half):
+    """Reads back now and then, as what a GPU cannot do has to."""
+
+    def forward(self, evidence: Evidence) -> Tensor:
+        if evidence.iteration % 3 == 0:
+            evidence.probs.cpu().numpy()
+        return super().forward(evidence)
+
+
+class InPlace(Half):
+    def forward(self, evidence: Evidence) -> Tensor:
+        evidence.raw_probs.mul_(2)
+        return super().forward(evidence)
+
+
+class InPlaceLabels(Half):
+    def forward(self, evidence: Evidence) -> Tensor:
+        evidence.labels[0] = 0
+        evidence.labels[-1] = 0
+        return super().forward(evidence)
+
+
+class Nothing(Half):
+    def forward(self, evidence: Evidence) -> Tensor:
+        pass
+
+
+class Numbers(Half):
+    def forward(self, evidence: Evidence) -> Tensor:
+        return [0.5] * len(evidence.probs)
+
+
+class One(Half):
+    def forward(self, evidence: Evidence) -> Tensor:
+        return torch.tensor(0.5)
+
+
+class ScalarLevel(Half):
+    def thresholds(self) -> Tensor:
+        return torch.tensor(0.5)
+
+
+class IntegerLevels(Half):
+    def thresholds(self) -> Tensor:
+        return torch.ones(4, dtype=torch.int64)
+
+
+class ListedLevels(Half):
+    def thresholds(self) -> Tensor:
+        return [0.5] * 4
+
+
+class ReadLevels(Half):
+    def thresholds(self) -> Tensor:
+        return torch.full((4,), torch.tensor(0.5).item())
+
+
 class ByPlace(Half):
     def forward(self, evidence: Evidence) -> Tensor:
         return torch.arange(len(evidence.probs)) / 100.0
@@ -117,8 +264,37 @@ class Dividing(Half):
         return (top - top.min()) / (top.max() - top.min())
 
 
-def test_a_good_rule_passes() -> None:
-    check_rule(dict(type=Half))
+@pytest.mark.parametrize("rule", [Half, Caching, OneHot, Refining])
+def test_a_good_rule_passes(rule) -> None:
+    check_rule(dict(type=rule))
+
+
+@pytest.mark.parametrize(
+    ("read", "call"),
+    [
+        (lambda e: e.probs.mean().item(), r"\.item\(\)"),
+        (lambda e: e.probs.tolist(), r"\.tolist\(\)"),
+        (lambda e: e.probs.numpy(), r"\.numpy\(\)"),
+        (lambda e: np.asarray(e.probs), "NumPy"),
+        (lambda e: e.probs.cpu(), r"\.cpu\(\)"),
+        (lambda e: e.probs.to("cpu"), r"\.to\('cpu'\)"),
+        (lambda e: e.probs.to(device="cpu"), r"\.to\('cpu'\)"),
+        (lambda e: str(e.probs), "printing"),
+        (lambda e: torch.equal(e.probs, e.raw_probs), r"torch\.equal"),
+        (lambda e: torch.allclose(e.probs, e.raw_probs), r"torch\.allclose"),
+        (lambda e: e.labels.unique_consecutive(), r"torch\.unique_consecutive"),
+        (lambda e: e.labels.repeat_interleave(e.labels), "repeat_interleave without output_size"),
+        (lambda e: torch.nn.functional.one_hot(e.labels), r"\.item\(\)"),
+        (lambda e: torch.nn.functional.one_hot(e.labels, num_classes=-1), r"\.item\(\)"),
+    ],
+)
+def test_a_rule_that_reads_values_is_caught(read, call) -> None:
+    with pytest.raises(AssertionError, match=f"Reading.* waits for the device .*{call}"):
+        check_rule(dict(type=reading(read)))
+
+
+def test_moving_to_the_device_of_another_tensor_is_no_wait() -> None:
+    check_rule(dict(type=reading(lambda e: e.labels.to(e.probs.device).to(torch.float32).to(e.probs))))
 
 
 @pytest.mark.parametrize(
@@ -129,7 +305,21 @@ def test_a_good_rule_passes() -> None:
         (Syncing, "waits for the device"),
         (Indexing, "indexes by a mask"),
         (Random, "another result the second time"),
-        (Forgetful, "goes on differently after a checkpoint; keep all state in buffers"),
+        (Forgetful, "after a checkpoint: mean holds state that no checkpoint has; keep all state in buffers"),
+        (Mean, "after a checkpoint: mean holds state"),
+        (Counting, "after a checkpoint: steps holds state"),
+        (Collecting, "after a checkpoint: kept holds state"),
+        (Unsaved, "after a checkpoint: mean holds state"),
+        (Drawing, "after a checkpoint: generator holds state"),
+        (InPlace, r"InPlace.* changes evidence\.probs in place"),
+        (InPlaceLabels, r"changes evidence\.labels in place"),
+        (Nothing, "Nothing.* returned NoneType; a tensor with a row per item is expected"),
+        (Numbers, "Numbers.* returned list; a tensor with a row per item is expected"),
+        (One, "One.* returned a scalar; a row per item is expected"),
+        (ScalarLevel, r"thresholds\(\) returned torch.float32 of shape \(\); .*per class"),
+        (IntegerLevels, r"thresholds\(\) returned torch.int64 of shape \(4,\)"),
+        (ListedLevels, r"thresholds\(\) returned list"),
+        (ReadLevels, "waits for the device"),
         (ByPlace, "when the rows of the batch change places"),
         (Dividing, "NaN or infinite"),
     ],
@@ -164,6 +354,30 @@ class PerRank(Plain):
         return StepResult(result.loss + (strong @ strong.t()).square().sum(), {}, result.pseudo_labels)
 
 
+class Warming(Plain):
+    """Forgets at a resume how often it was asked, which makes a difference after the check only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.steps = 0
+
+    def step(self, network: Network, batch: Batch) -> StepResult:
+        self.steps += 1
+        result = super().step(network, batch)
+        return StepResult(result.loss * min(1000 / self.steps, 1), result.parts, result.pseudo_labels)
+
+
+class Listing(Plain):
+    def step(self, network: Network, batch: Batch) -> StepResult:
+        batch.index.tolist()
+        return super().step(network, batch)
+
+
+class Number(Plain):
+    def step(self, network: Network, batch: Batch) -> StepResult:
+        return super().step(network, batch).loss
+
+
 class Logging(Plain):
     def step(self, network: Network, batch: Batch) -> StepResult:
         result = super().step(network, batch)
@@ -177,6 +391,14 @@ def test_a_broken_algorithm_is_caught() -> None:
         check_algorithm(dict(type=Attached), processes=False)
     with pytest.raises(AssertionError, match="waits for the device"):
         check_algorithm(dict(type=Logging), processes=False)
+    with pytest.raises(AssertionError, match=r"waits for the device \(\.tolist"):
+        check_algorithm(dict(type=Listing), processes=False)
+    with pytest.raises(AssertionError, match="after a checkpoint: steps holds state"):
+        check_algorithm(dict(type=Warming), processes=False)
+    with pytest.raises(AssertionError, match=r"a step returned torch.float32 of shape \(\); a StepResult"):
+        check_algorithm(dict(type=Number), processes=False)
+    with pytest.raises(AssertionError, match=r"thresholds\(\) returned torch.float32 of shape \(\)"):
+        check_algorithm(dict(type="Matching", threshold=dict(type=ScalarLevel)), processes=False)
 
 
 def test_a_loss_over_the_rows_of_one_process_is_caught() -> None:
