@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Any
 
 
 class UserError(Exception):
@@ -48,6 +49,13 @@ def disk_full(error: BaseException | None) -> OSError | None:
             return error
         error = error.__cause__ or error.__context__
     return None
+
+
+def described(value: Any) -> str:
+    """What somebody's code returned, e.g. ``torch.float32 of shape (16, 1)``, or the name of its type."""
+    if hasattr(value, "dtype") and hasattr(value, "shape"):
+        return f"{value.dtype} of shape {tuple(value.shape)}"
+    return type(value).__name__
 
 
 def nearest(name: str, known: Iterable[str], count: int = 3) -> str:

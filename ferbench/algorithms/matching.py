@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ferbench.algorithms.base import Algorithm, Batch, Network, PseudoLabels, StepResult, Views
 from ferbench.alignments.base import AlignRule
 from ferbench.distributed import gather_rows, local_rows
-from ferbench.errors import UserError
+from ferbench.errors import UserError, described
 from ferbench.functional.losses import rampup
 from ferbench.lifecycle import RunContext
 from ferbench.losses.base import ExtraTerm
@@ -139,13 +139,23 @@ class Matching(Algorithm):
         evidence, weight, target = self.label(self._evidence(self._weak_probs(judged), judged, batch))
         probs, target, weight = local_rows(evidence.probs), local_rows(target), local_rows(weight)
         step = MatchingStep(outputs, batch, evidence, probs, target, weight, network, judged)
-        return self._learn(step, self.threshold.thresholds())
+        thresholds = self.threshold.thresholds()
+        if thresholds is not None:
+            _checked(self.threshold, thresholds, "threshold", evidence.probs.shape[1:], "thresholds()")
+        return self._learn(step, thresholds)
 
     def label(self, evidence: Evidence) -> tuple[Evidence, Tensor, Tensor]:
-        """What the rules make of raw evidence: the aligned evidence, the weights [B] and the pseudo-labels [B] or [B, C]."""
-        for rule in self.alignments:
-            evidence = replace(evidence, probs=rule(evidence))
-        return evidence, self.threshold(evidence), self.target(evidence)
+        """What the rules make of raw evidence: the aligned evidence, the weights [B] and the pseudo-labels [B] or [B, C].
+
+        Raises:
+            UserError: a rule returned another shape or dtype; names it.
+        """
+        items, shape = evidence.probs.shape[:1], evidence.probs.shape
+        for i, rule in enumerate(self.alignments):
+            evidence = replace(evidence, probs=_checked(rule, rule(evidence), f"alignment[{i}]", shape))
+        weight = _checked(self.threshold, self.threshold(evidence), "threshold", items)
+        target = _checked(self.target, self.target(evidence), "target", shape, classes=items)
+        return evidence, weight, target
 
     def _learn(self, step: MatchingStep, thresholds: Tensor | None) -> StepResult:
         """The losses of a step whose pseudo-labels are known."""
@@ -250,3 +260,34 @@ class Matching(Algorithm):
 
 def _part(registry: Registry, part: Any, where: str) -> Any:
     return part if isinstance(part, nn.Module) else build(registry, part, where)
+
+
+def _checked(
+    rule: nn.Module,
+    made: Any,
+    part: str,
+    numbers: torch.Size,
+    call: str = "",
+    classes: torch.Size | None = None,
+) -> Tensor:
+    """What a rule made, unless the step would trip over it, or broadcast it. A look at the values would make a GPU wait.
+
+    Args:
+        rule: names itself in the message.
+        made: floating-point numbers of the shape ``numbers``, or int64 of the shape ``classes``.
+        part: its place below `AT`.
+        numbers, classes: shapes; None: there is no such form.
+        call: of the rule, if it is not `forward` that made it.
+    """
+    if isinstance(made, Tensor):
+        if made.is_floating_point() and made.shape == numbers:
+            return made
+        if made.dtype == torch.int64 and made.shape == classes:
+            return made
+    forms = [] if classes is None else [f"int64 classes of shape {tuple(classes)}"]
+    raise UserError(
+        f"{'.'.join(filter(None, (type(rule).__name__, call)))} returned {described(made)}",
+        where=f"{AT}.{part}",
+        expected=" or ".join([*forms, f"floating-point numbers of shape {tuple(numbers)}"]),
+        fix="check the rule with ferbench.testing.check_rule, see docs/howto/plugin.md",
+    )

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from ferbench.algorithms.base import StepResult
-from ferbench.errors import UserError
+from ferbench.errors import UserError, described
 from ferbench.lifecycle import RunContext, bind, parts_of
 from ferbench.parts import build
 from ferbench.registry import ALIGNMENTS, TARGETS, THRESHOLDS
@@ -138,6 +138,7 @@ def check_algorithm(*configs: Config, processes: bool = True) -> None:
 
     Raises:
         AssertionError: what is wrong, and what to do about it.
+        UserError: a part cannot be built, or a rule returned what `Matching` refuses in every run.
     """
     for config in configs:
         _check_steps(config)
@@ -203,7 +204,7 @@ def _check_edges(config: Config) -> None:
 
 def _check_result(result: Any, name: str) -> None:
     assert isinstance(result, StepResult), (
-        f"{name}: a step returned {_described(result)}; a StepResult is expected"
+        f"{name}: a step returned {described(result)}; a StepResult is expected"
     )
     assert result.loss.ndim == 0, (
         f"{name}: the loss has shape {tuple(result.loss.shape)}; reduce it to a scalar"
@@ -325,23 +326,15 @@ def _edges() -> Iterator[tuple[str, Evidence]]:
 def _check_thresholds(found: Any, name: str) -> None:
     good = isinstance(found, Tensor) and found.shape == (CLASSES,) and found.is_floating_point()
     assert found is None or good, (
-        f"{name}: thresholds() returned {_described(found)}; a floating-point number per class is expected, "
+        f"{name}: thresholds() returned {described(found)}; a floating-point number per class is expected, "
         f"{(CLASSES,)} here (scalar.expand(C)), or None"
-    )
-
-
-def _described(value: Any) -> str:
-    return (
-        f"{value.dtype} of shape {tuple(value.shape)}"
-        if isinstance(value, Tensor)
-        else f"{type(value).__name__}"
     )
 
 
 def _check_output(out: Any, given: Evidence, kind: str, name: str) -> None:
     size = len(given.probs)
     assert isinstance(out, Tensor), (
-        f"{name} returned {_described(out)}; a tensor with a row per item is expected"
+        f"{name} returned {described(out)}; a tensor with a row per item is expected"
     )
     assert out.ndim, f"{name} returned a scalar; a row per item is expected, here {size}"
     assert len(out) == size, f"{name}: {len(out)} rows for {size} items"

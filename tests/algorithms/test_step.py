@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -12,7 +14,7 @@ from ferbench.errors import UserError
 from ferbench.lifecycle import RunContext, bind
 from ferbench.losses import ExtraTerm
 from ferbench.testing import RecordedNetwork
-from ferbench.thresholds import Evidence
+from ferbench.thresholds import Evidence, ThresholdRule
 
 ITEMS, CLASSES = 4, 3
 
@@ -180,3 +182,56 @@ def test_a_view_that_nobody_reads_is_not_passed() -> None:
     )
     algorithm.step(network, batch)
     assert network.asked == [({"labeled", "weak", "strong"}, {"labeled", "strong"})]
+
+
+class Returning(ThresholdRule):
+    """Whatever it is told to return."""
+
+    def __init__(self, value) -> None:
+        super().__init__()
+        self.value = value
+
+    def forward(self, evidence: Evidence) -> Tensor:
+        return self.value
+
+    margin = AlignRule.margin
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "found", "expected"),
+    [
+        ("threshold", torch.ones(ITEMS, 1), "torch.float32 of shape (4, 1)", "numbers of shape (4,)"),
+        ("threshold", torch.ones(()), "torch.float32 of shape ()", "numbers of shape (4,)"),
+        ("threshold", torch.ones(ITEMS, dtype=torch.bool), "torch.bool of shape (4,)", "floating-point"),
+        ("threshold", None, "NoneType", "numbers of shape (4,)"),
+        ("alignment", torch.ones(ITEMS), "torch.float32 of shape (4,)", "numbers of shape (4, 3)"),
+        ("alignment", torch.ones(ITEMS, CLASSES, dtype=torch.int64), "torch.int64 of shape (4, 3)", "floating"),
+        ("target", torch.zeros(ITEMS, 1, dtype=torch.int64), "torch.int64 of shape (4, 1)", "shape (4,) or"),
+        ("target", torch.zeros(ITEMS, dtype=torch.int32), "torch.int32 of shape (4,)", "int64"),
+        ("target", torch.zeros(ITEMS), "torch.float32 of shape (4,)", "of shape (4, 3)"),
+        ("target", [0] * ITEMS, "list", "int64"),
+    ],
+)  # fmt: skip
+def test_what_a_rule_must_not_return(part, value, found, expected) -> None:
+    with pytest.raises(UserError, match=f"Returning returned {re.escape(found)}") as caught:
+        step(make(**{part: Returning(value)}), RecordedNetwork(draw("labeled", "weak", "strong")))
+    assert f"model.algorithm.{part}" in str(caught.value)
+    assert expected in caught.value.expected
+
+
+@pytest.mark.parametrize(
+    "target", [torch.zeros(ITEMS, dtype=torch.int64), torch.full((ITEMS, CLASSES), 1 / 3)]
+)
+def test_classes_and_shares_are_targets(target) -> None:
+    result = step(make(target=Returning(target)), RecordedNetwork(draw("labeled", "weak", "strong")))
+    assert result.pseudo_labels.target.equal(target)
+
+
+def test_thresholds_that_are_not_per_class() -> None:
+    rule = Returning(torch.ones(ITEMS))
+    rule.thresholds = lambda: torch.tensor(0.5)
+    network = RecordedNetwork(draw("labeled", "weak", "strong"))
+    with pytest.raises(UserError, match=r"Returning\.thresholds\(\) returned torch.float32 of shape \(\)"):
+        step(make(threshold=rule), network)
+    rule.thresholds = lambda: torch.full((CLASSES,), 0.5)
+    assert step(make(threshold=rule), network).pseudo_labels.thresholds.tolist() == [0.5] * CLASSES

@@ -294,6 +294,36 @@ class TestDivergence:
         api.train(make(), tmp_path / "run", resume=True)
 
 
+class TestWeights:
+    """A threshold rule that breaks its promise."""
+
+    @pytest.fixture
+    def train(self, make, tmp_path):
+        def run(**rule):
+            algorithm = dict(_delete_=True, type="Matching", threshold=dict(type="OddWeights", **rule))
+            api.train(make({**SHORT, "model.algorithm": algorithm}), tmp_path / "run")
+
+        return run
+
+    def test_outside_0_1(self, train, tmp_path):
+        """Their mean is 0: the utilization looks like that of a rule which selects nothing."""
+        with pytest.raises(UserError) as error:
+            train(numbers=[2.5, -2.5, 1.0, -1.0])
+        # 3 steps of 16 images, of which every fourth has a weight of 1.
+        assert "OddWeights gave 36 pseudo-labels a weight outside [0, 1] before iteration 3" in str(
+            error.value
+        )
+        assert not list((tmp_path / "run").glob("*.pth"))
+
+    def test_rounding_is_no_mistake(self, train, tmp_path):
+        train(numbers=[1.000001, -0.000001])
+        assert (tmp_path / "run" / "results.md").is_file()
+
+    def test_a_column(self, train):
+        with pytest.raises(UserError, match=r"OddWeights returned torch.float32 of shape \(16, 1\)"):
+            train(numbers=[1.0], column=True)
+
+
 class TestDisk:
     @pytest.mark.parametrize("where", ["replace", "write"])
     def test_no_space_while_saving(self, where, ferbench, make, tmp_path, monkeypatch):

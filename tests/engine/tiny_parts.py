@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from mmengine.hooks import Hook
 from torch import nn
 
-from ferbench.registry import HOOKS, MODELS
+from ferbench.registry import HOOKS, MODELS, THRESHOLDS
+from ferbench.thresholds import Evidence, ThresholdRule
 
 WIDTH = 8
 
@@ -106,3 +108,16 @@ class FailAt(Hook):
 
         if runner.iter + 1 == self.iteration and self.rank in (runner.rank, None):
             raise UserError("the data of this process is broken")
+
+
+@THRESHOLDS.register_module()
+class OddWeights(ThresholdRule):
+    """Gives the items of a batch some numbers in turn; as a column if asked."""
+
+    def __init__(self, numbers: Sequence[float], column: bool = False):
+        super().__init__()
+        self.numbers, self.column = tuple(numbers), column
+
+    def forward(self, evidence: Evidence) -> torch.Tensor:
+        weight = torch.tensor(self.numbers)[torch.arange(len(evidence.probs)) % len(self.numbers)]
+        return weight[:, None] if self.column else weight

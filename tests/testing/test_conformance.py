@@ -373,6 +373,13 @@ class Listing(Plain):
         return super().step(network, batch)
 
 
+class OneThreshold(Plain):
+    def step(self, network: Network, batch: Batch) -> StepResult:
+        result = super().step(network, batch)
+        result.pseudo_labels.thresholds = torch.tensor(0.5)
+        return result
+
+
 class Number(Plain):
     def step(self, network: Network, batch: Batch) -> StepResult:
         return super().step(network, batch).loss
@@ -398,7 +405,9 @@ def test_a_broken_algorithm_is_caught() -> None:
     with pytest.raises(AssertionError, match=r"a step returned torch.float32 of shape \(\); a StepResult"):
         check_algorithm(dict(type=Number), processes=False)
     with pytest.raises(AssertionError, match=r"thresholds\(\) returned torch.float32 of shape \(\)"):
-        check_algorithm(dict(type="Matching", threshold=dict(type=ScalarLevel)), processes=False)
+        check_algorithm(dict(type=OneThreshold), processes=False)
+    with pytest.raises(UserError, match=r"PerClass returned torch\.float32"):
+        check_algorithm(dict(type="Matching", threshold=dict(type=PerClass)), processes=False)
 
 
 def test_a_loss_over_the_rows_of_one_process_is_caught() -> None:

@@ -13,7 +13,10 @@ from ferbench.algorithms.base import StepResult
 from ferbench.distributed import rank
 from ferbench.engine.hooks.statistics import StepStatistics
 from ferbench.engine.runlog import RunLog
+from ferbench.errors import UserError
+from ferbench.lifecycle import parts_of
 from ferbench.registry import HOOKS
+from ferbench.thresholds.base import ThresholdRule
 from ferbench.viz.tensorboard import add_layout
 
 
@@ -22,7 +25,8 @@ class PseudoLabelMonitor(Hook):
     """Losses, thresholds, utilization, purity, pseudo-label shares, confidences and speed, every ``interval`` iterations.
 
     To the log, to ``metrics.jsonl``, and to the visualizer's back-ends (TensorBoard, W&B, MLflow, as configured).
-    Everything is summed on the device; one read-back per interval is the only sync. Purity compares with hidden labels,
+    Everything is summed on the device, which is read back once per interval only. Then, too, a run is stopped whose
+    pseudo-labels got weights outside [0, 1]. Purity compares with hidden labels,
     which no algorithm sees.
 
     Args:
@@ -62,6 +66,7 @@ class PseudoLabelMonitor(Hook):
         self.iterations += 1
         if (runner.iter + 1) % self.interval == 0 or runner.iter + 1 == runner.max_iters:
             runner.train_loop.check_finite()
+            self._check_weights(runner)
             summary = self.statistics.summary()  # waits for the device: what follows is real time
             self.busy += time.perf_counter() - self.started
             self._report(runner, summary)
@@ -99,6 +104,19 @@ class PseudoLabelMonitor(Hook):
 
     def _mark(self, runner: Any) -> None:
         self.started = time.perf_counter()
+
+    def _check_weights(self, runner: Any) -> None:
+        """Stop all processes if a rule broke its promise: such weights scale the loss, and make the diagnostics wrong."""
+        if outside := self.statistics.count_outside():
+            algorithm = runner.bare_model.algorithm
+            rules = [p for p in parts_of(algorithm) if isinstance(p, ThresholdRule)] or [algorithm]
+            raise UserError(
+                f"{' and '.join(type(r).__name__ for r in rules)} gave {outside} pseudo-labels a weight outside [0, 1] "
+                f"before iteration {runner.iter + 1}",
+                where="model.algorithm",
+                expected="weights in [0, 1], which say how much of an item's loss counts",
+                fix="scale or clamp them, and check the rule with ferbench.testing.check_rule (docs/howto/plugin.md)",
+            )
 
     def _report(self, runner: Any, summary: dict[str, Any]) -> None:
         loop = runner.train_loop

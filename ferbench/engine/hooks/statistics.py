@@ -11,6 +11,7 @@ from torch import Tensor
 from ferbench.algorithms.base import PseudoLabels, StepResult
 from ferbench.distributed import rank, sum_over_ranks, world_size
 
+SLACK = 1e-3  # by which rounding may bring a weight out of [0, 1]
 BINS = 200  # of the confidence histogram; quantiles are exact to half a percent point
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
@@ -33,6 +34,7 @@ class StepStatistics:
         self.losses: dict[str, Tensor] = {}
         self.per_class = torch.zeros(4, self.num_classes, dtype=torch.float64, device=self.device)
         self.histogram = torch.zeros(BINS, dtype=torch.float64, device=self.device)
+        self.outside = torch.zeros((), dtype=torch.int64, device=self.device)
         self.thresholds: Tensor | None = None
         self.seen_pseudo_labels = False
 
@@ -52,12 +54,17 @@ class StepStatistics:
     def _add_pseudo_labels(self, found: PseudoLabels, hidden: Tensor) -> None:
         self.seen_pseudo_labels = True
         weight = found.weight.double()
+        self.outside += ((weight < -SLACK) | (weight > 1 + SLACK)).sum()
         known = weight * (hidden >= 0)
         rows = torch.stack([torch.ones_like(weight), weight, known, known * (hidden == found.label)])
         self.per_class.index_add_(1, found.label, rows)
         place = (found.confidence.float() * BINS).long().clamp(0, BINS - 1)
         self.histogram.index_add_(0, place, torch.ones_like(weight))
         self.thresholds = found.thresholds
+
+    def count_outside(self) -> int:
+        """Pseudo-labels of all ranks since the last `summary` whose weight is not in [0, 1]; reads the device."""
+        return int(sum_over_ranks(self.outside.clone()))
 
     def summary(self) -> dict[str, Any]:
         """Means over the steps and ranks since the last call: the statistics of a ``train`` record (see docs/outputs.md)."""
