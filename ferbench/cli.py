@@ -16,6 +16,7 @@ from ferbench import process
 from ferbench.config import find_config, load_config, parse_options
 from ferbench.errors import UserError, disk_full
 from ferbench.process import tune_process
+from ferbench.scaffold.write import KINDS, new_plugin
 from ferbench.version import __version__
 
 if TYPE_CHECKING:
@@ -122,8 +123,6 @@ def _make_synthetic(args: argparse.Namespace) -> int:
 
 
 def _new_plugin(args: argparse.Namespace) -> int:
-    from ferbench.scaffold.write import new_plugin
-
     folder = new_plugin(args.name, args.kind, args.out)
     print(f"wrote {folder}; next:\n  cd {shlex.quote(str(folder))}\n  python -m pytest\n  pip install .")
     return 0
@@ -206,7 +205,7 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
 
     plugin = commands.add_parser("new-plugin", help="write a package of your own, with its tests")
     plugin.add_argument("name", metavar="NAME", help="of the package")
-    plugin.add_argument("--kind", choices=("threshold", "algorithm", "dataset"), required=True)
+    plugin.add_argument("--kind", choices=KINDS, required=True)
     plugin.add_argument("--out", default=".", metavar="DIR", help="folder to write it into (default: here)")
     plugin.set_defaults(run=_new_plugin)
 

@@ -30,6 +30,7 @@ def test_its_own_tests_pass(kind, repo, tmp_path) -> None:
     assert "2 passed" in done.stdout
     text = "".join(p.read_text() for p in folder.rglob("*") if p.suffix in (".py", ".cfg", ".md", ".toml"))
     assert "$" not in text.replace("{{$FERBENCH_CONFIGS:}}", "")
+    assert not re.search(r"\bA [aeiou]", text)
 
 
 def test_the_howto_shows_the_tests_as_they_are(repo, tmp_path) -> None:
@@ -37,6 +38,23 @@ def test_the_howto_shows_the_tests_as_they_are(repo, tmp_path) -> None:
     (shown,) = (b for b in re.findall(r"```python\n(.*?)```", page, flags=re.S) if "check_rule" in b)
     folder = new_plugin("calm-threshold", "threshold", tmp_path)
     assert (folder / "tests" / "test_threshold.py").read_text("utf-8").startswith(shown)
+
+
+def test_their_configs_use_them(repo, tmp_path) -> None:
+    kinds = [kind for kind in KINDS if kind != "dataset"]
+    for kind in kinds:
+        new_plugin(f"my-{kind}", kind, tmp_path)
+    code = (
+        "from ferbench.config import load_config\n"
+        "from ferbench.parts import build\n"
+        "from ferbench.registry import ALGORITHMS\n"
+        f"for kind in {kinds}:\n"
+        "    cfg = load_config(f'my-{kind}/configs/synthetic.py', {}, [f'my-{kind}/my_{kind}'], '.')\n"
+        "    algorithm = build(ALGORITHMS, cfg.model.algorithm, 'model.algorithm')\n"
+        "    assert 'My' + kind.title() in {type(part).__name__ for part in algorithm.modules()}, kind\n"
+    )
+    done = run(tmp_path, repo, "-c", code)
+    assert done.returncode == 0, done.stderr
 
 
 def test_its_config_trains(repo, tmp_path) -> None:

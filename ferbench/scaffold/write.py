@@ -10,7 +10,7 @@ from string import Template
 
 from ferbench.errors import UserError
 
-KINDS = ("threshold", "algorithm", "dataset")
+KINDS = ("threshold", "alignment", "target", "loss", "algorithm", "dataset")
 TEMPLATES = Path(__file__).with_name("templates")
 ENDING = ".template"
 
@@ -18,8 +18,8 @@ ENDING = ".template"
 def new_plugin(name: str, kind: str, parent: str | Path = ".") -> Path:
     """Write the package ``name`` into a new folder of that name.
 
-    File names and texts of the templates hold ``$package`` (importable name), ``$Class`` (name of its part), ``$name`` and
-    ``$kind``. The folder appears whole or not at all.
+    File names and texts of the templates hold ``$package`` (importable name), ``$Class`` (name of its part), ``$name``,
+    ``$kind`` and its article ``$A``. The folder appears whole or not at all.
 
     Args:
         name: of the distribution: letters, digits, ``-`` and ``_``.
@@ -41,7 +41,8 @@ def new_plugin(name: str, kind: str, parent: str | Path = ".") -> Path:
     if folder.exists():
         raise UserError("there is already something of that name", where=folder, fix="choose another name")
     class_name = "".join(word[:1].upper() + word[1:] for word in package.split("_"))
-    words = {"name": name, "package": package.lower(), "Class": class_name, "kind": kind}
+    article = "An" if kind[0] in "aeiou" else "A"
+    words = {"name": name, "package": package.lower(), "Class": class_name, "kind": kind, "A": article}
     unfinished = folder.with_name(f".{folder.name}.tmp")
     try:
         for source in ("common", kind):
