@@ -10,7 +10,6 @@ from datetime import timedelta
 from pathlib import Path
 from types import ModuleType
 from typing import Any
-from unittest.mock import patch
 
 import torch
 
@@ -34,9 +33,13 @@ def on_two_processes(work: Callable[..., None], *arguments: Any) -> Iterator[Pat
     import torch.multiprocessing as mp
 
     with tempfile.TemporaryDirectory() as folder:
-        # A new process runs the file of the module it finds here, and so starts processes of its own.
-        with patch.dict(sys.modules, {"__main__": ModuleType("__main__")}):
+        program = sys.modules["__main__"]
+        # A new process would run the file of the module that is found here, and start processes of its own.
+        sys.modules["__main__"] = ModuleType("__main__")
+        try:
             mp.start_processes(_start, (folder, work, arguments), nprocs=RANKS, start_method="spawn")
+        finally:
+            sys.modules["__main__"] = program
         yield Path(folder)
 
 

@@ -434,10 +434,15 @@ def test_two_processes_know_a_plug_in_that_is_not_installed(repo, tmp_path) -> N
     (tmp_path / "parts" / "loose" / "rules.py").write_text(LOOSE)
     (tmp_path / "parts" / "loose" / "__init__.py").write_text("from loose import rules\n")
     (tmp_path / "check.py").write_text(
+        "import sys\n"
         "from ferbench.plugins import load\n"
         "from ferbench.testing import check_algorithm\n"
         "load('parts/loose')\n"
+        "program = sys.modules['__main__']\n"
         "check_algorithm(dict(type='Matching', threshold=dict(type='LooseRule')))\n"
+        # What was imported on the way, and the program itself, are where they were.
+        "assert 'multiprocessing.popen_spawn_posix' in sys.modules\n"
+        "assert sys.modules['__main__'] is program\n"
         "print('checked')\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(repo)}
