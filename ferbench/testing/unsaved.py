@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Mapping
-from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -49,15 +48,15 @@ def alike(first: Any, second: Any) -> bool:
     if isinstance(first, torch.Generator):
         return torch.equal(first.get_state(), second.get_state())
     if isinstance(first, np.ndarray):
-        return np.array_equal(first, second)
+        return np.array_equal(first, second, equal_nan=first.dtype.kind == "f")
     if isinstance(first, Mapping):
         return first.keys() == second.keys() and all(alike(v, second[k]) for k, v in first.items())
     if isinstance(first, (list, tuple, deque)):
         return len(first) == len(second) and all(map(alike, first, second))
-    if isinstance(first, (nn.Module, type, FunctionType)):
-        return True  # modules in modules are compared by themselves
+    if callable(first):
+        return True  # code; and modules, which are compared by themselves
     if hasattr(first, "__dict__"):
         return alike(vars(first), vars(second))
-    return type(first).__eq__ is object.__eq__ or bool(
-        first == second or first != first
-    )  # NaN is the same, too
+    if type(first).__eq__ is object.__eq__:
+        return True  # nothing is known of it
+    return bool(first == second or first != first)  # NaN
