@@ -23,11 +23,16 @@ def build(registry: Registry, cfg: Any, where: str, **defaults: Any) -> Any:
         defaults: parameters that the framework passes; the section's own win.
 
     Raises:
-        UserError: see `check`.
+        UserError: see `check`; the part refuses an argument (names the section, if the part named no place).
     """
     check(registry, cfg, where, **defaults)
     try:
         return registry.build({**defaults, **cfg})
+    except UserError as error:
+        if error.where is not None:
+            raise
+        # A part knows what is wrong with its arguments, but not where it stands in the config.
+        raise UserError(error.what, where=where, expected=error.expected, fix=error.fix) from error
     except TypeError as error:  # a class that hands **kwargs on to somebody who does not take them
         refused = re.search(
             r"(unexpected keyword argument|multiple values for keyword argument) '(\w+)'", str(error)

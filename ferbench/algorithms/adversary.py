@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ferbench.algorithms.base import Network
+from ferbench.arguments import COUNT_OR_0, NONNEGATIVE, POSITIVE, check_numbers
 from ferbench.data.randomness import derive_seed
 from ferbench.distributed import local_rows, world_size
 from ferbench.functional.losses import kl_divergence
@@ -32,6 +33,9 @@ class Adversary(Part):
 
     def __init__(self, eps: float, xi: float, iterations: int):
         super().__init__()
+        check_numbers(self, NONNEGATIVE, eps=eps)
+        check_numbers(self, POSITIVE, xi=xi)
+        check_numbers(self, COUNT_OR_0, iterations=iterations)
         self.eps, self.xi, self.iterations = eps, xi, iterations
 
     def bind(self, context: RunContext) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from ferbench.algorithms.base import Batch, Network, StepResult
 from ferbench.algorithms.rebalancing import Rebalancing
+from ferbench.arguments import SHARE, check_numbers
 from ferbench.lifecycle import RunContext
 from ferbench.losses.second_head import TailEnhancedLoss
 from ferbench.registry import ALGORITHMS
@@ -30,6 +31,7 @@ class CoSSL(Rebalancing):
 
     def __init__(self, base: Any, low: float = 0.6, weight: float = 1.0, warmup: float = 0.8):
         super().__init__(base)
+        check_numbers(self, SHARE, warmup=warmup)
         self.warmup = warmup
         self.matching.terms.append(TailEnhancedLoss(low, weight, HEAD, self.weak_views[0]))
 

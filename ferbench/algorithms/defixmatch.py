@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ferbench.algorithms.matching import Matching
+from ferbench.arguments import NONNEGATIVE, check_numbers
 from ferbench.registry import ALGORITHMS
 
 
@@ -22,6 +23,7 @@ class DeFixMatch(Matching):
     """
 
     def __init__(self, threshold: float = 0.95, lambda_u: float = 0.5, **parts: Any):
+        check_numbers(self, NONNEGATIVE, lambda_u=lambda_u)
         terms = [
             dict(type="LabeledStrongLoss", weight=0.5),
             dict(type="LabeledConsistency", weight=-lambda_u, threshold=threshold),

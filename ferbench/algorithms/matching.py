@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ferbench.algorithms.base import Algorithm, Batch, Network, PseudoLabels, StepResult, Views
 from ferbench.alignments.base import AlignRule
+from ferbench.arguments import NONNEGATIVE, SHARE, check_choice, check_numbers
 from ferbench.distributed import gather_rows, local_rows
 from ferbench.errors import UserError, described
 from ferbench.functional.losses import rampup
@@ -96,8 +97,9 @@ class Matching(Algorithm):
         unlabeled_statistics: bool = True,
     ):
         super().__init__()
-        if judge not in JUDGES:
-            raise UserError(f"{AT}.judge is {judge!r}", expected=" or ".join(JUDGES))
+        check_choice(self, JUDGES, judge=judge)
+        check_numbers(self, NONNEGATIVE, lambda_x=lambda_x, lambda_u=lambda_u)
+        check_numbers(self, SHARE, ramp=ramp)
         aligns = [alignment] if isinstance(alignment, (Mapping, nn.Module)) else list(alignment or ())
         self.alignments = nn.ModuleList(
             _part(ALIGNMENTS, a, f"{AT}.alignment[{i}]") for i, a in enumerate(aligns)

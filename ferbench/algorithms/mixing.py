@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ferbench.algorithms.base import Network, Views
 from ferbench.algorithms.matching import Matching, MatchingStep
+from ferbench.arguments import POSITIVE, check_numbers
 from ferbench.data.randomness import derive_seed
 from ferbench.distributed import gather_rows, rank, world_size
 from ferbench.functional.mixup import mix
@@ -48,6 +49,7 @@ class Mixer(Part):
 
     def __init__(self, alpha: float, dominant: bool = True):
         super().__init__()
+        check_numbers(self, POSITIVE, alpha=alpha)
         self.alpha, self.dominant = alpha, dominant
 
     def bind(self, context: RunContext) -> None:

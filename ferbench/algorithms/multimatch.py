@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ferbench.algorithms.matching import Matching, MatchingStep
+from ferbench.arguments import NONNEGATIVE, check_numbers
 from ferbench.distributed import local_rows
 from ferbench.models.classifier import Output
 from ferbench.registry import ALGORITHMS
@@ -33,6 +34,7 @@ class MultiMatch(Matching):
     def __init__(
         self, disagreement: float = 3.0, agreement: dict | None = None, lambda_u: float = 1.0, **parts: Any
     ):
+        check_numbers(self, NONNEGATIVE, lambda_u=lambda_u)
         own = HeadAgreement(disagreement=disagreement, **(agreement or {}))
         defaults = dict(threshold=own, target=AgreedTarget(own), embedding="peers")
         # The rule's weights are divided by `disagreement`.

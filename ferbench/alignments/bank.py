@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ferbench.alignments.base import AlignRule
+from ferbench.arguments import COUNT, COUNT_OR_0, POSITIVE, SHARE, check_numbers
 from ferbench.data.randomness import derive_seed
 from ferbench.functional.graph import class_totals, neighbour_shares, smooth
 from ferbench.functional.records import last_occurrence
@@ -69,6 +70,11 @@ class LabeledBank(Part):
         dim: int = 128,
     ):
         super().__init__()
+        check_numbers(self, POSITIVE, temperature=temperature)
+        check_numbers(self, SHARE, momentum=momentum)
+        check_numbers(self, COUNT, or_none=True, size=size)
+        check_numbers(self, COUNT_OR_0, or_none=True, start=start)
+        check_numbers(self, COUNT, dim=dim)
         self.temperature, self.momentum, self.size, self.dim = temperature, momentum, size, dim
         self.asked_start, self.start = start, 0  # the latter until `bind` knows the run
         self._step: tuple[Tensor, Neighbours] | None = None
@@ -138,6 +144,7 @@ class BankSmoothing(AlignRule):
 
     def __init__(self, alpha: float = 0.9, bank: Any = None):
         super().__init__()
+        check_numbers(self, SHARE, alpha=alpha)
         self.alpha, self.bank = alpha, as_bank(bank)
 
     def forward(self, evidence: Evidence) -> Tensor:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ferbench.alignments.base import AlignRule
+from ferbench.arguments import NONNEGATIVE, SHARE, check_numbers
 from ferbench.lifecycle import RunContext
 from ferbench.registry import ALIGNMENTS
 from ferbench.thresholds.base import Evidence
@@ -31,6 +32,8 @@ class DebiasedAlignment(AlignRule):
 
     def __init__(self, tau: float = 0.4, momentum: float = 0.999):
         super().__init__()
+        check_numbers(self, NONNEGATIVE, tau=tau)
+        check_numbers(self, SHARE, momentum=momentum)
         self.tau, self.momentum = tau, momentum
 
     def bind(self, context: RunContext) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ferbench.alignments.base import AlignRule
-from ferbench.errors import UserError, nearest
+from ferbench.arguments import COUNT, NONNEGATIVE, SHARE, check_choice, check_numbers
 from ferbench.functional.probabilities import align
 from ferbench.lifecycle import RunContext
 from ferbench.registry import ALIGNMENTS
@@ -40,12 +40,9 @@ class EMAAlignment(AlignRule):
 
     def __init__(self, target: str = "uniform", momentum: float = 0.999, eps: float = 1e-6):
         super().__init__()
-        if target not in TARGETS:
-            raise UserError(
-                f"EMAAlignment got target={target!r}",
-                expected=" or ".join(TARGETS),
-                fix=nearest(target, TARGETS),
-            )
+        check_choice(self, TARGETS, target=target)
+        check_numbers(self, SHARE, momentum=momentum)
+        check_numbers(self, NONNEGATIVE, eps=eps)
         self.target, self.momentum, self.eps = target, momentum, eps
 
     def bind(self, context: RunContext) -> None:
@@ -90,8 +87,8 @@ class QueueAlignment(AlignRule):
 
     def __init__(self, length: int = 256, eps: float = 1e-6):
         super().__init__()
-        if length < 1:
-            raise UserError(f"QueueAlignment got length={length}", expected="at least 1 batch")
+        check_numbers(self, COUNT, length=length)
+        check_numbers(self, NONNEGATIVE, eps=eps)
         self.length, self.eps = length, eps
 
     def bind(self, context: RunContext) -> None:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ferbench.alignments.base import AlignRule
-from ferbench.errors import UserError
+from ferbench.arguments import SHARE_BELOW_1, check_numbers
 from ferbench.lifecycle import RunContext
 from ferbench.registry import ALIGNMENTS
 from ferbench.thresholds.base import Evidence
@@ -37,9 +37,7 @@ class LabelShiftAlignment(AlignRule):
 
     def __init__(self, momentum: float = 0.999, warmup: float = 0.1, applied: bool = True):
         super().__init__()
-        for name, value in (("momentum", momentum), ("warmup", warmup)):
-            if not 0 <= value < 1:
-                raise UserError(f"LabelShiftAlignment got {name}={value}", expected="at least 0 and below 1")
+        check_numbers(self, SHARE_BELOW_1, momentum=momentum, warmup=warmup)
         self.momentum, self.warmup, self.applied = momentum, warmup, applied
 
     def bind(self, context: RunContext) -> None:

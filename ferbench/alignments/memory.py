@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ferbench.alignments.base import AlignRule
+from ferbench.arguments import COUNT, COUNT_OR_0, POSITIVE, SHARE, check_numbers
 from ferbench.functional.graph import neighbour_shares, smooth
 from ferbench.functional.probabilities import as_probabilities
 from ferbench.lifecycle import RunContext
@@ -47,6 +48,10 @@ class MemorySmoothing(AlignRule):
         dim: int = 128,
     ):
         super().__init__()
+        check_numbers(self, SHARE, alpha=alpha)
+        check_numbers(self, POSITIVE, temperature=temperature)
+        check_numbers(self, COUNT, batches=batches, dim=dim)
+        check_numbers(self, COUNT_OR_0, or_none=True, start=start)
         self.alpha, self.temperature, self.batches, self.dim = alpha, temperature, batches, dim
         self.start = batches if start is None else start
 

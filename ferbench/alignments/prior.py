@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from ferbench.alignments.base import AlignRule
+from ferbench.arguments import NONNEGATIVE, check_numbers
 from ferbench.functional.imbalance import log_prior
 from ferbench.lifecycle import RunContext
 from ferbench.losses.imbalance import require_shuffled
@@ -27,6 +28,7 @@ class PriorRemoval(AlignRule):
 
     def __init__(self, tau: float = 1.0):
         super().__init__()
+        check_numbers(self, NONNEGATIVE, tau=tau)
         self.tau = tau
 
     def bind(self, context: RunContext) -> None:

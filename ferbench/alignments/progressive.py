@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from ferbench.alignments.distribution import EMAAlignment
+from ferbench.arguments import COUNT, NONNEGATIVE, check_numbers
 from ferbench.lifecycle import RunContext
 from ferbench.registry import ALIGNMENTS
 
@@ -34,6 +35,8 @@ class ProgressiveAlignment(EMAAlignment):
         eps: float = 1e-6,
     ):
         super().__init__("labeled", momentum, eps)
+        check_numbers(self, COUNT, generations=generations)
+        check_numbers(self, NONNEGATIVE, first=first, last=last)
         self.generations, self.first, self.last = generations, first, last
 
     def bind(self, context: RunContext) -> None:

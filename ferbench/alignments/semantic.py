@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ferbench.alignments.base import AlignRule
+from ferbench.arguments import COUNT, POSITIVE, SHARE, check_numbers
 from ferbench.functional.imbalance import blend, blending_strength, cosine_logits
 from ferbench.lifecycle import Part, RunContext
 from ferbench.thresholds.base import Evidence
@@ -32,6 +33,8 @@ class Prototypes(Part):
 
     def __init__(self, length: int = 256, temperature: float = 0.05):
         super().__init__()
+        check_numbers(self, COUNT, length=length)
+        check_numbers(self, POSITIVE, temperature=temperature)
         self.length, self.temperature = length, temperature
 
     def heads(self, num_features: int, num_classes: int) -> dict[str, nn.Module]:
@@ -93,6 +96,9 @@ class SemanticBlend(AlignRule):
         warmup: float = 0.02,
     ):
         super().__init__()
+        check_numbers(self, POSITIVE, temperature=temperature)
+        check_numbers(self, COUNT, interval=interval)
+        check_numbers(self, SHARE, warmup=warmup)
         self.semantic, self.temperature, self.interval, self.warmup = semantic, temperature, interval, warmup
         self._refreshed = 0
 

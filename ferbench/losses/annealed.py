@@ -6,19 +6,17 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from ferbench.arguments import check_choice
 from ferbench.distributed import gather_rows
-from ferbench.errors import UserError, nearest
 from ferbench.functional.losses import cross_entropy, weighted_mean
 from ferbench.functional.weighting import annealed_ceiling
 from ferbench.lifecycle import RunContext
 from ferbench.losses.supervised import SupervisedCrossEntropy
 from ferbench.registry import LOSSES
 
-CHOICES = {
-    "schedule": ("none", "linear", "log", "exp"),
-    "confidence": ("label", "top"),
-    "divide_by": ("kept", "batch"),
-}
+SCHEDULES = ("none", "linear", "log", "exp")
+CONFIDENCES = ("label", "top")
+DIVISORS = ("kept", "batch")
 
 
 @LOSSES.register_module()
@@ -46,13 +44,9 @@ class AnnealedCrossEntropy(SupervisedCrossEntropy):
         class_weight: Sequence[float] | None = None,
     ):
         super().__init__(class_weight)
-        for name, value in (("schedule", schedule), ("confidence", confidence), ("divide_by", divide_by)):
-            if value not in CHOICES[name]:
-                raise UserError(
-                    f"AnnealedCrossEntropy got {name}={value!r}",
-                    expected=" or ".join(CHOICES[name]),
-                    fix=nearest(value, CHOICES[name]),
-                )
+        check_choice(self, SCHEDULES, schedule=schedule)
+        check_choice(self, CONFIDENCES, confidence=confidence)
+        check_choice(self, DIVISORS, divide_by=divide_by)
         self.schedule, self.confidence, self.divide_by = schedule, confidence, divide_by
         self.ceiling = 1.0
 

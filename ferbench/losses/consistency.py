@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ferbench.arguments import check_choice
 from ferbench.functional.losses import cross_entropy, kl_divergence, squared_error, weighted_mean
 from ferbench.losses.base import Consistency
-from ferbench.losses.reduction import check_over, mean_over
+from ferbench.losses.reduction import OVER, mean_over
 from ferbench.registry import LOSSES
 
 
@@ -26,7 +27,8 @@ class ConsistencyCrossEntropy(Consistency):
 
     def __init__(self, class_weight: Sequence[float] | None = None, over: str = "batch"):
         super().__init__()
-        self.over = check_over(self, over)
+        check_choice(self, OVER, over=over)
+        self.over = over
         factors = None if class_weight is None else torch.tensor(class_weight, dtype=torch.float32)
         self.register_buffer("class_weight", factors, persistent=False)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ferbench.arguments import NONNEGATIVE, check_numbers
 from ferbench.functional.losses import weighted_mean
 from ferbench.losses.base import ExtraTerm
 from ferbench.registry import LOSSES
@@ -34,6 +35,7 @@ class FeatureDistance(ExtraTerm):
 
     def __init__(self, weight: float = 1.0, view: str = "strong", weak_gradient: bool = True):
         super().__init__()
+        check_numbers(self, NONNEGATIVE, weight=weight)
         self.weight = weight
         self.views = ("weak", view)
         self.needs_gradient = self.views if weak_gradient else (view,)

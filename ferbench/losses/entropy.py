@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from ferbench.arguments import NONNEGATIVE, check_numbers
 from ferbench.functional.losses import entropy
 from ferbench.losses.base import ExtraTerm
 from ferbench.registry import LOSSES
@@ -27,6 +28,7 @@ class EntropyTerm(ExtraTerm):
 
     def __init__(self, weight: float = 0.06, view: str = "weak"):
         super().__init__()
+        check_numbers(self, NONNEGATIVE, weight=weight)
         self.weight = weight
         self.views = self.needs_gradient = (view,)
 

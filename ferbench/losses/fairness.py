@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from ferbench.arguments import NONNEGATIVE, SHARE, check_numbers
 from ferbench.distributed import gather_rows, gather_rows_with_grad
 from ferbench.functional.probabilities import as_probabilities
 from ferbench.lifecycle import RunContext
@@ -42,6 +43,8 @@ class Fairness(ExtraTerm):
 
     def __init__(self, weight: float = 0.01, momentum: float = 0.999, view: str = "strong"):
         super().__init__()
+        check_numbers(self, NONNEGATIVE, weight=weight)
+        check_numbers(self, SHARE, momentum=momentum)
         self.weight, self.momentum = weight, momentum
         self.views = self.needs_gradient = (view,)
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
+from ferbench.arguments import COUNT, NONNEGATIVE, POSITIVE, SHARE, check_numbers
 from ferbench.distributed import gather_rows_with_grad
 from ferbench.functional.graph import graph_contrast, pseudo_label_graph
 from ferbench.losses.base import ExtraTerm
@@ -36,6 +37,10 @@ class GraphContrast(ExtraTerm):
 
     def __init__(self, weight: float = 1.0, threshold: float = 0.8, temperature: float = 0.2, dim: int = 128):
         super().__init__()
+        check_numbers(self, NONNEGATIVE, weight=weight)
+        check_numbers(self, SHARE, threshold=threshold)
+        check_numbers(self, POSITIVE, temperature=temperature)
+        check_numbers(self, COUNT, dim=dim)
         self.weight, self.threshold, self.temperature, self.dim = weight, threshold, temperature, dim
 
     def heads(self, num_features: int, num_classes: int) -> dict[str, nn.Module]:

@@ -6,7 +6,8 @@ from typing import Any
 
 from torch import Tensor
 
-from ferbench.errors import UserError, nearest
+from ferbench.arguments import NONNEGATIVE, SHARE_BELOW_1, check_choice, check_numbers
+from ferbench.errors import UserError
 from ferbench.functional.imbalance import SCHEMES, class_weights, log_prior
 from ferbench.functional.probabilities import as_probabilities
 from ferbench.lifecycle import Part, RunContext
@@ -33,6 +34,7 @@ class LogitAdjusted(SupervisedLoss):
 
     def __init__(self, tau: float = 1.0, loss: Any = None):
         super().__init__()
+        check_numbers(self, NONNEGATIVE, tau=tau)
         self.tau, self.loss = tau, _inner(loss, "LogitAdjusted.loss")
 
     def bind(self, context: RunContext) -> None:
@@ -65,14 +67,8 @@ class Reweighted(SupervisedLoss):
 
     def __init__(self, scheme: str = "effective_number", beta: float = 0.999, loss: Any = None):
         super().__init__()
-        if scheme not in SCHEMES:
-            raise UserError(
-                f"Reweighted got scheme={scheme!r}",
-                expected=" or ".join(SCHEMES),
-                fix=nearest(scheme, SCHEMES),
-            )
-        if not 0 <= beta < 1:
-            raise UserError(f"Reweighted got beta={beta!r}", expected="a number in [0, 1)")
+        check_choice(self, SCHEMES, scheme=scheme)
+        check_numbers(self, SHARE_BELOW_1, beta=beta)
         self.scheme, self.beta, self.loss = scheme, beta, _inner(loss, "Reweighted.loss")
 
     def bind(self, context: RunContext) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from ferbench.alignments.bank import as_bank
+from ferbench.arguments import NONNEGATIVE, check_numbers
 from ferbench.distributed import local_rows
 from ferbench.functional.graph import class_scaled, similarity
 from ferbench.losses.base import ExtraTerm
@@ -34,6 +35,7 @@ class InstanceSimilarity(ExtraTerm):
 
     def __init__(self, weight: float = 1.0, bank: Any = None, view: str = "strong"):
         super().__init__()
+        check_numbers(self, NONNEGATIVE, weight=weight)
         self.weight, self.bank = weight, as_bank(bank)
         self.views = self.needs_gradient = (view,)
 

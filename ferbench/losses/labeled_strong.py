@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from ferbench.arguments import FINITE, NONNEGATIVE, SHARE, check_numbers
 from ferbench.distributed import local_rows
 from ferbench.functional.losses import cross_entropy, weighted_mean
 from ferbench.functional.thresholds import pass_mask
@@ -34,6 +35,7 @@ class LabeledStrongLoss(ExtraTerm):
 
     def __init__(self, weight: float = 0.5, loss: Any = None):
         super().__init__()
+        check_numbers(self, NONNEGATIVE, weight=weight)
         self.weight = weight
         self.loss = build(LOSSES, loss or dict(type="SupervisedCrossEntropy"), "LabeledStrongLoss.loss")
 
@@ -61,6 +63,8 @@ class LabeledConsistency(ExtraTerm):
 
     def __init__(self, weight: float = -0.5, threshold: float = 0.95):
         super().__init__()
+        check_numbers(self, FINITE, weight=weight)
+        check_numbers(self, SHARE, threshold=threshold)
         self.weight, self.threshold = weight, threshold
 
     def forward(self, step: MatchingStep) -> Tensor:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import torch.nn.functional as F
 from torch import Tensor
 
+from ferbench.arguments import NONNEGATIVE, POSITIVE, check_choice, check_numbers
 from ferbench.distributed import gather_rows, gather_rows_with_grad
 from ferbench.functional.losses import masked_contrast
 from ferbench.losses.base import ExtraTerm
-from ferbench.losses.reduction import check_over, mean_over
+from ferbench.losses.reduction import OVER, mean_over
 from ferbench.registry import LOSSES
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ class LowConfidenceContrast(ExtraTerm):
 
     def __init__(self, weight: float = 0.1, temperature: float = 0.07):
         super().__init__()
+        check_numbers(self, NONNEGATIVE, weight=weight)
+        check_numbers(self, POSITIVE, temperature=temperature)
         self.weight, self.temperature = weight, temperature
 
     def forward(self, step: MatchingStep) -> Tensor:
@@ -63,7 +66,9 @@ class LowConfidenceKL(ExtraTerm):
 
     def __init__(self, weight: float = 0.5, over: str = "weight"):
         super().__init__()
-        self.weight, self.over = weight, check_over(self, over)
+        check_numbers(self, NONNEGATIVE, weight=weight)
+        check_choice(self, OVER, over=over)
+        self.weight, self.over = weight, over
 
     def forward(self, step: MatchingStep) -> Tensor:
         """Unweighted term, []."""

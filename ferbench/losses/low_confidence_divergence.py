@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from ferbench.arguments import NONNEGATIVE, POSITIVE, check_numbers
 from ferbench.functional.losses import cross_entropy
 from ferbench.functional.probabilities import sharpen
 from ferbench.losses.base import ExtraTerm
@@ -34,6 +35,8 @@ class LowConfidenceDivergence(ExtraTerm):
 
     def __init__(self, weight: float = 1.0, temperature: float = 0.5, of_probs: bool = False):
         super().__init__()
+        check_numbers(self, NONNEGATIVE, weight=weight)
+        check_numbers(self, POSITIVE, temperature=temperature)
         self.weight, self.temperature, self.of_probs = weight, temperature, of_probs
 
     def forward(self, step: MatchingStep) -> Tensor:

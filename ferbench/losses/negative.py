@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from ferbench.errors import UserError
+from ferbench.arguments import NONNEGATIVE, POSITIVE, Numbers, check_numbers
 from ferbench.functional.losses import complement_log_probs, cross_entropy, keep_largest, weighted_mean
 from ferbench.lifecycle import RunContext
 from ferbench.losses.base import ExtraTerm
@@ -36,16 +36,15 @@ class SelectiveNegativeLearning(ExtraTerm):
 
     def __init__(self, weight: float = 1.0, level: float = 0.05, view: str = "strong"):
         super().__init__()
+        check_numbers(self, NONNEGATIVE, weight=weight)
         self.weight, self.level, self.view = weight, level, view
         self.views = self.needs_gradient = (view,)
 
     def bind(self, context: RunContext) -> None:
         """See `Part.bind`."""
-        if not 0 < self.level <= 1 / context.num_classes:
-            raise UserError(
-                f"SelectiveNegativeLearning got level={self.level}",
-                expected=f"above 0 and at most 1 / {context.num_classes} classes",
-            )
+        classes = context.num_classes
+        allowed = Numbers(f"above 0 and at most 1 / {classes} classes", POSITIVE.low, 1 / classes)
+        check_numbers(self, allowed, level=self.level)
 
     def forward(self, step: MatchingStep) -> Tensor:
         """Unweighted term, []."""
@@ -78,15 +77,14 @@ class TrueNegativeConsistency(ExtraTerm):
 
     def __init__(self, weight: float = 1.0, degree: int | None = None):
         super().__init__()
+        check_numbers(self, NONNEGATIVE, weight=weight)
         self.weight, self.degree = weight, degree
 
     def bind(self, context: RunContext) -> None:
         """See `Part.bind`."""
-        if self.degree is not None and not 1 <= self.degree <= context.num_classes:
-            raise UserError(
-                f"TrueNegativeConsistency got degree={self.degree}",
-                expected=f"a number of classes from 1 to {context.num_classes}",
-            )
+        classes = context.num_classes
+        allowed = Numbers(f"a number of classes from 1 to {classes}", 1, classes, whole=True)
+        check_numbers(self, allowed, or_none=True, degree=self.degree)
 
     def heads(self, num_features: int, num_classes: int) -> dict[str, nn.Module]:
         """See `Part.heads`."""

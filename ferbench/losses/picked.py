@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import Tensor
 
-from ferbench.errors import UserError, nearest
+from ferbench.arguments import COUNT, NONNEGATIVE, POSITIVE, check_choice, check_numbers
 from ferbench.functional.frequency import RATES, frequency_order, most_confident, sampling_rates
 from ferbench.functional.losses import cross_entropy, weighted_mean
 from ferbench.lifecycle import DatasetPass, RunContext
@@ -56,10 +56,10 @@ class PickedItems(ExtraTerm):
         view: str = "weak",
     ):
         super().__init__()
-        if rates not in RATES:
-            raise UserError(
-                f"PickedItems got rates={rates!r}", expected=" or ".join(RATES), fix=nearest(rates, RATES)
-            )
+        check_choice(self, RATES, rates=rates)
+        check_numbers(self, NONNEGATIVE, weight=weight)
+        check_numbers(self, COUNT, generations=generations)
+        check_numbers(self, POSITIVE, alpha=alpha)
         self.weight, self.generations, self.alpha, self.rates = weight, generations, alpha, rates
         self.weights, self.view = weights, view
         self.views = self.needs_gradient = (view,)

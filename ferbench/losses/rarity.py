@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ferbench.arguments import COUNT, check_numbers
 from ferbench.distributed import sum_over_ranks
 from ferbench.functional.frequency import effective_number_weights
 from ferbench.lifecycle import DatasetPass, RunContext
@@ -47,6 +48,7 @@ class RarityWeightedConsistency(Consistency):
         super().__init__()
         loss = loss or dict(type="ConsistencyCrossEntropy")
         self.loss = loss if isinstance(loss, nn.Module) else build(LOSSES, loss, "consistency.loss")
+        check_numbers(self, COUNT, or_none=True, epoch_length=epoch_length)
         self.epoch_length = epoch_length
         self.weights, self.view, self.max_items = weights, view, max_items
 

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from ferbench.distributed import sum_over_ranks, world_size
-from ferbench.errors import UserError, nearest
 from ferbench.functional.losses import weighted_mean
 
 OVER = ("batch", "weight")
@@ -27,12 +26,3 @@ def mean_over(per_item: Tensor, weight: Tensor, over: str) -> Tensor:
         return weighted_mean(per_item, weight)
     total = sum_over_ranks(weight.detach().float().sum())
     return (per_item * weight).sum() * world_size() / total.clamp(min=torch.finfo(total.dtype).tiny)
-
-
-def check_over(part: object, over: str) -> str:
-    """``over``, or a UserError that names the part."""
-    if over not in OVER:
-        raise UserError(
-            f"{type(part).__name__} got over={over!r}", expected=" or ".join(OVER), fix=nearest(over, OVER)
-        )
-    return over

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ferbench.arguments import NONNEGATIVE, check_numbers
 from ferbench.data.randomness import derive_seed
 from ferbench.distributed import local_rows, world_size
 from ferbench.functional.losses import cross_entropy
@@ -43,6 +44,7 @@ class RotationTerm(ExtraTerm):
 
     def __init__(self, weight: float = 0.5, view: str = "strong", every_angle: bool = False):
         super().__init__()
+        check_numbers(self, NONNEGATIVE, weight=weight)
         self.weight, self.view, self.every_angle = weight, view, every_angle
         self.views = (view,)
 

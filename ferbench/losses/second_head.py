@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ferbench.arguments import FINITE, NONNEGATIVE, SHARE, check_numbers
 from ferbench.data.randomness import uniforms
 from ferbench.distributed import rank
 from ferbench.functional.imbalance import balancing_rates, enhance, log_prior, transferred_targets
@@ -40,6 +41,7 @@ class SecondHead(ExtraTerm):
         self, head: str, weight: float, weak_views: Sequence[str] = (), prediction_views: Sequence[str] = ()
     ):
         super().__init__()
+        check_numbers(self, NONNEGATIVE, weight=weight)
         self.name = self.head = head
         self.weight, self.weak_views = weight, tuple(weak_views)
         self.views = (*weak_views, *prediction_views)
@@ -96,6 +98,7 @@ class AuxiliaryBalancedLoss(SecondHead):
         prediction_views: Sequence[str] = ("strong",),
     ):
         super().__init__(head, weight, weak_views, prediction_views)
+        check_numbers(self, SHARE, threshold=threshold)
         self.threshold = threshold
 
     def bind(self, context: RunContext) -> None:
@@ -156,6 +159,9 @@ class TransferLoss(SecondHead):
         prediction_views: Sequence[str] = ("strong",),
     ):
         super().__init__(head, weight, weak_views, prediction_views)
+        check_numbers(self, NONNEGATIVE, tau=tau)
+        check_numbers(self, FINITE, scale=scale, offset=offset)
+        check_numbers(self, SHARE, threshold=threshold, warmup=warmup)
         self.tau, self.scale, self.offset, self.threshold = tau, scale, offset, threshold
         self.warmup = warmup
 
@@ -210,6 +216,7 @@ class TailEnhancedLoss(SecondHead):
 
     def __init__(self, low: float = 0.6, weight: float = 1.0, head: str = "cossl", view: str = "weak"):
         super().__init__(head, weight)
+        check_numbers(self, SHARE, low=low)
         self.low, self.view = low, view
 
     def bind(self, context: RunContext) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from ferbench.arguments import NONNEGATIVE, SHARE, check_numbers
 from ferbench.functional.losses import cross_entropy
 from ferbench.lifecycle import RunContext
 from ferbench.losses.base import ExtraTerm
@@ -38,6 +39,8 @@ class SemanticAlignment(ExtraTerm):
         prediction_view: str = "strong",
     ):
         super().__init__()
+        check_numbers(self, NONNEGATIVE, weight=weight)
+        check_numbers(self, SHARE, warmup=warmup)
         self.semantic, self.weight, self.warmup = semantic, weight, warmup
         self.weak_view, self.prediction_view = weak_view, prediction_view
         self.views, self.needs_gradient = (weak_view, prediction_view), (prediction_view,)

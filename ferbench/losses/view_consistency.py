@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from ferbench.arguments import NONNEGATIVE, SHARE, check_numbers
 from ferbench.functional.losses import rampup
 from ferbench.lifecycle import RunContext
 from ferbench.losses.base import ExtraTerm
@@ -33,6 +34,8 @@ class ViewConsistency(ExtraTerm):
         self, weight: float = 1.0, view: str = "strong2", consistency: Any = None, ramp: float = 0.0
     ):
         super().__init__()
+        check_numbers(self, NONNEGATIVE, weight=weight)
+        check_numbers(self, SHARE, ramp=ramp)
         self.name, self.weight, self.ramp = f"consistency_{view}", weight, ramp
         self.views = self.needs_gradient = (view,)
         config = consistency or dict(type="ConsistencyCrossEntropy")

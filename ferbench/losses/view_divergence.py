@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ferbench.errors import UserError, nearest
+from ferbench.arguments import NONNEGATIVE, POSITIVE, SHARE, check_choice, check_numbers
 from ferbench.functional.losses import kl_divergence, weighted_mean
 from ferbench.functional.thresholds import pass_mask
 from ferbench.losses.base import ExtraTerm
@@ -45,10 +45,10 @@ class ViewDivergence(ExtraTerm):
         threshold: float = 0.95,
     ):
         super().__init__()
-        if items not in ITEMS:
-            raise UserError(
-                f"ViewDivergence got items={items!r}", expected=" or ".join(ITEMS), fix=nearest(items, ITEMS)
-            )
+        check_choice(self, ITEMS, items=items)
+        check_numbers(self, NONNEGATIVE, weight=weight)
+        check_numbers(self, POSITIVE, temperature=temperature)
+        check_numbers(self, SHARE, threshold=threshold)
         self.name, self.weight = f"kl_{view}_{target}", weight
         self.temperature, self.items, self.threshold = temperature, items, threshold
         self.views, self.needs_gradient = (view, target), (view,)

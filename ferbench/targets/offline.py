@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ferbench.arguments import COUNT, check_numbers
 from ferbench.data.io import replacing
 from ferbench.data.randomness import derive_seed
 from ferbench.distributed import rank
@@ -66,6 +67,7 @@ class OfflineLabels(Part):
         half: bool = False,
     ):
         super().__init__()
+        check_numbers(self, COUNT, generations=generations)
         self.rules, self.rule_thresholds = rules, thresholds
         self.generations, self.soft, self.weights, self.view = generations, soft, weights, view
         self.dtype = torch.float16 if half else torch.float32

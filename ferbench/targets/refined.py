@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ferbench.arguments import COUNT, COUNT_OR_0, POSITIVE, check_numbers
 from ferbench.distributed import rank, sum_over_ranks
 from ferbench.errors import UserError
 from ferbench.functional.records import last_occurrence
@@ -62,6 +63,9 @@ class RefinedTarget(TargetRule):
         half: bool = False,
     ):
         super().__init__()
+        check_numbers(self, COUNT_OR_0, or_none=True, warmup=warmup)
+        check_numbers(self, COUNT, interval=interval, rounds=rounds)
+        check_numbers(self, POSITIVE, alpha=alpha)
         target = target or dict(type="HardTarget")
         self.target = target if isinstance(target, nn.Module) else build(TARGETS, target, "target.target")
         self.warmup, self.interval, self.alpha, self.rounds = warmup, interval, alpha, rounds

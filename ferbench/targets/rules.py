@@ -6,6 +6,7 @@ from abc import abstractmethod
 
 from torch import Tensor
 
+from ferbench.arguments import POSITIVE, check_numbers
 from ferbench.functional.probabilities import sharpen
 from ferbench.registry import TARGETS
 from ferbench.thresholds.base import Evidence, Rule
@@ -46,6 +47,7 @@ class SoftTarget(TargetRule):
 
     def __init__(self, temperature: float = 0.5):
         super().__init__()
+        check_numbers(self, POSITIVE, temperature=temperature)
         self.temperature = temperature
 
     def forward(self, evidence: Evidence) -> Tensor:

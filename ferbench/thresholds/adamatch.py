@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ferbench.arguments import SHARE, check_numbers
 from ferbench.functional.thresholds import pass_mask
 from ferbench.lifecycle import RunContext
 from ferbench.registry import THRESHOLDS
@@ -29,6 +30,7 @@ class RelativeThreshold(ThresholdRule):
 
     def __init__(self, threshold: float = 0.95):
         super().__init__()
+        check_numbers(self, SHARE, threshold=threshold)
         self.threshold = threshold
 
     def bind(self, context: RunContext) -> None:

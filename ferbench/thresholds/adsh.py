@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from ferbench.arguments import COUNT, POSITIVE_SHARE, check_numbers
 from ferbench.functional.frequency import quantile_thresholds
 from ferbench.functional.thresholds import pass_mask
 from ferbench.lifecycle import DatasetPass, RunContext
@@ -45,6 +46,8 @@ class AdshThreshold(ThresholdRule):
         max_items: int | None = None,
     ):
         super().__init__()
+        check_numbers(self, POSITIVE_SHARE, threshold=threshold)
+        check_numbers(self, COUNT, or_none=True, epoch_length=epoch_length)
         self.threshold, self.epoch_length = threshold, epoch_length
         self.weights, self.view, self.max_items = weights, view, max_items
 

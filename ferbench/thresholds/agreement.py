@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ferbench.errors import UserError, nearest
+from ferbench.arguments import COUNT, FACTOR, SHARE, check_choice, check_numbers
 from ferbench.functional.agreement import agreed_label, masked_quantile, pseudo_margins
 from ferbench.functional.records import last_occurrence
 from ferbench.lifecycle import RunContext
@@ -68,14 +68,10 @@ class HeadAgreement(ThresholdRule):
         epoch_length: int | None = None,
     ):
         super().__init__()
-        if combine not in COMBINE:
-            raise UserError(
-                f"HeadAgreement got combine={combine!r}",
-                expected=" or ".join(COMBINE),
-                fix=nearest(combine, COMBINE),
-            )
-        if disagreement < 1:
-            raise UserError(f"HeadAgreement got disagreement={disagreement}", expected="at least 1")
+        check_choice(self, COMBINE, combine=combine)
+        check_numbers(self, SHARE, smoothing=smoothing, quantile=quantile)
+        check_numbers(self, FACTOR, disagreement=disagreement)
+        check_numbers(self, COUNT, or_none=True, epoch_length=epoch_length)
         config = rule or dict(type="SelfAdaptiveThreshold")
         self.rules = nn.ModuleList(
             build(THRESHOLDS, config, "the rule of HeadAgreement") for _ in range(HEADS)

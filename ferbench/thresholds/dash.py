@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from ferbench.arguments import COUNT, COUNT_OR_0, FACTOR, NONNEGATIVE, POSITIVE, check_numbers
 from ferbench.distributed import sum_over_ranks
 from ferbench.errors import UserError
 from ferbench.functional.probabilities import as_probabilities, sharpen
@@ -64,6 +65,12 @@ class DashThreshold(ThresholdRule):
         max_items: int | None = None,
     ):
         super().__init__()
+        check_numbers(self, FACTOR, gamma=gamma)
+        check_numbers(self, POSITIVE, factor=factor, temperature=temperature)
+        check_numbers(self, NONNEGATIVE, rho_min=rho_min)
+        check_numbers(self, NONNEGATIVE, or_none=True, rho_init=rho_init)
+        check_numbers(self, COUNT_OR_0, or_none=True, warmup=warmup)
+        check_numbers(self, COUNT, or_none=True, interval=interval)
         if rho_init is None and warmup == 0:
             raise UserError(
                 "DashThreshold is to measure rho at the end of a warm-up of 0 iterations",

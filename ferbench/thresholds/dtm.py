@@ -7,14 +7,15 @@ import math
 import torch
 from torch import Tensor
 
+from ferbench.arguments import COUNT, COUNT_OR_0, NONNEGATIVE, POSITIVE, SHARE, check_choice, check_numbers
 from ferbench.distributed import sum_over_ranks
-from ferbench.errors import UserError, nearest
 from ferbench.functional.thresholds import class_confidence, dynamic_thresholds, pass_mask
 from ferbench.lifecycle import DatasetPass, RunContext
 from ferbench.registry import THRESHOLDS
 from ferbench.thresholds.base import Evidence, ThresholdRule
 
 SOURCES = ("correct_only", "all_of_true_class", "all_of_predicted_class")
+SCOPES = ("epoch", "iteration")
 NO_SAMPLE = ("floor", "keep", "global_mean")
 
 
@@ -74,11 +75,15 @@ class DynamicThreshold(ThresholdRule):
         per_class: bool = True,
     ):
         super().__init__()
-        _one_of("source", source, SOURCES)
-        _one_of("weights", weights, ("ema", "student"))
-        _one_of("view", view, ("weak", "eval"))
-        _one_of("scope", scope, ("epoch", "iteration"))
-        _one_of("no_sample", no_sample, NO_SAMPLE)
+        check_choice(self, SOURCES, source=source)
+        check_choice(self, SCOPES, scope=scope)
+        check_choice(self, NO_SAMPLE, no_sample=no_sample)
+        check_numbers(self, NONNEGATIVE, beta=beta)
+        check_numbers(self, POSITIVE, gamma=gamma)
+        check_numbers(self, SHARE, floor=floor, init=init, momentum=momentum)
+        check_numbers(self, SHARE, or_none=True, cap=cap)
+        check_numbers(self, COUNT, or_none=True, epoch_length=epoch_length)
+        check_numbers(self, COUNT_OR_0, epoch_origin=epoch_origin)
         self.beta, self.gamma, self.floor, self.cap = beta, gamma, floor, cap
         self.init, self.source, self.no_sample = init, source, no_sample
         self.scope, self.momentum = scope, momentum
@@ -143,12 +148,3 @@ class DynamicThreshold(ThresholdRule):
         ).float()
         fallback = self.threshold if self.no_sample == "keep" else torch.full_like(new, self.floor)
         self.threshold.copy_(torch.where(new.isnan(), fallback, new))
-
-
-def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise UserError(
-            f"DynamicThreshold got {name}={value!r}",
-            expected=" or ".join(allowed),
-            fix=nearest(value, allowed),
-        )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ferbench.arguments import SHARE, check_numbers
 from ferbench.functional.records import last_occurrence
 from ferbench.functional.thresholds import flex_learning_status, flex_thresholds, pass_mask
 from ferbench.lifecycle import RunContext
@@ -37,6 +38,7 @@ class FlexThreshold(ThresholdRule):
 
     def __init__(self, threshold: float = 0.95, warmup: bool = True):
         super().__init__()
+        check_numbers(self, SHARE, threshold=threshold)
         self.threshold, self.warmup = threshold, warmup
 
     def bind(self, context: RunContext) -> None:

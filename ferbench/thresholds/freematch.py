@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ferbench.arguments import SHARE, check_numbers
 from ferbench.functional.thresholds import pass_mask
 from ferbench.functional.weighting import quantile, self_adaptive_thresholds
 from ferbench.lifecycle import RunContext
@@ -32,6 +33,8 @@ class SelfAdaptiveThreshold(ThresholdRule):
 
     def __init__(self, momentum: float = 0.999, quantile: float | None = None, cap: float | None = None):
         super().__init__()
+        check_numbers(self, SHARE, momentum=momentum)
+        check_numbers(self, SHARE, or_none=True, quantile=quantile, cap=cap)
         self.momentum, self.quantile, self.cap = momentum, quantile, cap
 
     def bind(self, context: RunContext) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ferbench.arguments import INNER_SHARE, check_numbers
 from ferbench.data.randomness import derive_seed
 from ferbench.errors import UserError
 from ferbench.lifecycle import Part, RunContext
@@ -41,8 +42,7 @@ class HeldOutThreshold(DynamicThreshold):
 
     def __init__(self, share: float = 0.2, **rule: Any):
         super().__init__(**rule)
-        if not 0 < share < 1:
-            raise UserError(f"HeldOutThreshold got share={share!r}", expected="above 0 and below 1, e.g. 0.2")
+        check_numbers(self, INNER_SHARE, share=share)
         self.share = share
 
     def accept(self, parts: Sequence[Part]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ferbench.arguments import SHARE, check_numbers
 from ferbench.functional.thresholds import class_confidence, pass_mask
 from ferbench.lifecycle import RunContext
 from ferbench.registry import THRESHOLDS
@@ -31,6 +32,7 @@ class OTXMargin(ThresholdRule):
 
     def __init__(self, minimum: float = 0.5):
         super().__init__()
+        check_numbers(self, SHARE, minimum=minimum)
         self.minimum = minimum
 
     def bind(self, context: RunContext) -> None:

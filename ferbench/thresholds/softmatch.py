@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ferbench.errors import UserError, nearest
+from ferbench.arguments import POSITIVE, SHARE, check_choice, check_numbers
 from ferbench.functional.weighting import group_statistics, truncated_gaussian
 from ferbench.lifecycle import RunContext
 from ferbench.registry import THRESHOLDS
@@ -42,12 +42,9 @@ class TruncatedGaussian(ThresholdRule):
         statistics: str = "raw",
     ):
         super().__init__()
-        if statistics not in STATISTICS:
-            raise UserError(
-                f"TruncatedGaussian got statistics={statistics!r}",
-                expected=" or ".join(STATISTICS),
-                fix=nearest(statistics, STATISTICS),
-            )
+        check_choice(self, STATISTICS, statistics=statistics)
+        check_numbers(self, SHARE, momentum=momentum)
+        check_numbers(self, POSITIVE, n_sigma=n_sigma)
         self.momentum, self.n_sigma = momentum, n_sigma
         self.per_class, self.statistics = per_class, statistics
 

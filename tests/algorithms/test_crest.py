@@ -67,7 +67,7 @@ def test_picks(predictions) -> None:
 def test_loss_is_the_mean_over_labeled_and_picked_items(view, predictions) -> None:
     """Averaged over the steps of an epoch of the unlabeled stream: the exact mean cross-entropy of all eleven items."""
     rng = np.random.default_rng(0)
-    algorithm = build(base=dict(threshold=2.0, lambda_x=3.0), picks=dict(view=view))  # no pseudo-label passes
+    algorithm = build(base=dict(threshold=1.0, lambda_x=3.0), picks=dict(view=view))  # no pseudo-label passes
     look_at_all(algorithm, predictions)
     labels = np.array([0, 0, 0, 0, 1, 1, 2])
     labeled, items = rng.normal(size=(7, 3)), rng.normal(size=(12, 3))

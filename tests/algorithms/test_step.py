@@ -96,7 +96,7 @@ def test_the_ema_model_judges() -> None:
 
 
 def test_who_else_judges() -> None:
-    with pytest.raises(UserError, match="judge is 'teacher'"):
+    with pytest.raises(UserError, match="Matching got judge='teacher'"):
         make(judge="teacher")
 
 

@@ -31,6 +31,18 @@ algorithms = {
 }
 """
 
+#: A rule with an argument that may be infinite.
+ANY_LEVEL = """
+from ferbench.registry import THRESHOLDS
+from ferbench.thresholds import FixedThreshold
+
+@THRESHOLDS.register_module(force=True)
+class AnyLevel(FixedThreshold):
+    def __init__(self, level):
+        super().__init__()
+        self.threshold = level
+"""
+
 
 @pytest.fixture
 def grid_file(tmp_path, config_file):
@@ -209,13 +221,15 @@ class TestConfigs:
             assert difference(again.to_dict(), store_lists(original.to_dict())) == []
 
     def test_numbers_that_python_has_no_word_for(self, grid_file, images, tmp_path):
-        grid = read_grid(
-            grid_file(algorithms="algorithms = {'A': dict(type='FixMatch', threshold=float('inf'))}")
-        )
+        part = tmp_path / "any_level.py"
+        part.write_text(ANY_LEVEL)
+        rule = "dict(type='AnyLevel', level=float('inf'))"
+        algorithms = f"algorithms = {{'A': dict(type='Matching', threshold={rule})}}"
+        grid = read_grid(grid_file(f"plugins = '{part}'", algorithms=algorithms))
         [checked, _] = check_runs(grid, runs_of(grid), images)
         again = load_config(Store(tmp_path / "out").write_config(checked), data=images)
-        assert again.model.algorithm.threshold == float("inf")
-        assert checked.identity["model"]["algorithm"]["threshold"] == "inf"
+        assert again.model.algorithm.threshold.level == float("inf")
+        assert checked.identity["model"]["algorithm"]["threshold"]["level"] == "inf"
 
 
 def store_lists(value):

@@ -191,5 +191,5 @@ def test_per_iteration_running_mean(make_rule, evidence) -> None:
     ],
 )
 def test_unknown_choice_is_named(name, value, make_rule) -> None:
-    with pytest.raises(UserError, match=f"DynamicThreshold got {name}='{value}'"):
+    with pytest.raises(UserError, match=f"got {name}='{value}'"):
         make_rule("DynamicThreshold", **{name: value})
