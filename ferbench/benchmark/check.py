@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ferbench.benchmark import describe
 from ferbench.benchmark.grid import Grid, Run, config_of
-from ferbench.data.loader import check_batch
+from ferbench.data.loader import check_batch, check_mu
 from ferbench.data.views import Views
 from ferbench.engine.api import complete
 from ferbench.engine.build import build_data
@@ -95,15 +95,19 @@ def _check(grid: Grid, run: Run, data: str | Path | None, command: str, seen: se
     if _first(seen, "parts", run.dataset, repr(run.budget)):
         _check_parts(cfg)
     if _first(seen, "data", run.dataset, repr(run.budget), run.seed):
-        labeled_part = build_data(cfg).datasets["labeled"]
-        check_batch(labeled_part, cfg.train_dataloader.get("batch_size"), "labeled", grid.processes)
+        parts, batch = build_data(cfg).datasets, cfg.train_dataloader.get("batch_size")
+        check_batch(parts["labeled"], batch, "labeled", grid.processes)
+        if "unlabeled" in parts:
+            check_batch(
+                parts["unlabeled"], batch * check_mu(cfg.unlabeled_dataloader), "unlabeled", grid.processes
+            )
     config = describe.plain(original.to_dict())
     identity = describe.portable_config(original)
     identity["default_hooks"]["record"]["cell"]["command"] = ""
     iterations = cfg.train_cfg.get("max_iters")
     if not isinstance(iterations, int) or iterations < 1:
         raise UserError(f"train_cfg.max_iters is {iterations!r}", expected="a whole number, at least 1")
-    labeled, mu = cfg.train_dataloader.batch_size, (cfg.get("unlabeled_dataloader") or {}).get("mu", 0)
+    labeled, mu = cfg.train_dataloader.batch_size, check_mu(cfg.get("unlabeled_dataloader"))
     return Checked(
         run=run,
         config=describe.with_data_variable(config),

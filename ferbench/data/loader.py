@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from multiprocessing.context import BaseContext
 from typing import Any
@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from ferbench.arguments import COUNT
 from ferbench.data.datasets.base import FaceDataset
 from ferbench.data.io import UnreadableImage
 from ferbench.data.preprocess import Preprocess
@@ -25,6 +26,10 @@ from ferbench.errors import UserError, nearest
 from ferbench.process import available_cores
 
 REPLACEMENTS = 16
+# Images of one stream that a process may be asked for in a step. Three views of them at 112 px are 2 GB, for each of the many
+# batches that are loaded ahead: more than any run needs, and a mistyped number would fill the memory without a word.
+LARGEST_SHARE = 16_384
+MU = 7  # FixMatch's
 
 
 class TrainBatches(Dataset):
@@ -132,13 +137,13 @@ def check_batch(dataset: FaceDataset, batch_size: Any, stream: str, processes: i
         processes: that share a batch; None: those there are.
 
     Raises:
-        UserError: no images, or a batch that is no positive number or cannot be split over the processes.
+        UserError: no images, or a batch that is no positive number, cannot be split over the processes, or is too large for any
+            memory (it may be larger than the data set, which then is gone through more than once in a step).
     """
-    if not isinstance(batch_size, int) or batch_size < 1:
+    at = "train_dataloader.batch_size" + (" times unlabeled_dataloader.mu" if stream == "unlabeled" else "")
+    if batch_size not in COUNT:
         raise UserError(
-            f"the global batch of the {stream} stream is {batch_size!r}",
-            where="train_dataloader.batch_size (times unlabeled_dataloader.mu)",
-            expected="a whole number, at least 1",
+            f"the global batch of the {stream} stream is {batch_size!r}", where=at, expected=COUNT.words
         )
     if len(dataset) == 0:
         raise UserError(f"the {stream} stream has no images", where=dataset.name)
@@ -146,9 +151,28 @@ def check_batch(dataset: FaceDataset, batch_size: Any, stream: str, processes: i
     if batch_size % world:
         raise UserError(
             f"the global batch of {batch_size} {stream} images cannot be split over {world} processes",
-            where="train_dataloader.batch_size (times unlabeled_dataloader.mu)",
+            where=at,
             expected=f"a multiple of {world}",
         )
+    if batch_size > LARGEST_SHARE * world:
+        raise UserError(
+            f"the global batch of the {stream} stream is {batch_size} images, which no memory holds",
+            where=at,
+            expected=f"at most {LARGEST_SHARE} for each process",
+            fix="correct the number",
+        )
+
+
+def check_mu(loader: Mapping[str, Any] | None) -> int:
+    """Unlabeled images per labeled image of a step, from ``unlabeled_dataloader``.
+
+    Raises:
+        UserError: it is no positive whole number.
+    """
+    mu = (loader or {}).get("mu", MU)
+    if mu not in COUNT:
+        raise UserError(f"unlabeled_dataloader.mu is {mu!r}", expected=COUNT.words)
+    return mu
 
 
 def train_loader(

@@ -274,6 +274,8 @@ class TestChecks:
         ({"lines": ["options = {'test_evaluator.type': 'Metrics'}"]}, ["Metrics"]),
         ({"lines": ["options = {'test_dataloader.dataset.root': '/nowhere'}"]}, ["/nowhere"]),
         ({"lines": ["options = {'train_dataloader.batch_size': 0}"]}, ["batch of the labeled stream is 0"]),
+        ({"lines": ["options = {'unlabeled_dataloader.mu': 0.5}"]}, ["unlabeled_dataloader.mu is 0.5"]),
+        ({"lines": ["options = {'unlabeled_dataloader.mu': 9000}"]}, ["unlabeled stream is 72000 images"]),
         ({"base": "base = '_base_/schedules/ssl.py'"}, ["no 'model'"]),
     ])  # fmt: skip
     def test_mistakes(self, changes, sentences, grid_file, images):

@@ -19,6 +19,7 @@ from ferbench.data.loader import (
     TrainBatches,
     batch_loader,
     check_batch,
+    check_mu,
     check_sampler,
     default_workers,
     to_device,
@@ -95,7 +96,7 @@ class SemiTrainLoop(BaseLoop):
                 where="unlabeled_dataloader",
                 expected="rest=True and/or dataset=...",
             )
-        self.mu = int((cfg.get("unlabeled_dataloader") or {}).get("mu", 7))
+        self.mu = check_mu(cfg.get("unlabeled_dataloader"))
         check_batch(self.labeled, dataloader.get("batch_size"), "labeled")
         self.sampler = check_sampler(dataloader.get("sampler", "shuffled"))
         if self.unlabeled is not None:
