@@ -68,7 +68,8 @@ def load_config(
 
     Args:
         path_or_name: a file, or one of this project's by its path inside ``configs/`` (``dtm/x.py``).
-        options: dotted key -> value, as from ``--cfg-options``; see `parse_options`.
+        options: dotted key -> value, as from ``--cfg-options``; see `parse_options`. A dict with a ``type`` replaces the
+            section, another one changes some of its keys.
         plugins: what followed ``--plugin``; see `ferbench.plugins.load`.
         data: folder that holds the data sets; sets the environment variable FERBENCH_DATA of this process.
 
@@ -82,9 +83,10 @@ def load_config(
     for key in [k for k in cfg if k.startswith("_")]:  # private helper variables of the config file
         cfg.pop(key)
     _check_keys(cfg)
-    for key in options or {}:
-        _check_option(cfg, key)
-    cfg.merge_from_dict(dict(options or {}))
+    for key, value in (options or {}).items():
+        _set_option(cfg, key, value)
+    if options:
+        _check_keys(cfg)
     imports = cfg.get("custom_imports") or {}
     given = _as_list(imports.get("imports"))
     for spec in plugins:
@@ -125,10 +127,13 @@ def find_config(path_or_name: str | Path) -> Path:
 
 
 def parse_options(pairs: Sequence[str]) -> dict[str, Any]:
-    """``['a.b=1', 'c=[x,y]']`` as ``{'a.b': 1, 'c': ['x', 'y']}``, by the rules of mmengine's ``DictAction``.
+    """``['a.b=1', 'c=[x,y]', 'd=dict(type=X)']`` as ``{'a.b': 1, 'c': ['x', 'y'], 'd': {'type': 'X'}}``.
+
+    By the rules of mmengine's ``DictAction``, which knows no dicts; values with a dict are read as Python, in which a bare word
+    is a string.
 
     Raises:
-        UserError: a pair has no ``=`` or unbalanced brackets.
+        UserError: a pair has no ``=``, unbalanced brackets, or a dict that cannot be read.
     """
     from argparse import ArgumentParser, Namespace
 
@@ -137,16 +142,60 @@ def parse_options(pairs: Sequence[str]) -> dict[str, Any]:
     action = DictAction(["--cfg-options"], "options")
     found = Namespace(options=None)
     for pair in pairs:
-        key, equals, _ = pair.partition("=")
+        key, equals, value = pair.partition("=")
         if not equals or not key.strip():
             raise UserError(
                 f"--cfg-options got {pair!r}", expected="KEY=VALUE, e.g. model.algorithm.floor=0.9"
             )
+        if _HOLDS_DICT.match(value):
+            found.options = {**(found.options or {}), key: _read_literal(pair, value)}
+            continue
         try:
             action(ArgumentParser(), found, [pair])
         except AssertionError as error:
             raise UserError(f"--cfg-options got {pair!r}", expected="balanced brackets") from error
     return found.options or {}
+
+
+_HOLDS_DICT = re.compile(r"\s*(dict\s*\(|\{|[\[(].*(\bdict\s*\(|\{))", re.DOTALL)
+
+
+def _read_literal(pair: str, text: str) -> Any:
+    """The value of a Python literal, which may have calls of ``dict`` and bare words in it; nothing is executed.
+
+    Raises:
+        UserError: it is none.
+    """
+    from mmengine.config import DictAction
+
+    def read(node: ast.AST) -> Any:
+        match node:
+            case ast.Constant():
+                return node.value
+            case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as number)):
+                return -number
+            case ast.Name():
+                return DictAction._parse_int_float_bool(node.id)
+            case ast.List():
+                return [read(item) for item in node.elts]
+            case ast.Tuple():
+                return tuple(read(item) for item in node.elts)
+            case ast.Dict() if None not in node.keys:
+                return {
+                    read(k): read(v) for k, v in zip(node.keys, node.values, strict=True) if k is not None
+                }
+            case ast.Call(func=ast.Name(id="dict"), args=[]) if all(k.arg for k in node.keywords):
+                return {str(k.arg): read(k.value) for k in node.keywords}
+        raise ValueError(f"{ast.unparse(node)!r} is no value")
+
+    try:
+        return read(ast.parse(text.strip(), mode="eval").body)
+    except (SyntaxError, ValueError, TypeError) as error:
+        what = error.msg if isinstance(error, SyntaxError) else error
+        raise UserError(
+            f"--cfg-options got {pair!r}: {what}",
+            expected="a dict as in a config, e.g. \"model.algorithm=dict(type='FixMatch', threshold=0.9)\"",
+        ) from error
 
 
 def _as_list(value: Any) -> list[str]:
@@ -221,7 +270,10 @@ def _check_keys(cfg: Config) -> None:
                 fix="correct it; a helper variable of your own begins with _",
             )
     for section, known in SECTION_KEYS.items():
-        for key in cfg.get(section) or {}:
+        found = cfg.get(section) or {}
+        if not isinstance(found, Mapping):
+            raise UserError(f"{section} is {found!r}", where=_assignment(cfg, section), expected="a dict")
+        for key in found:
             if key not in known and key != "_scope_":
                 raise UserError(
                     f"{section} has an unknown key {key!r}",
@@ -241,8 +293,21 @@ def _assignment(cfg: Config, key: str) -> str:
     return place
 
 
-def _check_option(cfg: Config, dotted: str) -> None:
-    """Refuse a key path that does not exist, unless it adds a parameter that is checked when built."""
+def _set_option(cfg: Config, dotted: str, value: Any) -> None:
+    """Set a key path to a value; a dict with a ``type`` is a part of its own, and inherits nothing of the one it replaces."""
+    old = _check_option(cfg, dotted)
+    if isinstance(value, Mapping) and ("type" in value or not isinstance(old, Mapping)):
+        cfg.merge_from_dict({dotted: None})
+        value = {**value, "_delete_": True}  # mmengine's word for "in place of"
+    cfg.merge_from_dict({dotted: value})
+
+
+def _check_option(cfg: Config, dotted: str) -> Any:
+    """Refuse a key path that does not exist, unless it adds a parameter that is checked when built.
+
+    Returns:
+        what the config has there; None: nothing yet.
+    """
     parts = dotted.split(".")
     node: Any = cfg
     for depth, part in enumerate(parts):
@@ -255,7 +320,7 @@ def _check_option(cfg: Config, dotted: str) -> None:
             addable = SECTION_KEYS.get(parts[0], frozenset()) if depth == 1 else frozenset()
             checked_later = "type" in node or (depth == 1 and parts[0] in IMPLIED_TYPE)
             if part not in known and (depth == 0 or checked_later or part in addable):
-                return
+                return None
             known += addable
         else:
             known = []
@@ -269,6 +334,7 @@ def _check_option(cfg: Config, dotted: str) -> None:
         if part not in known:
             raise _unknown_option(dotted, part, known)
         node = node[int(part) if isinstance(node, list) else part]
+    return node
 
 
 def _unknown_option(dotted: str, part: str, known: Iterable[str]) -> UserError:

@@ -68,12 +68,26 @@ def check(registry: Registry, cfg: Any, where: str, **defaults: Any) -> None:
     for key in given:
         if not takes_any and key not in names:
             raise UserError(
-                f"{name} has no parameter {key!r}", where=f"{where}.{key}", expected=nearest(key, names)
+                f"{name} has no parameter {key!r}",
+                where=f"{where}.{key}",
+                expected=nearest(key, names),
+                fix="correct it, or replace the whole section if its type is new"
+                + _section_as_option(cfg["type"], where),
             )
     if missing := [n for n in required if n not in given]:
+        option = _section_as_option(cfg["type"], where, ", ".join(f"{n}=..." for n in missing))
         raise UserError(
-            f"{name} needs {' and '.join(map(repr, missing))}", where=where, fix="add it to the section"
+            f"{name} needs {' and '.join(map(repr, missing))}",
+            where=where,
+            fix=f"add it to the section{option}",
         )
+
+
+def _section_as_option(name: Any, where: str, parameters: str = "...") -> str:
+    """How the whole section is written on the command line; nothing if it has no key path."""
+    if not isinstance(name, str) or not re.fullmatch(r"[a-z_]+(\.[a-z_]+)*", where):
+        return ""
+    return f", e.g. --cfg-options \"{where}=dict(type='{name}', {parameters})\""
 
 
 def _parameters(target: Any) -> tuple[set[str], bool, list[str]]:

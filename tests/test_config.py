@@ -1,6 +1,7 @@
 """Finding, reading, checking and changing configs; building parts with errors that name the mistake."""
 
 import os
+import re
 import sys
 
 import pytest
@@ -188,6 +189,12 @@ class TestOptions:
             ("a.b=x=y", "x=y"), ("a.b=[1,2]", [1, 2]), ("a.b=1,2", [1, 2]),
             ("a.b=[(1,x),(2,y)]", [(1, "x"), (2, "y")]),
             ("a.b=-1", -1),
+            ("a.b=dict(type='FixMatch', threshold=0.9)", {"type": "FixMatch", "threshold": 0.9}),
+            ("a.b=dict(type=FixMatch,judge=ema,ramp=-1,x=true,y=None)",
+             {"type": "FixMatch", "judge": "ema", "ramp": -1, "x": True, "y": None}),
+            ("a.b={'type': 'X', 'deep': {'c': (1, 'x')}, 3: []}", {"type": "X", "deep": {"c": (1, "x")}, 3: []}),
+            ("a.b=[dict(type='A'), {'type': 'B, C'}]", [{"type": "A"}, {"type": "B, C"}]),
+            ("a.b={}", {}), ("a.b= dict()", {}), ("a.b=a{b}", "a{b}"), ("a.b=dictionary", "dictionary"),
         ],
     )  # fmt: skip
     def test_values(self, pair, value):
@@ -201,6 +208,49 @@ class TestOptions:
     def test_what_is_no_pair(self, pair):
         with pytest.raises(UserError, match="--cfg-options got"):
             parse_options([pair])
+
+    @pytest.mark.parametrize("value", [
+        "dict(type='FixMatch'", "{'a': }", "dict('FixMatch')", "dict(**x)", "{**x}", "{1, 2}", "dict(a=__import__('os'))",
+        "dict(a=1 + 1)", "dict(a=b.c)", "{[]: 1}", "[dict(a=1)", "dict(a=1)(b=2)", "{'a': 'x'.upper()}",
+    ])  # fmt: skip
+    def test_what_is_no_dict(self, value):
+        with pytest.raises(UserError, match="--cfg-options got") as caught:
+            parse_options([f"model.algorithm={value}"])
+        assert "dict(type='FixMatch', threshold=0.9)" in caught.value.expected
+
+    def test_a_dict_with_a_type_replaces_the_section(self, write):
+        options = parse_options(["model.algorithm=dict(type='UDA')", "model.algorithm.ramp=0.5"])
+        assert load_config(write(BASE), options).model.algorithm == dict(type="UDA", ramp=0.5)
+
+    def test_a_part_that_was_not_there(self, write):
+        options = parse_options(
+            ["model.head=dict(type='LinearHead')", "optim_wrapper=dict(type='X', optimizer=dict(lr=1))"]
+        )
+        cfg = load_config(write(BASE), options)
+        assert cfg.model.head == dict(type="LinearHead")
+        assert cfg.optim_wrapper == dict(type="X", optimizer=dict(lr=1))
+
+    def test_a_dict_without_a_type_changes_some_keys(self, write):
+        algorithm = load_config(
+            write(BASE), parse_options(["model.algorithm=dict(beta=0.5)"])
+        ).model.algorithm
+        assert algorithm == dict(load_config(write(BASE)).model.algorithm, beta=0.5)
+
+    def test_a_dict_in_place_of_a_word(self, write):
+        cfg = load_config(write(BASE), parse_options(["model.algorithm.floor=dict(a=1)"]))
+        assert cfg.model.algorithm.floor == dict(a=1)
+
+    @pytest.mark.parametrize(
+        ("pair", "says"),
+        [
+            ("train_dataloader=dict(batchsize=3)", "did you mean 'batch_size'"),
+            ("views=3", "views is 3"),
+        ],
+    )
+    def test_a_section_is_checked_whole(self, write, pair, says):
+        with pytest.raises(UserError) as caught:
+            load_config(write(BASE), parse_options([pair]))
+        assert says in str(caught.value)
 
     @given(st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.booleans())
     def test_what_python_prints_comes_back(self, value):
@@ -290,6 +340,13 @@ class TestBuild:
         assert f"{kind} has no parameter 'dept'" in str(caught.value)
         assert caught.value.where == "model.part.dept"
         assert "did you mean 'depth'" in str(caught.value)
+
+    def test_a_type_that_was_changed_without_its_parameters(self):
+        """The message shows how the section is replaced, in words that `parse_options` reads."""
+        with pytest.raises(UserError, match="Leaf has no parameter 'width'") as caught:
+            build(PARTS, dict(type="Leaf", width=3), "model.part")
+        option = re.search('"(.*)"', caught.value.fix)[1].replace("...", "size=3")
+        assert parse_options([option]) == {"model.part": dict(type="Leaf", size=3)}
 
     def test_an_unknown_parameter_that_only_the_constructor_finds(self):
         with pytest.raises(UserError, match="Open has no parameter 'dept'"):

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 from ferbench.errors import UserError
+from ferbench.parts import build
 from ferbench.registry import MODELS
 
 
@@ -66,7 +67,7 @@ class Classifier(nn.Module):
     ):
         super().__init__()
         self.backbone: nn.Module = (
-            backbone if isinstance(backbone, nn.Module) else MODELS.build(dict(backbone))
+            backbone if isinstance(backbone, nn.Module) else build(MODELS, backbone, "model.backbone")
         )
         num_features = getattr(self.backbone, "num_features", None)
         if not isinstance(num_features, int):
@@ -87,7 +88,7 @@ class Classifier(nn.Module):
                 where="model.head.num_classes",
                 expected="the same number (name it once, as num_classes of the model)",
             )
-        return MODELS.build(config, default_args=dict(in_features=self.num_features, num_classes=asked))
+        return build(MODELS, config, "model.head", in_features=self.num_features, num_classes=asked)
 
     def add_heads(self, heads: Mapping[str, nn.Module]) -> None:
         """Further heads on the features, for an algorithm that needs them.

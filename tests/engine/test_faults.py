@@ -72,6 +72,8 @@ class TestConfig:
         ({"model.algorithm.type": "DMT"}, ["no algorithm named 'DMT'", "did you mean 'DTM'"]),
         ({"model.algorithm.flor": 0.5}, ["DTM has no parameter 'flor'", "'floor'"]),
         ({"model.backbone.type": "TinyPlane"}, ["no model named 'TinyPlane'", "'TinyPlain'"]),
+        ({"model.backbone.type": "IResNet"}, ["IResNet needs 'depth'", "model.backbone=dict(type='IResNet', depth=...)"]),
+        ({"model.algorithm": "dict(type='FixMatch', threshold=95)"}, ["got threshold=95", "did you mean 0.95?"]),
         ({"default_hooks.monitor.intervall": 3}, ["no parameter 'intervall'", "'interval'"]),
         ({"optim_wrapper.optimizer.type": "SDG"}, ["no optimizer named 'SDG'"]),
         ({"test_evaluator.type": "ExpresionMetrics"}, ["ExpressionMetrics"]),

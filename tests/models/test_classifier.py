@@ -54,6 +54,21 @@ def test_head_for_another_number_of_classes_is_named() -> None:
         Classifier(Pooled(), dict(type="LinearHead", num_classes=7), num_classes=8)
 
 
+@pytest.mark.parametrize(
+    ("backbone", "head", "key"),
+    [
+        (dict(type="IResNet", name="resnet50"), dict(type="LinearHead"), "model.backbone.name"),
+        (dict(type="TimmBackbone"), dict(type="LinearHead"), "model.backbone"),
+        (Pooled(), dict(type="LinearHead", depth=50), "model.head.depth"),
+    ],
+)
+def test_parameters_of_another_type_are_named(backbone, head, key) -> None:
+    """A traceback before: the type was changed and the parameters of the old one were left."""
+    with pytest.raises(UserError) as caught:
+        Classifier(backbone, head, num_classes=8)
+    assert caught.value.where == key
+
+
 def test_backbone_without_num_features_is_named() -> None:
     with pytest.raises(UserError, match="Identity does not say how many features"):
         Classifier(nn.Identity(), dict(type="LinearHead"), num_classes=8)
