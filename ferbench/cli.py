@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from ferbench import process
 from ferbench.config import find_config, load_config, parse_options
-from ferbench.errors import UserError, disk_full
+from ferbench.errors import UserError, disk_full, path_refused
 from ferbench.process import tune_process
 from ferbench.scaffold.write import KINDS, new_plugin
 from ferbench.version import __version__
@@ -44,11 +44,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         _fail(args, f"interrupted{_how_to_resume(args)}")
         return INTERRUPTED
     except Exception as error:
-        full = disk_full(error)
-        if full is None:
+        full, refused = disk_full(error), path_refused(error)
+        if full is not None:
+            found, path, fix = "no space is left on the disk", full.filename, "free some"
+        elif refused is not None:
+            found, path = refused
+            fix = "name another place, or mend this one"
+        else:
             raise
-        fix = f"free some{_how_to_resume(args)}"
-        return _fail(args, str(UserError("no space is left on the disk", where=full.filename, fix=fix)))
+        return _fail(args, str(UserError(found, where=path, fix=fix + _how_to_resume(args))))
     finally:
         process.command_line = ()
 

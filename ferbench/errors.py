@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any
@@ -48,6 +49,31 @@ def disk_full(error: BaseException | None) -> OSError | None:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             return error
         error = error.__cause__ or error.__context__
+    return None
+
+
+REFUSED = {
+    errno.EACCES: "there is no permission to use this file or folder",
+    errno.EPERM: "there is no permission to use this file or folder",
+    errno.EROFS: "the file system is read-only",
+    errno.ENOTDIR: "a file stands where a folder is expected",
+    errno.EEXIST: "something else stands where a folder is to be made",
+    errno.EISDIR: "a folder stands where a file is expected",
+}
+
+
+def path_refused(error: BaseException | None) -> tuple[str, str] | None:
+    """What is wrong with a path, and the path, if that is what ``error`` says or was raised from.
+
+    A file that is missing may be a bug; where its folder is missing, too, the folder was never made, or was removed.
+    """
+    while error is not None:
+        if isinstance(error, OSError) and isinstance(error.filename, (str, os.PathLike)):
+            if error.errno in REFUSED:
+                return REFUSED[error.errno], os.fspath(error.filename)
+            if error.errno == errno.ENOENT and not os.path.isdir(os.path.dirname(error.filename) or "."):
+                return "the folder of this file does not exist, or not any more", os.fspath(error.filename)
+        error = error.__cause__
     return None
 
 

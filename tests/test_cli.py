@@ -3,11 +3,13 @@
 import errno
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import types
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -138,10 +140,67 @@ class TestMistakes:
         assert "/runs/last.pth.tmp" in err
         assert "--resume" in err
 
-    def test_another_os_error_is_no_full_disk(self, api, config):
-        api.error = PermissionError(errno.EACCES, "denied")
-        with pytest.raises(PermissionError):
+    @pytest.mark.parametrize(
+        ("number", "says"),
+        [
+            (errno.EACCES, "no permission"),
+            (errno.EPERM, "no permission"),
+            (errno.EROFS, "read-only"),
+            (errno.ENOTDIR, "a file stands where a folder is expected"),
+            (errno.EEXIST, "something else stands where a folder is to be made"),
+            (errno.EISDIR, "a folder stands where a file is expected"),
+            (errno.ENOENT, "the folder of this file does not exist"),
+        ],
+    )
+    @pytest.mark.parametrize("wrapped", [False, True])
+    def test_a_path_that_cannot_be_used(self, api, config, capsys, number, says, wrapped):
+        api.error = refused = OSError(number, os.strerror(number), "/no such folder/metrics.jsonl")
+        if wrapped:
+            api.error = RuntimeError("the writer failed")
+            api.error.__cause__ = refused
+        assert main(["train", config, "--work-dir", "runs"]) == 2
+        err = capsys.readouterr().err
+        assert says in err
+        assert "/no such folder/metrics.jsonl" in err
+        assert f"go on with: ferbench train {config} --work-dir runs --resume" in err
+
+    @pytest.mark.parametrize(
+        "error",
+        [
+            PermissionError(errno.EACCES, "denied"),
+            FileNotFoundError(errno.ENOENT, "missing", os.path.abspath("a file")),
+            OSError(errno.EIO, "input/output error", "a file"),
+        ],
+        ids=["no file name", "a file that is missing in its folder", "of another kind"],
+    )
+    def test_another_os_error_keeps_its_traceback(self, api, config, error):
+        api.error = error
+        with pytest.raises(OSError, match=re.escape(error.strerror)):
             main(["train", config])
+
+    def test_a_bug_after_a_path_was_tried_keeps_its_traceback(self, api, config):
+        api.error = ZeroDivisionError("a bug")
+        api.error.__context__ = PermissionError(errno.EACCES, "denied", "a file")
+        with pytest.raises(ZeroDivisionError):
+            main(["train", config])
+
+    @pytest.mark.parametrize("below", ["", "/below"])
+    @pytest.mark.parametrize(
+        "command",
+        [
+            "new-plugin mine --kind threshold --out {}",
+            "make-synthetic {} --small",
+            "report {records} -o {}",
+        ],
+    )
+    def test_a_file_in_place_of_a_folder(self, command, below, tmp_path, capsys):
+        file = tmp_path / "a_file"
+        file.write_text("mine")
+        records = Path(__file__).parents[1] / "docs" / "results" / "fer2013" / "dtm" / "records"
+        assert main(command.format(f"{file}{below}", records=records).split()) == 2
+        err = capsys.readouterr().err
+        assert str(file) in err
+        assert file.read_text() == "mine"
 
     @pytest.mark.parametrize(("launcher", "variable"), [("pytorch", "RANK"), ("slurm", "SLURM_PROCID")])
     def test_other_processes_let_the_first_one_speak(

@@ -855,6 +855,17 @@ class TestBoard:
         assert "0 of 2 runs ended" in printed.getvalue()
 
 
+@pytest.mark.parametrize("below", ["", "/below"])
+def test_a_file_in_place_of_the_folder(below, images, grid_file, tmp_path, capsys):  # noqa: F811
+    file = tmp_path / "out"
+    file.write_text("mine")
+    assert cli.main(["benchmark", str(grid_file()), "--data", str(images), "--out", f"{file}{below}"]) == 2
+    message = capsys.readouterr().err
+    assert message.startswith("error: ")
+    assert str(file) in message
+    assert file.read_text() == "mine"
+
+
 class TestForReal:
     def test_a_grid_of_real_trainings(self, images, grid_file, tmp_path):  # noqa: F811
         """By the command line. One of its runs gets NaN; all of the others are compared under one protocol."""

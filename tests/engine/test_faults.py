@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import signal
 from multiprocessing import resource_sharer
 from pathlib import Path
@@ -15,6 +16,7 @@ import torch
 from ferbench import cli
 from ferbench.data.loader import explaining_dead_workers
 from ferbench.engine import api, checkpoint
+from ferbench.engine.loops.evaluation import EvaluationLoop
 from ferbench.errors import UserError
 
 
@@ -146,6 +148,27 @@ class TestFolder:
         a, b = read(finished), read(tmp_path / "other")
         assert differ(a.checkpoint["model"], b.checkpoint["model"]) == []
         assert a.metrics == b.metrics
+
+    @pytest.mark.parametrize("below", ["", "/deeper/still"])
+    def test_a_file_stands_in_its_place(self, below, ferbench, tmp_path):
+        file = tmp_path / "run"
+        file.write_text("mine")
+        refused(ferbench("--work-dir", f"{file}{below}", options=SHORT), str(file), "name another place")
+        assert file.read_text() == "mine"
+
+    @pytest.mark.parametrize("again", [False, True])
+    def test_it_goes_while_the_run_lasts(self, again, ferbench, tmp_path, monkeypatch):
+        """Removed, or removed and replaced by a file."""
+        folder, validate = tmp_path / "run", EvaluationLoop.run
+
+        def run(loop):
+            shutil.rmtree(folder)
+            if again:
+                folder.write_text("mine")
+            return validate(loop)
+
+        monkeypatch.setattr(EvaluationLoop, "run", run)
+        refused(ferbench("--work-dir", folder, options=SHORT), str(folder), "--resume")
 
 
 class TestResume:
