@@ -101,9 +101,9 @@ def _list(args: argparse.Namespace) -> int:
 def _check_data(args: argparse.Namespace) -> int:
     cfg = _load(args)
     from ferbench.data.check import print_report, run_check
-    from ferbench.engine.build import build_data
+    from ferbench.engine.build import dataset_builders
 
-    report = run_check(build_data(cfg).datasets, limit=args.limit)
+    report = run_check(dataset_builders(cfg), limit=args.limit)
     print_report(report)
     return report.exit_code
 

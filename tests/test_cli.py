@@ -263,12 +263,61 @@ class TestCheckData:
         (faces / "b" / "2.png").write_bytes(b"")
         assert main(["check-data", "faces.py"]) == 1
         out = capsys.readouterr().out
-        assert str(faces / "b" / "2.png") in out.replace("\n", "")
+        assert str(faces / "b" / "2.png") in out
+        assert "train_cfg.max_unreadable" in out
 
-    def test_a_missing_folder_is_the_user_s_mistake(self, faces, capsys):
+    def test_lines_are_whole_where_no_window_bounds_them(self, faces, capsys, monkeypatch):
+        """Piped into a file they were broken after 80 columns."""
+        monkeypatch.setenv("COLUMNS", "40")
+        (faces / "b" / "2.png").write_bytes(b"")
+        assert main(["check-data", "faces.py"]) == 1
+        lines = capsys.readouterr().out.splitlines()
+        assert f"unreadable (labeled): {faces / 'b' / '2.png'}: the file is empty" in lines
+        [heading] = [line for line in lines if "unreadable" in line and "no label" in line]
+        assert heading.split()[0] == "part"
+        assert "height x width" in heading
+
+    def test_a_missing_folder_is_a_defect_of_each_part_that_needs_it(self, faces, capsys):
         shutil.rmtree(faces)
-        assert main(["check-data", "faces.py"]) == 2
-        assert str(faces) in capsys.readouterr().err
+        assert main(["check-data", "faces.py"]) == 1
+        out = capsys.readouterr().out
+        assert "DEFECT: labeled: " in out
+        assert str(faces) in out
+
+    def test_it_goes_on_after_a_dataset_that_cannot_be_built(self, faces, tmp_path, capsys):
+        with open(tmp_path / "faces.py", "a") as config:
+            config.write(
+                "\nval_dataloader = dict(dataset=dict(type='ImageFolder', root='no_val', labeled=True))"
+            )
+            config.write(
+                "\ntest_dataloader = dict(dataset=dict(type='ImageFolder', root='no_test', labeled=True))"
+            )
+            config.write("\nunlabeled_dataloader = dict(rest=True)")
+        (faces / "b" / "2.png").write_bytes(b"")
+        assert main(["check-data", "faces.py"]) == 1
+        out = capsys.readouterr().out
+        for defect in (
+            "labeled: 1 of 4 images cannot be read",
+            "val: ",
+            "test: ",
+            "unlabeled: the unlabeled stream",
+        ):
+            assert f"DEFECT: {defect}" in out
+        assert "no_val" in out
+        assert "no_test" in out
+
+    def test_what_several_parts_lack_is_said_once(self, faces, tmp_path, capsys):
+        with open(tmp_path / "faces.py", "a") as config:
+            config.write(
+                "\ntrain_dataloader = dict(dataset=dict(type='ImageFolder', root='gone', labeled=True))"
+            )
+            config.write("\nsplit = dict(type='BudgetSplit', val=2)\nval_dataloader = dict(batch_size=2)")
+            config.write("\nunlabeled_dataloader = dict(rest=True)")
+        assert main(["check-data", "faces.py"]) == 1
+        out = capsys.readouterr().out
+        assert out.count("gone") == 1
+        assert "DEFECT: unlabeled: the same as of labeled" in out
+        assert "DEFECT: val: the same as of labeled" in out
 
 
 def test_help_needs_nothing_heavy():

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import combinations
@@ -21,7 +22,7 @@ from ferbench.data.io import UnreadableImage
 from ferbench.errors import UserError
 
 CHUNK = 256  # images a thread reads before it reports
-LISTED = 20  # unreadable files that `print_report` names one by one
+NO_TERMINAL = 500  # columns, where no window bounds the tables
 EVALUATION = ("val", "test")
 
 
@@ -138,7 +139,7 @@ def run_check(
             try:
                 dataset = given if isinstance(given, FaceDataset) else given()
             except UserError as error:
-                report.parts.append(PartReport(part, problems=[str(error)]))
+                report.parts.append(PartReport(part, problems=[_once(str(error), report.parts)]))
                 continue
             for leaf in _leaves(dataset):
                 summary = getattr(leaf, "summary", None)
@@ -156,6 +157,12 @@ def run_check(
                 progress.advance(task, chunk.images)
             found.digests = np.unique(np.concatenate(digests)) if digests else found.digests
     return report
+
+
+def _once(problem: str, before: Sequence[PartReport]) -> str:
+    """The problem, or in which part it was met before: several parts may be cut from one dataset."""
+    met = next((part.part for part in before if problem in part.problems), None)
+    return problem if met is None else f"the same as of {met}"
 
 
 class _Chunk(NamedTuple):
@@ -249,10 +256,10 @@ def _merge(report: PartReport, chunk: _Chunk) -> None:
 
 def print_report(report: CheckReport, console: Console | None = None) -> None:
     """Print what was found, then warnings, then defects."""
-    console = console or Console()
+    console = console or Console(width=None if sys.stdout.isatty() else NO_TERMINAL)
 
     def say(text: str, style: str | None = None) -> None:
-        console.print(text, style=style, markup=False, highlight=False)
+        console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
     console.print(_parts_table(report))
     if any(part.class_counts for part in report.parts):
@@ -262,14 +269,17 @@ def print_report(report: CheckReport, console: Console | None = None) -> None:
     for name, counts in report.sources.items():
         say(f"{name}: " + ", ".join(f"{k} {_short(v)}" for k, v in counts.items() if k != "per_class"))
     for part in report.parts:
-        for line in part.unreadable[:LISTED]:
+        for line in part.unreadable:
             say(f"unreadable ({part.part}): {line}")
-        if len(part.unreadable) > LISTED:
-            say(f"unreadable ({part.part}): ... and {len(part.unreadable) - LISTED} more")
     for warning in report.warnings:
         say(f"note: {warning}", "yellow")
     for defect in report.defects:
         say(f"DEFECT: {defect}", "bold red")
+    if any(part.unreadable for part in report.parts):
+        say(
+            "A training leaves unreadable images out, up to the share train_cfg.max_unreadable of those it meets; "
+            "validation and test, up to val_dataloader.max_unreadable and test_dataloader.max_unreadable."
+        )
     if report.ok:
         skipped = sum(part.images - part.read for part in report.parts)
         say("no defect found" + (f" ({skipped} images were not read)" if skipped else ""), "bold green")

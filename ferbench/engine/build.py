@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -49,11 +50,56 @@ def build_data(cfg: Config) -> Data:
     Raises:
         UserError: something is missing or does not fit.
     """
+    classes = _classes(cfg)
+    data, parts = _training(cfg, classes)
+    unlabeled = _unlabeled(cfg.get("unlabeled_dataloader"), parts, classes)
+    if unlabeled is not None:
+        data.datasets["unlabeled"] = unlabeled
+    data.datasets["val"] = _evaluation(cfg, "val_dataloader", parts, classes)
+    data.datasets["test"] = _evaluation(cfg, "test_dataloader", parts, classes)
+    return data
+
+
+def dataset_builders(cfg: Config) -> dict[str, Callable[[], FaceDataset]]:
+    """What builds each dataset of `build_data` alone, for a checker that goes on after one that cannot be built.
+
+    Raises:
+        UserError: the config has no classes.
+    """
+    classes, loader = _classes(cfg), cfg.get("unlabeled_dataloader")
+
+    @cache
+    def parts() -> dict[str, FaceDataset]:
+        return _training(cfg, classes)[1]
+
+    def unlabeled() -> FaceDataset:
+        found = _unlabeled(loader, parts() if loader.get("rest") else {}, classes)
+        assert found is not None
+        return found
+
+    def val() -> FaceDataset:
+        own = (cfg.get("val_dataloader") or {}).get("dataset")
+        return _evaluation(cfg, "val_dataloader", {} if own else parts(), classes)
+
+    return {
+        "labeled": lambda: parts()["labeled"],
+        **({"unlabeled": unlabeled} if loader else {}),
+        "val": val,
+        "test": lambda: _evaluation(cfg, "test_dataloader", {}, classes),
+    }
+
+
+def _classes(cfg: Config) -> tuple[str, ...]:
     classes = tuple(cfg.get("classes") or ())
     if not classes:
         raise UserError(
             "the config has no classes", where="classes", expected="the target classes, e.g. ('Neutral', ...)"
         )
+    return classes
+
+
+def _training(cfg: Config, classes: tuple[str, ...]) -> tuple[Data, dict[str, FaceDataset]]:
+    """The labeled dataset, and the parts of the split, ``labeled`` at least."""
     train = _labeled(cfg.train_dataloader.get("dataset"), classes, "train_dataloader.dataset")
     parts: dict[str, FaceDataset] = {}
     split = None
@@ -67,14 +113,7 @@ def build_data(cfg: Config) -> Data:
         oracle = Subset(train, np.union1d(split.parts["labeled"], labeled_rest), f"{train.name}/all labels")
     else:
         parts["labeled"] = oracle = _with_label(train)
-    data = Data(classes, {"labeled": parts["labeled"]}, split, oracle, {"train": train})
-
-    unlabeled = _unlabeled(cfg.get("unlabeled_dataloader"), parts, classes)
-    if unlabeled is not None:
-        data.datasets["unlabeled"] = unlabeled
-    data.datasets["val"] = _evaluation(cfg, "val_dataloader", parts, classes)
-    data.datasets["test"] = _evaluation(cfg, "test_dataloader", parts, classes)
-    return data
+    return Data(classes, {"labeled": parts["labeled"]}, split, oracle, {"train": train}), parts
 
 
 def _unlabeled(

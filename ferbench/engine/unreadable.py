@@ -19,11 +19,12 @@ class UnreadableLog:
         folder: of the run.
         logger: told of the first unreadable image of each stream.
         max_share: share of a stream's images that may be unreadable.
+        key: where the config says so.
     """
 
-    def __init__(self, folder: str | Path, logger: Logger, max_share: float):
+    def __init__(self, folder: str | Path, logger: Logger, max_share: float, key: str):
         self.file = Path(folder) / ("unreadable.txt" if rank() == 0 else f"unreadable.rank{rank()}.txt")
-        self.logger, self.max_share = logger, max_share
+        self.logger, self.max_share, self.key = logger, max_share, key
         self.seen: dict[str, int] = {}
         self.failed: dict[str, int] = {}
         self.listed: set[str] | None = None
@@ -58,5 +59,5 @@ class UnreadableLog:
                 f"{self.failed[stream]} of {self.seen[stream]} {stream} images could not be read",
                 where=f"{unreadable[0][1]} (all: {self.file})",
                 expected=f"a share of at most {self.max_share:g}",
-                fix="python tools/check_data.py CONFIG lists all of them; repair the data, or raise max_unreadable",
+                fix=f"python tools/check_data.py CONFIG lists all of them; repair the data, or raise {self.key}",
             )

@@ -286,7 +286,12 @@ class TestUnreadable:
     def test_many_stop_the_run(self, damaged, ferbench, tmp_path):
         result = ferbench("--work-dir", tmp_path / "run", data=damaged(30))
         refused(
-            result, "unlabeled images could not be read", "at most 0.01", "check_data.py", "unreadable.txt"
+            result,
+            "unlabeled images could not be read",
+            "at most 0.01",
+            "check_data.py",
+            "unreadable.txt",
+            "raise train_cfg.max_unreadable",
         )
 
     def test_a_worker_that_finds_no_replacement(self, damaged, ferbench, tmp_path):
@@ -299,8 +304,9 @@ class TestUnreadable:
         broken = sorted((root / "test").rglob("*.png"))[0]
         broken.unlink()
         broken.write_bytes(b"")
-        with pytest.raises(UserError, match=r"1 of .* test images could not be read"):
+        with pytest.raises(UserError, match=r"1 of .* test images could not be read") as caught:
             api.train(make(SHORT, root), tmp_path / "run")
+        assert caught.value.fix.endswith("raise test_dataloader.max_unreadable")
         api.train(make({**SHORT, "test_dataloader.max_unreadable": 0.1}, root), tmp_path / "run", resume=True)
 
 

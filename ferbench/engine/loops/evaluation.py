@@ -56,7 +56,12 @@ class EvaluationLoop(BaseLoop):
         configs = [evaluator] if isinstance(evaluator, Mapping) else evaluator
         make = [dict(c, classes=runner.data.classes) for c in configs]
         self.metrics = {w: [build(METRICS, c, f"{part}_evaluator") for c in make] for w in ("raw", "ema")}
-        self.unreadable = UnreadableLog(runner.work_dir, runner.logger, dataloader.get("max_unreadable", 0.0))
+        self.unreadable = UnreadableLog(
+            runner.work_dir,
+            runner.logger,
+            dataloader.get("max_unreadable", 0.0),
+            f"{part}_dataloader.max_unreadable",
+        )
 
     def run(self) -> dict[str, dict[str, Any]]:
         """Scores of the ``raw`` and the ``ema`` weights; told to the hooks as ``after_val_epoch`` for ``val``."""

@@ -72,7 +72,9 @@ class SemiTrainLoop(BaseLoop):
         self.device = next(runner.model.parameters()).device
         self.nonfinite = torch.zeros((), device=self.device)
         self.data_wait = 0.0  # seconds spent waiting for the loaders, read and reset by the monitor
-        self.unreadable = UnreadableLog(runner.work_dir, runner.logger, max_unreadable)
+        self.unreadable = UnreadableLog(
+            runner.work_dir, runner.logger, max_unreadable, "train_cfg.max_unreadable"
+        )
 
         model, cfg = runner.bare_model, runner.cfg
         self.wanted = model.algorithm.views
