@@ -22,7 +22,11 @@ from ferbench.data.io import replacing
 from ferbench.errors import UserError
 
 FORMAT = "ferbench-split/1"
-REDRAW = "delete the file to have the split drawn anew, or go back to the data and config it was drawn with"
+# The file may be that of a finished run, which it belongs to for good: nothing here may advise to delete it.
+KEEP = (
+    "go back to the data, config and file that belong together; another split is drawn for another split.file, "
+    "or for a run in another folder (--work-dir)"
+)
 REST = "unlabeled"
 
 
@@ -134,7 +138,7 @@ def read(path: str | Path) -> dict[str, Any]:
     except OSError as error:
         raise UserError(f"the split manifest cannot be read: {error.strerror}", where=path) from error
     except ValueError as error:
-        raise UserError(f"the split manifest is not JSON: {error}", where=path, fix=REDRAW) from error
+        raise UserError(f"the split manifest is not JSON: {error}", where=path, fix=KEEP) from error
     found = manifest.get("format") if isinstance(manifest, dict) else None
     if found != FORMAT:
         raise UserError(
@@ -144,7 +148,7 @@ def read(path: str | Path) -> dict[str, Any]:
     if stated != _sha256(_canonical(manifest)):
         raise UserError(
             "the split manifest was edited after it was written", where=path,
-            expected=f"content with sha256 {stated}", fix=REDRAW,
+            expected=f"content with sha256 {stated}", fix=KEEP,
         )  # fmt: skip
     return manifest | {"manifest_sha256": stated}
 
@@ -169,7 +173,7 @@ def expand(
         raise UserError(
             f"the split manifest is for the classes {manifest['classes']}, the dataset has {classes}",
             where=path,
-            fix=REDRAW,
+            fix=KEEP,
         )
     parts: dict[str, np.ndarray] = {}
     for name, entry in manifest["parts"].items():
@@ -248,7 +252,7 @@ def _decode(
             f"{len(missing)} of {len(entry[what])} {what} of part {name!r} are not in dataset "
             f"{listing.dataset.name!r}, "
             f"e.g. {', '.join(missing[:3])}",
-            where=path, expected="the data that the split was drawn from", fix=REDRAW,
+            where=path, expected="the data that the split was drawn from", fix=KEEP,
         )  # fmt: skip
     numbers = np.array([known[n] for n in entry[what]], np.int64)
     return listing.items_of_groups(numbers, labeled_only=True) if what == "groups" else np.sort(numbers)
@@ -264,7 +268,7 @@ def _same_spec(manifest: Mapping[str, Any], spec: Mapping[str, Any] | None, path
         if written.get(k) != asked.get(k)
     ]
     raise UserError(
-        "the split manifest was drawn for another config: " + "; ".join(differing), where=path, fix=REDRAW
+        "the split manifest was drawn for another config: " + "; ".join(differing), where=path, fix=KEEP
     )
 
 
@@ -282,7 +286,7 @@ def _same_content(
             raise UserError(
                 f"part {name!r} of the split does not match dataset {listing.dataset.name!r}: other {what} "
                 f"({entry.get(key)} in the file, {found.get(key)} now)",
-                where=path, expected="the data that the split was drawn from", fix=REDRAW,
+                where=path, expected="the data that the split was drawn from", fix=KEEP,
             )  # fmt: skip
 
 

@@ -11,12 +11,15 @@ from typing import Any
 
 import numpy as np
 
+from ferbench.arguments import COUNT_OR_0, POSITIVE, SHARE_BELOW_1, Numbers, check_numbers
 from ferbench.data import drawing
 from ferbench.data import manifest as manifests
 from ferbench.data.datasets.base import FaceDataset, Subset
 from ferbench.data.manifest import Listing, resolve
 from ferbench.errors import UserError
 from ferbench.registry import SPLITS
+
+PERCENT = Numbers("a number above 0, at most 100", POSITIVE.low, 100)
 
 _log = logging.getLogger(__name__)
 
@@ -131,12 +134,17 @@ class BudgetSplit(SplitRule):
             raise UserError("a split has more than one budget", expected="one of per_class, total, percent")
         if by not in ("item", "group"):
             raise UserError(f"a split cannot be drawn by {by!r}", expected="by='item' or by='group'")
-        if val < 0 or isinstance(val, bool) or (isinstance(val, float) and val >= 1):
+        if val not in (SHARE_BELOW_1 if isinstance(val, float) else COUNT_OR_0):
             raise UserError(
                 f"val={val!r}", expected="a number of images (int) or a share of them (float below 1)"
             )
-        if percent is not None and not 0 < percent <= 100:
-            raise UserError(f"percent={percent!r}", expected="a number above 0, at most 100")
+        check_numbers(self, PERCENT, or_none=True, percent=percent)
+        check_numbers(self, COUNT_OR_0, or_none=True, total=total)
+        if isinstance(per_class, Mapping):
+            budgets: dict[str, Any] = {f"per_class[{name!r}]": count for name, count in per_class.items()}
+            check_numbers(self, COUNT_OR_0, **budgets)
+        else:
+            check_numbers(self, COUNT_OR_0, or_none=True, per_class=per_class)
         self.per_class = dict(per_class) if isinstance(per_class, Mapping) else per_class
         self.total, self.percent, self.val = total, percent, val
         self.seed, self.by, self.labeled_in_unlabeled = seed, by, labeled_in_unlabeled
@@ -159,7 +167,8 @@ class BudgetSplit(SplitRule):
         """See `SplitRule.draw`.
 
         Raises:
-            UserError: a class has fewer images than asked for; ``by='group'`` for a dataset without groups.
+            UserError: a class has fewer images than asked for, or whole videos leave it without any labeled one;
+                ``by='group'`` for a dataset without groups.
         """
         dataset, order = listing.dataset, listing.order
         if not dataset.classes:
@@ -228,6 +237,15 @@ class BudgetSplit(SplitRule):
                 f"class {classes[c]!r}: exactly {want[c]} images cannot be drawn without parting copies",
                 where=f"dataset {listing.dataset.name!r}", fix="ask for fewer images of this class",
             )  # fmt: skip
+        absent = np.flatnonzero((want > 0) & (got == 0))
+        if part == "labeled" and len(absent):
+            names = ", ".join(repr(classes[c]) for c in absent)
+            raise UserError(
+                f"the labeled part of the split has no image of class {names}: whole videos come no nearer to the budget",
+                where="split",
+                expected="a labeled image of every class that is asked for",
+                fix="ask for more, choose another seed, or label single frames (by='item')",
+            )
         for c in np.flatnonzero((want > 0) & (np.abs(got - want) * 2 > want)).tolist():
             _log.warning(
                 "part %r of the split holds %d images of class %r, asked %d: whole videos come no nearer",

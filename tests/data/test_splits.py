@@ -204,6 +204,17 @@ def test_a_rare_class_gets_at_least_one():
         (dict(per_class=1, total=5), "more than one budget"),
         (dict(val=1.5), "val=1.5"),
         (dict(percent=0), "percent=0"),
+        (dict(percent="10"), "percent='10'"),
+        (dict(percent=float("nan")), "percent=nan"),
+        (dict(per_class=-1), "per_class=-1"),
+        (dict(per_class=2.5), r"per_class=2\.5"),
+        (dict(per_class={"a": 1, "b": "2", "c": 3}), r"per_class\['b'\]='2'"),
+        (dict(per_class={"a": 1, "b": None, "c": 3}), r"per_class\['b'\]=None"),
+        (dict(val="0.1"), "val='0.1'"),
+        (dict(val=float("nan")), "val=nan"),
+        (dict(val=True), "val=True"),
+        (dict(total=-5), "total=-5"),
+        (dict(total="all"), "total='all'"),
     ],
 )
 def test_impossible_budgets_are_refused(arguments, says):
@@ -264,6 +275,8 @@ def test_a_manifest_of_other_data_is_refused(tmp_path):
         with pytest.raises(UserError, match=says) as error:
             resolve(other, file)
         assert str(file) in str(error.value)
+        assert "delete" not in error.value.fix  # it may belong to a finished run
+        assert "--work-dir" in error.value.fix
     swapped = data.labels.copy()  # the same counts in every part, yet two images have exchanged their labels
     labeled = resolve(data, file)["labeled"]
     one, two = labeled[swapped[labeled] == 0][0], labeled[swapped[labeled] == 1][0]
@@ -309,8 +322,18 @@ def test_racing_processes_write_the_same_bytes_and_an_unwritable_file_is_said(tm
 
 
 def test_a_budget_that_whole_videos_cannot_meet_is_logged(caplog):
-    BudgetSplit(per_class=2, by="group")(videos())
-    assert "whole videos come no nearer" in caplog.text
+    data = Items(
+        [f"{v}{f}" for v in "xy" for f in range(8)], [0, 0, 0, 0, 0, 0, 0, 1] * 2, ["x"] * 8 + ["y"] * 8
+    )
+    BudgetSplit(per_class={"a": 4, "b": 1, "c": 0}, by="group")(data)
+    assert "holds 7 images of class 'a', asked 4: whole videos come no nearer" in caplog.text
+
+
+def test_a_budget_of_whole_videos_without_a_class_is_refused():
+    with pytest.raises(UserError, match="no image of class 'b'") as caught:
+        BudgetSplit(per_class=2, by="group")(videos())
+    assert "by='item'" in caught.value.fix
+    BudgetSplit(per_class={"a": 5, "b": 0, "c": 5}, by="group")(videos())  # asked for
 
 
 def test_subsets_carry_the_parts():
