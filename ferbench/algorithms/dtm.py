@@ -15,8 +15,8 @@ class DTM(AdaCM):
 
     ``T_c(e) = max(floor, beta * mu_c(e) / (1 + gamma^-e))``, see `DynamicThreshold`.
 
-    Full recipe: that of `AdaCM`. The paper's own constants and loss weights could not be checked, so these are our
-    defaults, and would follow the paper if they could; `AdaCM` stays what its authors' code is.
+    Full recipe: that of `AdaCM`. The paper's own formula, constants and loss weights could not be checked, so these are
+    our defaults, and would follow the paper if they could; `AdaCM` stays what its authors' code is.
     ``threshold_only=True`` is FixMatch with the dynamic threshold and nothing else (one weak view, no extra term,
     ``L = L_x + L_u``): the form in which a comparison isolates the threshold.
 

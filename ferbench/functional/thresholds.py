@@ -91,7 +91,7 @@ def dynamic_thresholds(
     floor: float,
     cap: float | None = None,
 ) -> Tensor:
-    """``T_c(e) = max(floor, beta * mu_c / (1 + gamma^-e))``: the form of DTM and Ada-CM (arXiv 2203.12341, eq. 3).
+    """``T_c(e) = max(floor, beta * mu_c / (1 + gamma^-e))``: Ada-CM's (arXiv 2203.12341, eq. 3), and our DTM's.
 
     Args:
         margin: [C] mu_c, mean confidence of class c.

@@ -24,8 +24,8 @@ class DynamicThreshold(ThresholdRule):
     """``T_c(e) = max(floor, beta * mu_c(e) / (1 + gamma^-e))``, one threshold per class and epoch.
 
     mu_c(e) is the mean confidence of the *labeled* training images of class c that the model classifies correctly at
-    the end of epoch e; T_c(e) then serves epoch e + 1. The form is that of DTM (arXiv 2303.08617); semantics and
-    constants are those of Ada-CM's public code (arXiv 2203.12341), because the DTM paper's own could not be checked.
+    the end of epoch e; T_c(e) then serves epoch e + 1. Form, semantics and constants are
+    those of Ada-CM's public code (arXiv 2203.12341), because those of the DTM paper (arXiv 2303.08617) could not be checked.
     With beta 0.97 and floor 0.8 a class leaves the floor only once mu_c >= 0.825 (after epoch 2: 0.936).
 
     Args:
