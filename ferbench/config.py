@@ -86,7 +86,7 @@ def load_config(
     for key, value in (options or {}).items():
         _set_option(cfg, key, value)
     if options:
-        _check_keys(cfg)
+        _check_keys(cfg, where="--cfg-options")
     imports = cfg.get("custom_imports") or {}
     given = _as_list(imports.get("imports"))
     for spec in plugins:
@@ -259,25 +259,33 @@ def _mistake_in_config(path: Path, error: Exception) -> UserError:
     return UserError(f"the config cannot be read: {what}", where=f"{file}:{line}" if line else file)
 
 
-def _check_keys(cfg: Config) -> None:
+def _check_keys(cfg: Config, where: str | None = None) -> None:
+    """Refuse unknown keys at top level and in the sections that are read key by key.
+
+    Args:
+        cfg: the config.
+        where: named in messages; None: the file and the line.
+    """
     names = [key for key in cfg if key not in cfg._imported_names]  # names that a pure-Python config imported
     for key in names:
         if key not in TOP_LEVEL:
             raise UserError(
                 f"the config has an unknown key {key!r}",
-                where=_assignment(cfg, key),
+                where=where or _assignment(cfg, key),
                 expected=nearest(key, TOP_LEVEL),
                 fix="correct it; a helper variable of your own begins with _",
             )
     for section, known in SECTION_KEYS.items():
         found = cfg.get(section) or {}
         if not isinstance(found, Mapping):
-            raise UserError(f"{section} is {found!r}", where=_assignment(cfg, section), expected="a dict")
+            raise UserError(
+                f"{section} is {found!r}", where=where or _assignment(cfg, section), expected="a dict"
+            )
         for key in found:
             if key not in known and key != "_scope_":
                 raise UserError(
                     f"{section} has an unknown key {key!r}",
-                    where=_assignment(cfg, section),
+                    where=where or _assignment(cfg, section),
                     expected=nearest(key, known),
                 )
 

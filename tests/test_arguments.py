@@ -74,6 +74,39 @@ def test_every_numeric_argument_refuses_what_has_no_meaning(registry, cls, argum
         assert caught.value.expected
 
 
+@pytest.mark.parametrize(
+    "name", ["SupervisedCrossEntropy", "ConsistencyCrossEntropy", "AnnealedCrossEntropy"]
+)
+@pytest.mark.parametrize(
+    ("class_weight", "says"),
+    [
+        (2.0, r"class_weight=2\.0"),
+        ("1234", "class_weight='1234'"),
+        ([1, 1, -1, 1], r"class_weight\[2\]=-1"),
+        ([1, math.nan, 1, 1], r"class_weight\[1\]=nan"),
+        ([1, 1, 1, "1"], r"class_weight\[3\]='1'"),
+        ([1, 1, 1], "a class_weight of 3 numbers"),
+    ],
+)
+def test_factors_of_the_classes(name, class_weight, says) -> None:
+    with pytest.raises(UserError, match=says):
+        make(LOSSES, LOSSES.get(name), class_weight=class_weight)
+
+
+@pytest.mark.parametrize("name", ["SAW", "SSMFAR"])
+def test_factors_of_other_classes_in_a_method(name) -> None:
+    loss = dict(type="SupervisedCrossEntropy", class_weight=[1, 2, 3])
+    options = dict(supervised_loss=loss)
+    config = (
+        dict(type="SAW", base=dict(type="FixMatch", **options))
+        if name == "SAW"
+        else dict(type=name, **options)
+    )
+    algorithm = ALGORITHMS.build(config)
+    with pytest.raises(UserError, match="SupervisedCrossEntropy got a class_weight of 3 numbers"):
+        lifecycle.bind(algorithm, CONTEXT)
+
+
 def test_many_arguments_are_covered() -> None:
     names = {param.id for param in numeric_arguments()}
     assert {"FixedThreshold.threshold", "DynamicThreshold.cap", "EMAAlignment.momentum"} <= names

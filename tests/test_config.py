@@ -251,6 +251,7 @@ class TestOptions:
         with pytest.raises(UserError) as caught:
             load_config(write(BASE), parse_options([pair]))
         assert says in str(caught.value)
+        assert caught.value.where == "--cfg-options"
 
     @given(st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.booleans())
     def test_what_python_prints_comes_back(self, value):

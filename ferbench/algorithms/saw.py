@@ -10,6 +10,7 @@ from ferbench.algorithms.rebalancing import Rebalancing
 from ferbench.errors import UserError
 from ferbench.functional.frequency import effective_number_weights
 from ferbench.lifecycle import RunContext
+from ferbench.losses.base import check_class_factors
 from ferbench.parts import build
 from ferbench.registry import ALGORITHMS, LOSSES
 
@@ -48,4 +49,5 @@ class SAW(Rebalancing):
         weights = effective_number_weights(counts).float()
         loss = self.matching.supervised_loss
         given = loss.class_weight
+        check_class_factors(loss, given, context.num_classes)
         loss.class_weight = weights if given is None else given * weights.to(given.device)

@@ -52,6 +52,7 @@ class AnnealedCrossEntropy(SupervisedCrossEntropy):
 
     def bind(self, context: RunContext) -> None:
         """See `Part.bind`."""
+        super().bind(context)
         self.max_iters = context.max_iters
 
     def forward(self, logits: Tensor, target: Tensor, iteration: int) -> Tensor:

@@ -3,16 +3,50 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
+from ferbench.arguments import NONNEGATIVE, check_numbers
+from ferbench.errors import UserError
 from ferbench.lifecycle import Part
 
 if TYPE_CHECKING:
     from ferbench.algorithms.base import Batch
     from ferbench.algorithms.matching import MatchingStep
+
+
+def class_factors(part: object, class_weight: Any) -> Tensor | None:
+    """``class_weight``, one number per class, as float32 [C]; None stays None.
+
+    Raises:
+        UserError: it is no sequence of numbers of at least 0.
+    """
+    if class_weight is None:
+        return None
+    if isinstance(class_weight, str) or not isinstance(class_weight, Sequence):
+        raise UserError(
+            f"{type(part).__name__} got class_weight={class_weight!r}",
+            expected="one number per class, at least 0",
+        )
+    factors: dict[str, Any] = {f"class_weight[{i}]": factor for i, factor in enumerate(class_weight)}
+    check_numbers(part, NONNEGATIVE, **factors)
+    return torch.tensor(class_weight, dtype=torch.float32)
+
+
+def check_class_factors(part: object, factors: Tensor | None, num_classes: int) -> None:
+    """Refuse factors [C] of another number of classes than the run has.
+
+    Raises:
+        UserError: there are more or fewer.
+    """
+    if factors is not None and len(factors) != num_classes:
+        raise UserError(
+            f"{type(part).__name__} got a class_weight of {len(factors)} numbers",
+            expected=f"{num_classes}, one per class",
+        )
 
 
 class SupervisedLoss(Part, ABC):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from ferbench.arguments import check_choice
 from ferbench.functional.losses import cross_entropy, kl_divergence, squared_error, weighted_mean
-from ferbench.losses.base import Consistency
+from ferbench.lifecycle import RunContext
+from ferbench.losses.base import Consistency, check_class_factors, class_factors
 from ferbench.losses.reduction import OVER, mean_over
 from ferbench.registry import LOSSES
 
@@ -29,8 +29,11 @@ class ConsistencyCrossEntropy(Consistency):
         super().__init__()
         check_choice(self, OVER, over=over)
         self.over = over
-        factors = None if class_weight is None else torch.tensor(class_weight, dtype=torch.float32)
-        self.register_buffer("class_weight", factors, persistent=False)
+        self.register_buffer("class_weight", class_factors(self, class_weight), persistent=False)
+
+    def bind(self, context: RunContext) -> None:
+        """See `Part.bind`."""
+        check_class_factors(self, self.class_weight, context.num_classes)
 
     def forward(self, logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
         """See `Consistency.forward`."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from ferbench.functional.losses import cross_entropy
-from ferbench.losses.base import SupervisedLoss
+from ferbench.lifecycle import RunContext
+from ferbench.losses.base import SupervisedLoss, check_class_factors, class_factors
 from ferbench.registry import LOSSES
 
 
@@ -24,8 +24,11 @@ class SupervisedCrossEntropy(SupervisedLoss):
 
     def __init__(self, class_weight: Sequence[float] | None = None):
         super().__init__()
-        weight = None if class_weight is None else torch.tensor(class_weight, dtype=torch.float32)
-        self.register_buffer("class_weight", weight, persistent=False)
+        self.register_buffer("class_weight", class_factors(self, class_weight), persistent=False)
+
+    def bind(self, context: RunContext) -> None:
+        """See `Part.bind`."""
+        check_class_factors(self, self.class_weight, context.num_classes)
 
     def forward(self, logits: Tensor, target: Tensor, iteration: int) -> Tensor:
         """See `SupervisedLoss.forward`."""

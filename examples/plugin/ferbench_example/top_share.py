@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ferbench.errors import UserError
+from ferbench.arguments import INNER_SHARE, SHARE, check_numbers
 from ferbench.registry import THRESHOLDS
 from ferbench.thresholds import Evidence, RunContext, ThresholdRule
 
@@ -27,8 +27,8 @@ class TopShareThreshold(ThresholdRule):
 
     def __init__(self, share: float = 0.5, momentum: float = 0.99, floor: float = 0.0):
         super().__init__()
-        if not 0 < share < 1:
-            raise UserError(f"TopShareThreshold got share={share}", expected="a number between 0 and 1")
+        check_numbers(self, INNER_SHARE, share=share)
+        check_numbers(self, SHARE, momentum=momentum, floor=floor)
         self.share, self.momentum, self.floor = share, momentum, floor
 
     def bind(self, context: RunContext) -> None:
