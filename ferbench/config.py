@@ -13,6 +13,7 @@ import re
 import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,9 +84,8 @@ def load_config(
     for key in [k for k in cfg if k.startswith("_")]:  # private helper variables of the config file
         cfg.pop(key)
     _check_keys(cfg)
-    for key, value in (options or {}).items():
-        _set_option(cfg, key, value)
     if options:
+        _set_options(cfg, options)
         _check_keys(cfg, where="--cfg-options")
     imports = cfg.get("custom_imports") or {}
     given = _as_list(imports.get("imports"))
@@ -301,13 +301,20 @@ def _assignment(cfg: Config, key: str) -> str:
     return place
 
 
-def _set_option(cfg: Config, dotted: str, value: Any) -> None:
-    """Set a key path to a value; a dict with a ``type`` is a part of its own, and inherits nothing of the one it replaces."""
-    old = _check_option(cfg, dotted)
-    if isinstance(value, Mapping) and ("type" in value or not isinstance(old, Mapping)):
-        cfg.merge_from_dict({dotted: None})
-        value = {**value, "_delete_": True}  # mmengine's word for "in place of"
-    cfg.merge_from_dict({dotted: value})
+def _set_options(cfg: Config, options: Mapping[str, Any]) -> None:
+    """Set key paths to values; a dict with a ``type`` is a part of its own, and inherits nothing of the one it replaces."""
+    replaced = []
+    for key, value in options.items():
+        old = _check_option(cfg, key)
+        if isinstance(value, Mapping) and ("type" in value or not isinstance(old, Mapping)):
+            replaced.append(key)
+    for key in replaced:
+        *path, last = key.split(".")
+        node: Any = cfg
+        for part in path:
+            node = node[int(part)] if isinstance(node, list) else node.get(part, {})
+        node[last] = {}
+    cfg.merge_from_dict(deepcopy(dict(options)))
 
 
 def _check_option(cfg: Config, dotted: str) -> Any:

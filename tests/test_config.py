@@ -222,6 +222,40 @@ class TestOptions:
         options = parse_options(["model.algorithm=dict(type='UDA')", "model.algorithm.ramp=0.5"])
         assert load_config(write(BASE), options).model.algorithm == dict(type="UDA", ramp=0.5)
 
+    def test_parts_within_parts_are_set_in_their_order(self, write):
+        rule, inner = "dict(type='FixedThreshold')", "model.algorithm.threshold"
+        options = parse_options(
+            ["model.algorithm=dict(type='Matching')", f"{inner}={rule}", f"{inner}.threshold=0.5"]
+        )
+        algorithm = dict(type="Matching", threshold=dict(type="FixedThreshold", threshold=0.5))
+        assert load_config(write(BASE), options).model.algorithm == algorithm
+        options = parse_options([f"{inner}={rule}", "model.algorithm=dict(type='FixMatch')"])
+        assert load_config(write(BASE), options).model.algorithm == dict(type="FixMatch")
+
+    def test_a_part_of_a_section_that_is_replaced_key_by_key(self, write):
+        text = BASE.replace('type="DTM", floor=0.8', 'type="ABC", base=dict(type="DTM")')
+        options = {
+            "model.algorithm._delete_": True,
+            "model.algorithm.type": "TRAS",
+            "model.algorithm.base": dict(type="UDA"),
+        }
+        assert load_config(write(text), options).model.algorithm == dict(type="TRAS", base=dict(type="UDA"))
+        assert options["model.algorithm.base"] == dict(type="UDA")
+
+    @pytest.mark.parametrize("before", ["None", "3", "'x'"])
+    def test_a_part_in_place_of_none(self, write, before):
+        text = BASE.replace("floor=0.8", f"rule={before}")
+        cfg = load_config(write(text), parse_options(["model.algorithm.rule=dict(init=0.5)"]))
+        assert cfg.model.algorithm.rule == dict(init=0.5)
+
+    def test_the_word_of_mmengine_counts_for_all_keys_of_a_section(self, write):
+        options = {
+            "model.algorithm._delete_": True,
+            "model.algorithm.type": "UDA",
+            "model.algorithm.ramp": 0.5,
+        }
+        assert load_config(write(BASE), options).model.algorithm == dict(type="UDA", ramp=0.5)
+
     def test_a_part_that_was_not_there(self, write):
         options = parse_options(
             ["model.head=dict(type='LinearHead')", "optim_wrapper=dict(type='X', optimizer=dict(lr=1))"]
