@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ferbench.distributed import sum_over_ranks
@@ -11,8 +12,9 @@ from ferbench.distributed import sum_over_ranks
 class PassTable:
     """One row of numbers per item, filled while a pass lasts and handed over, whole and in order, at its end.
 
-    Each process sees other items; the sum over the processes is the whole table, the same on all. Between two passes it
-    takes no memory, in one 4 * N * columns bytes.
+    Each process sees other items; the sum over the processes is the whole table, the same on all. An item may be seen by
+    several processes, where it took the place of an unreadable image: its row is their mean. Between two passes the table
+    takes no memory, in one 4 * N * (columns + 1) bytes.
 
     Args:
         items: N.
@@ -20,12 +22,12 @@ class PassTable:
     """
 
     def __init__(self, items: int, columns: int):
-        self.shape = (items, columns)
+        self.shape = (items, columns + 1)  # the last: by how many processes the item was put
         self._rows: Tensor | None = None
 
     def put(self, index: Tensor, rows: Tensor) -> None:
-        """Rows [n, columns] of the items at ``index`` [n]; each item is put once per pass, by one process."""
-        self._filled(rows.device)[index] = rows.float()
+        """Rows [n, columns] of the items at ``index`` [n]; of an item that is put twice, the last one counts."""
+        self._filled(rows.device)[index] = F.pad(rows.float(), (0, 1), value=1.0)
 
     def put_predictions(self, index: Tensor, probs: Tensor) -> None:
         """Confidence and class [n, 2] of probabilities [n, C]."""
@@ -36,7 +38,7 @@ class PassTable:
         """The table [N, columns] on ``device``, float32; rows of items that no process has put are 0."""
         rows = sum_over_ranks(self._filled(device))
         self._rows = None
-        return rows
+        return rows[:, :-1] / rows[:, -1:].clamp(min=1)
 
     def take_predictions(self, device: torch.device) -> tuple[Tensor, Tensor]:
         """Confidences [N] and classes [N] int64."""
