@@ -346,9 +346,15 @@ class TestWeights:
         with pytest.raises(UserError) as error:
             train(numbers=[2.5, -2.5, 1.0, -1.0])
         # 3 steps of 16 images, of which every fourth has a weight of 1.
-        assert "OddWeights gave 36 pseudo-labels a weight outside [0, 1] before iteration 3" in str(
+        assert "OddWeights gave 36 pseudo-labels a weight outside [0, 1] or NaN before iteration 3" in str(
             error.value
         )
+        assert not list((tmp_path / "run").glob("*.pth"))
+
+    def test_nan_is_the_rule_s_and_not_a_diverged_training(self, train, tmp_path):
+        """16 weights of the first step; after it the network is NaN, and so is what the rule is given."""
+        with pytest.raises(UserError, match=r"OddWeights gave 16 pseudo-labels a weight .* or NaN"):
+            train(numbers=[float("nan")])
         assert not list((tmp_path / "run").glob("*.pth"))
 
     def test_rounding_is_no_mistake(self, train, tmp_path):

@@ -26,8 +26,7 @@ class PseudoLabelMonitor(Hook):
 
     To the log, to ``metrics.jsonl``, and to the visualizer's back-ends (TensorBoard, W&B, MLflow, as configured).
     Everything is summed on the device, which is read back once per interval only. Then, too, a run is stopped whose
-    pseudo-labels got weights outside [0, 1]. Purity compares with hidden labels,
-    which no algorithm sees.
+    pseudo-labels got weights outside [0, 1]. Purity compares with hidden labels, which no algorithm sees.
 
     Args:
         interval: iterations between two records.
@@ -65,8 +64,8 @@ class PseudoLabelMonitor(Hook):
             self.statistics.add(result, labels)
         self.iterations += 1
         if (runner.iter + 1) % self.interval == 0 or runner.iter + 1 == runner.max_iters:
+            self._check_weights(runner)  # first: a weight that is NaN makes the loss NaN
             runner.train_loop.check_finite()
-            self._check_weights(runner)
             summary = self.statistics.summary()  # waits for the device: what follows is real time
             self.busy += time.perf_counter() - self.started
             self._report(runner, summary)
@@ -111,7 +110,7 @@ class PseudoLabelMonitor(Hook):
             algorithm = runner.bare_model.algorithm
             rules = [p for p in parts_of(algorithm) if isinstance(p, ThresholdRule)] or [algorithm]
             raise UserError(
-                f"{' and '.join(type(r).__name__ for r in rules)} gave {outside} pseudo-labels a weight outside [0, 1] "
+                f"{' and '.join(type(r).__name__ for r in rules)} gave {outside} pseudo-labels a weight outside [0, 1] or NaN "
                 f"before iteration {runner.iter + 1}",
                 where="model.algorithm",
                 expected="weights in [0, 1], which say how much of an item's loss counts",

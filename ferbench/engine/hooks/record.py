@@ -62,7 +62,7 @@ class RunRecord(Hook):
             "schema": record.SCHEMA,
             "failure": None,
             "label": self.label or describe.label_of(ALGORITHMS, algorithm),
-            "algorithm": algorithm,
+            "algorithm": config["model"]["algorithm"],
             "seed": runner.seed,
             "split_hash": data.split.hash if data.split else None,
             "protocol": protocol,

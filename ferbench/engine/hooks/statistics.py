@@ -54,7 +54,8 @@ class StepStatistics:
     def _add_pseudo_labels(self, found: PseudoLabels, hidden: Tensor) -> None:
         self.seen_pseudo_labels = True
         weight = found.weight.double()
-        self.outside += ((weight < -SLACK) | (weight > 1 + SLACK)).sum()
+        inside = (weight >= -SLACK) & (weight <= 1 + SLACK)  # which NaN is not
+        self.outside += (found.probs.isfinite().all(dim=1) & ~inside).sum()
         known = weight * (hidden >= 0)
         rows = torch.stack([torch.ones_like(weight), weight, known, known * (hidden == found.label)])
         self.per_class.index_add_(1, found.label, rows)
@@ -63,7 +64,10 @@ class StepStatistics:
         self.thresholds = found.thresholds
 
     def count_outside(self) -> int:
-        """Pseudo-labels of all ranks since the last `summary` whose weight is not in [0, 1]; reads the device."""
+        """Pseudo-labels of all ranks since the last `summary` whose weight is not in [0, 1]; reads the device.
+
+        Where the probabilities are NaN or infinite the training has diverged, and the weight is not to blame.
+        """
         return int(sum_over_ranks(self.outside.clone()))
 
     def summary(self) -> dict[str, Any]:
