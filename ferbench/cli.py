@@ -84,7 +84,7 @@ def _test(args: argparse.Namespace) -> int:
     from ferbench.distributed import leave
     from ferbench.engine import api
 
-    api.test(cfg, str(checkpoint))
+    api.test(cfg, str(checkpoint), out=args.out)
     leave()
     return 0
 
@@ -185,6 +185,7 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     test = commands.add_parser("test", help="evaluate a checkpoint on the config's test data")
     _add_config_options(test)
     test.add_argument("checkpoint", metavar="CHECKPOINT")
+    test.add_argument("--out", metavar="DIR", help="new folder for scores.json and a csv of all predictions")
     _add_launcher(test)
     test.set_defaults(run=_test)
 

@@ -95,7 +95,7 @@ class TestTest:
         (tmp_path / "last.pth").write_bytes(b"")
         assert main(["test", config, "last.pth"]) == 0
         [(name, _, args, options)] = api.calls
-        assert (name, args, options) == ("test", ("last.pth",), {})
+        assert (name, args, options) == ("test", ("last.pth",), {"out": None})
 
     def test_a_missing_checkpoint(self, api, config, capsys):
         assert main(["test", config, "absent.pth"]) == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import os
 import signal
 from itertools import count
@@ -16,7 +17,9 @@ from rich.console import Console
 from ferbench import _torchvision_guard  # noqa: F401 - before anything imports torchvision
 from ferbench.benchmark.record import recording_failure
 from ferbench.data import manifest
+from ferbench.data.io import replacing
 from ferbench.data.loader import explaining_dead_workers
+from ferbench.distributed import rank
 from ferbench.engine import checkpoint
 from ferbench.engine.build import Data, build_data
 from ferbench.engine.folder import SPLIT, adopt, checkpoint_to_resume, start_anew
@@ -32,6 +35,8 @@ DEFAULT_TYPES = {
     "model": "SSLModel", "train_cfg": "SemiTrainLoop", "optim_wrapper": "SSLOptimWrapper", "val_cfg": "EvaluationLoop",
     "test_cfg": "EvaluationLoop",
 }  # fmt: skip
+
+SCORES = "scores.json"
 
 _runs = count()  # runs of this process
 
@@ -77,11 +82,24 @@ def train(
     return runner
 
 
-def test(cfg: Config, checkpoint_path: str | Path) -> dict[str, dict[str, Any]]:
+def test(
+    cfg: Config,
+    checkpoint_path: str | Path,
+    out: str | Path | None = None,  # noqa: PT028 - the command of that name, no test
+) -> dict[str, dict[str, Any]]:
     """Scores of a checkpoint's raw and EMA weights on the config's test set; the same numbers as at the end of training.
 
     For videos, the smoothed ones are under ``smoothed``.
+
+    Args:
+        cfg: from `ferbench.config.load_config`.
+        checkpoint_path: of a run.
+        out: a new folder for ``scores.json`` and ``predictions_<weights>.csv``, a line per image; None: no files.
+
+    Raises:
+        UserError: a mistake in the config, data or checkpoint; ``out`` holds such files already.
     """
+    into = None if out is None else _new_results(Path(out))
     content = checkpoint.load(checkpoint_path)
     path = Path(checkpoint_path)
     cfg = complete(cfg, path.parent / "test")
@@ -98,10 +116,25 @@ def test(cfg: Config, checkpoint_path: str | Path) -> dict[str, dict[str, Any]]:
         }
         checkpoint.load_model_state(network, state, path)
     with explaining_dead_workers():
-        scores = runner.evaluation_loop("test").evaluate()
+        scores = runner.evaluation_loop("test").evaluate(into=into)
     rows = score_rows(path.name, content["iter"], scores)
+    if into is not None and rank() == 0:
+        told = {"checkpoint": path.name, "classes": list(runner.data.classes), "rows": rows}
+        with replacing(into / SCORES) as stream:
+            stream.write(json.dumps(told, indent=1).encode() + b"\n")
     Console().print(results_table(rows, runner.data.classes))
     return scores
+
+
+def _new_results(out: Path) -> Path:
+    """The folder for the files of `test`, made if it is not there."""
+    old = [name for name in (SCORES, "predictions_raw.csv", "predictions_ema.csv") if (out / name).exists()]
+    if old:
+        raise UserError(
+            f"the folder already holds {old[0]}", where=out, expected="a new folder", fix="name another --out"
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    return out
 
 
 def describe(data: Data) -> str:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from ferbench.data.datasets.base import FaceDataset
-from ferbench.distributed import rank, world_size
-from ferbench.evaluation.metrics import has_videos, sum_on_cpu
+from ferbench.evaluation.metrics import has_videos
 
 WINDOW = (
     31  # frames; about a second of Aff-Wild2, whose videos have 30 a second. Our default, chosen on no data.
@@ -54,52 +51,23 @@ def smooth_over_frames(probs: np.ndarray, tracks: np.ndarray, frames: np.ndarray
     return (total[stop] - total[start]) * _UNIT / (stop - start)[:, None]
 
 
-class SmoothedFrames:
-    """Collects the class probabilities of a dataset's frames, over all processes, and smooths them.
+def smoothed_frames(
+    dataset: FaceDataset, index: np.ndarray, probs: np.ndarray, window: int = WINDOW
+) -> np.ndarray:
+    """Smooth the class probabilities of a dataset's frames, see `smooth_over_frames`.
 
     Args:
         dataset: with frame numbers, see `has_frames`.
-        window: see `smooth_over_frames`.
+        index: [M] places in it that were seen.
+        probs: [M, C].
+        window: number of frames, odd.
+
+    Returns:
+        float64 [M, C].
     """
-
-    def __init__(self, dataset: FaceDataset, window: int = WINDOW):
-        assert dataset.tracks is not None
-        assert dataset.frames is not None
-        self.tracks, self.frames, self.window = dataset.tracks, dataset.frames, window
-        self.size = len(dataset.classes)
-        self._probs: list[Tensor] = []
-        self._index: list[Tensor] = []
-
-    def update(self, probs: Tensor, index: Tensor) -> None:
-        """Keep one batch where it is (32 bytes an image with eight classes); no device sync.
-
-        Args:
-            probs: [B, C] class probabilities.
-            index: [B] place of each image in the dataset, on the CPU.
-        """
-        self._probs.append(probs)
-        self._index.append(index.clone())  # a worker's tensor holds a file open
-
-    def compute(self) -> tuple[Tensor, Tensor]:
-        """Smooth over the frames that any process has seen.
-
-        Must be called by all processes; each gets the same numbers, and of them its share of the images.
-
-        Returns:
-            Places in the dataset int64 [M], and probabilities float64 [M, C], on the CPU.
-        """
-        table = torch.zeros(len(self.frames), self.size + 1)  # last column: whether there is a prediction
-        if self._index:
-            index = torch.cat(self._index)
-            table[index, : self.size] = torch.cat(self._probs).float().cpu()
-            table[index, self.size] = 1
-        table = sum_on_cpu(table)  # of one number and zeros
-        seen = table[:, self.size].nonzero()[:, 0].numpy()
-        smoothed = smooth_over_frames(
-            table[seen, : self.size].numpy(), self.tracks[seen], self.frames[seen], self.window
-        )
-        mine = slice(rank(), None, world_size())
-        return torch.from_numpy(seen[mine]), torch.from_numpy(smoothed[mine])
+    assert dataset.tracks is not None
+    assert dataset.frames is not None
+    return smooth_over_frames(probs, dataset.tracks[index], dataset.frames[index], window)
 
 
 def has_frames(dataset: FaceDataset) -> bool:

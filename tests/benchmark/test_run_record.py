@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import shutil
@@ -157,7 +158,7 @@ class TestFinished:
         test, model = runner.data.datasets["test"], runner.bare_model  # as last.pth has it
         images = np.stack([model.preprocess.prepare(test.read(i)) for i in range(len(test))])
         places = [test.item_id(i).removesuffix(".jpg").split("/") for i in range(len(test))]
-        changed = 0
+        changed, smoothed = 0, {}
         for weights in record.WEIGHTS:
             probs = model.predict(torch.from_numpy(images), "student" if weights == "raw" else "ema").numpy()
             near = [
@@ -168,7 +169,15 @@ class TestFinished:
             expected = f1_score(test.labels, predicted, average="macro", labels=range(4), zero_division=0)
             assert own.result("last", weights, smoothed=True).macro_f1 == pytest.approx(expected, abs=1e-12)
             changed += int((probs.argmax(1) != predicted).sum())
+            smoothed[weights] = [CLASSES[p] for p in predicted]
         assert changed  # or the test would show nothing
+
+        api.test(cfg, tmp_path / "run" / "last.pth", out=tmp_path / "out")
+        for weights in record.WEIGHTS:
+            with open(tmp_path / "out" / f"predictions_{weights}.csv", encoding="utf-8", newline="") as file:
+                lines = list(csv.DictReader(file))
+            assert [line["id"].removesuffix(".jpg").split("/") for line in lines] == places
+            assert [line["predicted_smoothed"] for line in lines] == smoothed[weights]
 
         files = {"last": ("raw", "ema"), "best_raw": ("raw",), "best_ema": ("ema",)}
         again = [

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import csv
+import json
+
+import numpy as np
 import pytest
 import torch
+from sklearn.metrics import f1_score
 from torch import nn
 
 from ferbench import cli
 from ferbench.engine import api
 from ferbench.errors import UserError
 
+CLASSES = ["blank", "cross", "disc", "stripes"]
 SUPERVISED = {
     "model.algorithm._delete_": True, "model.algorithm.type": "Supervised", "model.head.dropout": 0.0,
     "train_cfg.max_iters": 4,
@@ -102,6 +108,29 @@ class TestScores:
         capsys.readouterr()
         assert cli.main(["test", str(config_file), str(folder / f"{name}.pth"), "--data", str(images)]) == 0
         assert f"{100 * wanted[0]['macro_f1']:.2f}" in capsys.readouterr().out
+
+    def test_predictions_are_what_the_scores_are_of(self, make, config_file, images, tmp_path, capsys):
+        """The csv, scored by scikit-learn; a second call does not replace it."""
+        run, out = tmp_path / "run", tmp_path / "new" / "out"
+        api.train(make({"train_cfg.max_iters": 4}), run)
+        words = ["test", str(config_file), str(run / "last.pth"), "--data", str(images), "--out", str(out)]
+        assert cli.main(words) == 0
+        told = json.loads((out / "scores.json").read_text())
+        assert (told["checkpoint"], told["classes"]) == ("last.pth", CLASSES)
+        for row in told["rows"]:
+            with open(out / f"predictions_{row['weights']}.csv", encoding="utf-8", newline="") as file:
+                lines = list(csv.DictReader(file))
+            assert len(lines) == row["count"] == 37
+            assert {line["id"].split("/")[0] == line["label"] for line in lines} == {True}
+            probs = np.array([[float(line[f"p({name})"]) for name in CLASSES] for line in lines])
+            np.testing.assert_allclose(probs.sum(axis=1), 1, atol=1e-5)
+            truth, predicted = ([line[key] for line in lines] for key in ("label", "predicted"))
+            score = f1_score(truth, predicted, average="macro", labels=CLASSES, zero_division=0)
+            assert row["macro_f1"] == pytest.approx(score)
+        before = {f.name: f.read_bytes() for f in out.iterdir()}
+        assert cli.main(words) == 2
+        assert "the folder already holds scores.json" in capsys.readouterr().err
+        assert {f.name: f.read_bytes() for f in out.iterdir()} == before
 
     @pytest.mark.parametrize("window", [30, 1, 0, -3, 3.0, "31"])
     def test_a_window_of_smoothing_that_is_none(self, window, make, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,12 @@ from mmengine.runner import BaseLoop
 
 from ferbench.data.datasets.base import FaceDataset
 from ferbench.data.loader import EvalBatches, eval_loader, to_device
+from ferbench.distributed import rank, world_size
 from ferbench.engine.unreadable import UnreadableLog
 from ferbench.errors import UserError
 from ferbench.evaluation.metrics import GroupConfusion, has_videos
-from ferbench.evaluation.smoothing import WINDOW, SmoothedFrames, has_frames
+from ferbench.evaluation.predictions import Predictions, write_predictions
+from ferbench.evaluation.smoothing import WINDOW, has_frames, smoothed_frames
 from ferbench.parts import build
 from ferbench.registry import LOOPS, METRICS
 
@@ -71,11 +74,17 @@ class EvaluationLoop(BaseLoop):
         return scores
 
     @torch.no_grad()
-    def evaluate(self, weights: Sequence[str] = ("raw", "ema")) -> dict[str, dict[str, Any]]:
+    def evaluate(
+        self, weights: Sequence[str] = ("raw", "ema"), into: Path | None = None
+    ) -> dict[str, dict[str, Any]]:
         """As `run`, without telling the hooks, of some weights only.
 
         Of a test set of videos, the scores hold ``groups``, and where its frames have numbers ``smoothed``: the same scores
         with the class probabilities averaged over neighbouring frames, and the ``window``.
+
+        Args:
+            weights: ``raw``, ``ema``.
+            into: an existing folder for ``predictions_<weights>.csv`` (`write_predictions`); None: no such files.
         """
         model, dataset = self.runner.bare_model, self.runner.data.datasets[self.part]
         model.share_buffers()
@@ -85,7 +94,7 @@ class EvaluationLoop(BaseLoop):
         videos = dataset if test and has_videos(dataset) else None
         counts = {w: _Counts(self.metrics[w], videos) for w in weights}
         window = self.smoothing_window if test and has_frames(dataset) else None
-        frames = {w: SmoothedFrames(dataset, window) for w in weights if window is not None}
+        kept = {w: Predictions(dataset) for w in weights if window is not None or into is not None}
         batches = EvalBatches(dataset, model.preprocess)
         for batch in eval_loader(batches, self.dataloader["batch_size"], self.dataloader.get("num_workers")):
             self.unreadable.count(self.part, len(batch["index"]), batch.pop("unreadable"))
@@ -93,14 +102,20 @@ class EvaluationLoop(BaseLoop):
             for name, own in counts.items():
                 probs = model.predict(images, "student" if name == "raw" else "ema")
                 own.update(probs, labels, batch["index"])
-                if name in frames:
-                    frames[name].update(probs, batch["index"])
+                if name in kept:
+                    kept[name].update(probs, batch["index"])
         scores = {name: own.scores() for name, own in counts.items()}
-        for name, smoothed in frames.items():
-            index, probs = smoothed.compute()
-            own = _Counts(self.metrics[name], videos)
-            own.update(probs, torch.from_numpy(dataset.labels[index.numpy()].astype(np.int64)), index)
-            scores[name]["smoothed"] = {"window": window, **own.scores()}
+        for name, predictions in kept.items():
+            index, found = predictions.gather()
+            smoothed = None if window is None else smoothed_frames(dataset, index, found, window)
+            if smoothed is not None:
+                own = _Counts(self.metrics[name], videos)
+                mine = index[rank() :: world_size()]
+                labels = torch.from_numpy(dataset.labels[mine].astype(np.int64))
+                own.update(torch.from_numpy(smoothed[rank() :: world_size()]), labels, torch.from_numpy(mine))
+                scores[name]["smoothed"] = {"window": window, **own.scores()}
+            if into is not None and rank() == 0:
+                write_predictions(into / f"predictions_{name}.csv", dataset, index, found, smoothed)
         return scores
 
 
