@@ -1,4 +1,4 @@
-"""Two more draws of the labels with FER2013's own: do FixMatch and DTM help there?
+"""Two more draws of the labels with FER2013's own: do FixMatch, DTM and FreeMatch help there?
 
 The protocol is that of `fer2013_small.py`, which has draws 0 to 2, so the runs of both may be reported together.
 """
@@ -10,4 +10,5 @@ algorithms = {
     "Supervised": "supervised/r18_fer2013.py",
     "FixMatch 0.8": dict(type="FixMatch", threshold=0.8),
     "DTM threshold only": "dtm/r18_fer2013.py",
+    "FreeMatch": "freematch/r18_fer2013.py",
 }
