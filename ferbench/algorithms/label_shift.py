@@ -21,7 +21,7 @@ class LabelShift(Rebalancing):
     ``p = softmax(f + log(q / pi))`` makes the pseudo-labels, learns them, and predicts; the labeled loss sees f alone. q is
     estimated, see `LabelShiftAlignment`. For labels that are drawn evenly while faces come as they are; it takes for
     granted that the test images have the unlabeled ones' shares. Where the labels have these already it gains
-    nothing (``docs/results/fer2013.md``). Ours.
+    nothing, and with a classifier of one-sided mistakes the estimate runs away (``docs/results/fer2013.md``). Ours.
 
     Args:
         base: the algorithm underneath.

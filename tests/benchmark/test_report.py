@@ -217,6 +217,33 @@ def test_protocols_are_never_mixed_and_the_keys_that_differ_are_named(report, tm
     assert len({p.anchor for p in found.sections}) == 2
 
 
+def test_parts_of_another_type_and_lists_are_one_difference_each(tmp_path):
+    """A second data set differs in all its keys: its name and size say it."""
+    run = made_up.make("DTM", 25, 0)
+    data = [
+        {
+            "classes": ["a", "b"],
+            "train": [{"type": "RAFDB", "images": 12271, "root": "x", "counts": {"a": 1}}],
+        },
+        {"classes": ["c", "d", "e"], "train": [{"type": "ExpW", "images": 91793, "mode": "y"}]},
+        {"classes": ["c", "d", "e"], "train": [{"type": "ExpW", "images": 7, "mode": "y"}]},
+    ]
+
+    def rows_of(*protocols, name):
+        runs = [
+            replace(run, protocol=p, protocol_hash=hash_of(p), cell=replace(run.cell, dataset=str(i)))
+            for i, p in enumerate(protocols)
+        ]
+        lines = next(t for t in report_on(runs, tmp_path / name).overview if t.name == "differences").rows
+        return {line[0].text: [cell.text for cell in line[1:]] for line in lines}
+
+    assert rows_of(*data, name="types") == {
+        "classes": ["a, b", "c, d, e", "c, d, e"],
+        "train.0": ["RAFDB, 12,271 images", "ExpW, 91,793 images", "ExpW, 7 images"],
+    }
+    assert rows_of(*data[1:], name="one type") == {"train.0.images": ["91793", "7"]}
+
+
 @pytest.mark.parametrize("alike", [True, False])
 def test_a_data_set_more_is_one_difference(alike, tmp_path):
     """Where all that have it have the same one; else each key by which they differ."""

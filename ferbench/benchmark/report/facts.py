@@ -211,7 +211,7 @@ def library_table(section: Section) -> Table:
 def _brief(value: Any) -> str:
     """A value of a protocol; parts by their type and size."""
     if isinstance(value, list) and value:
-        return "; ".join(map(_brief, value))
+        return ", ".join(map(_brief, value))
     if isinstance(value, dict) and "type" in value:
         return f"{value['type']}, {value['images']:,} images" if "images" in value else str(value["type"])
     return value_text(value)

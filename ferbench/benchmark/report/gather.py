@@ -168,7 +168,8 @@ def gather(places: Iterable[str | Path]) -> Gathered:
 def differing_keys(sections: Sequence[Section]) -> dict[str, list[Any]]:
     """Dotted protocol key -> its value in each section, for the keys that are not the same in all.
 
-    What is empty in some sections, and the same in all others, is one key (a data set that they have more).
+    One key is: what is empty in some sections, and the same in all others (a data set that they have more); a part of
+    another type; a list of names or numbers.
     """
     protocols = [section.runs[0].protocol for section in sections]
     keys = {d.key: None for other in protocols[1:] for d in difference(protocols[0], other)}
@@ -179,7 +180,20 @@ def differing_keys(sections: Sequence[Section]) -> dict[str, list[Any]]:
         others = [w for w in whole if w]
         if all(w == others[0] for w in others):
             found = {k: own for k, own in found.items() if not k.startswith(f"{key}.")} | {key: whole}
-    return found
+    together: dict[str, list[Any]] = {}
+    for key, own in found.items():
+        parts = key.split(".")
+        above = [".".join(parts[:n]) for n in range(1, len(parts))]
+        top = next((a for a in above if _differ_as_a_whole([_at(p, a) for p in protocols])), None)
+        together[top or key] = own if top is None else [_at(p, top) for p in protocols]
+    return together
+
+
+def _differ_as_a_whole(values: Sequence[Any]) -> bool:
+    """Whether values of one key are parts of different types, or lists without parts in them."""
+    types = {v["type"] for v in values if isinstance(v, dict) and "type" in v}
+    lists = all(isinstance(v, list) and not any(isinstance(i, (dict, list)) for i in v) for v in values)
+    return len(types) > 1 or lists
 
 
 def _at(protocol: Any, dotted: str) -> Any:
