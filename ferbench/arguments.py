@@ -31,7 +31,7 @@ class Numbers:
     def __contains__(self, value: Any) -> bool:
         if not isinstance(value, Integral if self.whole else Real) or isinstance(value, bool):
             return False
-        return math.isfinite(value) and bool(self.low <= value <= self.high)  # type: ignore[operator]
+        return math.isfinite(value) and self.low <= float(value) <= self.high
 
 
 FINITE = Numbers("a number")

@@ -11,6 +11,9 @@ from torch import Tensor, nn
 from ferbench.arguments import COUNT, check_choice, check_numbers
 from ferbench.errors import UserError
 
+WEIGHTS = ("ema", "student")  # with which a pass may be made
+PASS_VIEWS = ("weak", "eval")
+
 
 @dataclass(frozen=True)
 class RunContext:
@@ -79,8 +82,8 @@ class DatasetPass:
                 f"a pass over a data set every {self.interval} iterations was asked for",
                 expected="an interval of at least 1, e.g. max(1, max_iters // 20): runs may be short",
             )
-        check_choice(self, ("ema", "student"), weights=self.weights)
-        check_choice(self, ("weak", "eval"), view=self.view)
+        check_choice(self, WEIGHTS, weights=self.weights)
+        check_choice(self, PASS_VIEWS, view=self.view)
         check_numbers(self, COUNT, or_none=True, max_items=self.max_items)
 
     def due(self, iteration: int) -> bool:

@@ -16,7 +16,7 @@ from rich.table import Table
 from ferbench import plugins
 from ferbench.errors import UserError, nearest
 
-PIPED_WIDTH = 200  # columns when nobody watches: rich would fold to 80
+PIPED_WIDTH = 500  # columns when nobody watches: rich would fold to 80
 
 
 @dataclass(frozen=True)

@@ -114,6 +114,7 @@ def origin(obj: Any) -> str:
     Returns:
         ``ferbench <version>``, ``<distribution> <version>`` of an installed plug-in, or ``<file>:<line>``.
     """
+    obj = _unwrapped(obj)
     module = _module(obj)
     package = module.partition(".")[0]
     if package == "ferbench":
@@ -121,7 +122,6 @@ def origin(obj: Any) -> str:
     installed = _installed(package)
     if installed:
         return installed
-    obj = inspect.unwrap(obj.func if isinstance(obj, partial) else obj)
     try:
         return f"{inspect.getsourcefile(obj)}:{inspect.getsourcelines(obj)[1]}"
     except (OSError, TypeError):  # made at run time: there is no file
@@ -138,7 +138,7 @@ def identities(parts: Iterable[Any]) -> dict[str, str]:
         Package or module of each plug-in -> distribution and version, if it is installed, and the sha256 of its Python
         files, e.g. ``my-rules 1.2, sha256 0f343b0931126a20``.
     """
-    packages = {_module(part).partition(".")[0] for part in parts}
+    packages = {_module(_unwrapped(part)).partition(".")[0] for part in parts}
     own = sorted(packages & {plugin.module.partition(".")[0] for plugin in known()})
     return {
         package: ", ".join(filter(None, (_installed(package), f"sha256 {_sha256(package)}")))
@@ -169,8 +169,11 @@ def _sha256(package: str) -> str:
     return digest.hexdigest()[:16]
 
 
+def _unwrapped(part: Any) -> Any:
+    return inspect.unwrap(part.func if isinstance(part, partial) else part)
+
+
 def _module(part: Any) -> str:
-    part = inspect.unwrap(part.func if isinstance(part, partial) else part)
     return getattr(part, "__module__", None) or type(part).__module__
 
 

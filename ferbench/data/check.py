@@ -20,9 +20,9 @@ from rich.table import Table
 from ferbench.data.datasets.base import UNLABELED, Concat, FaceDataset, Subset
 from ferbench.data.io import UnreadableImage
 from ferbench.errors import UserError
+from ferbench.listing import PIPED_WIDTH
 
 CHUNK = 256  # images a thread reads before it reports
-NO_TERMINAL = 500  # columns, where no window bounds the tables
 EVALUATION = ("val", "test")
 
 
@@ -256,7 +256,7 @@ def _merge(report: PartReport, chunk: _Chunk) -> None:
 
 def print_report(report: CheckReport, console: Console | None = None) -> None:
     """Print what was found, then warnings, then defects."""
-    console = console or Console(width=None if sys.stdout.isatty() else NO_TERMINAL)
+    console = console or Console(width=None if sys.stdout.isatty() else PIPED_WIDTH)
 
     def say(text: str, style: str | None = None) -> None:
         console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)

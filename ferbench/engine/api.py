@@ -26,6 +26,7 @@ from ferbench.engine.folder import SPLIT, adopt, checkpoint_to_resume, start_ane
 from ferbench.engine.hooks.keeper import LAST
 from ferbench.engine.runner import SSLRunner
 from ferbench.errors import UserError
+from ferbench.evaluation.predictions import file_name
 from ferbench.evaluation.table import results_table, score_rows
 from ferbench.process import interrupted_by
 
@@ -128,7 +129,7 @@ def test(
 
 def _new_results(out: Path) -> Path:
     """The folder for the files of `test`, made if it is not there."""
-    old = [name for name in (SCORES, "predictions_raw.csv", "predictions_ema.csv") if (out / name).exists()]
+    old = [name for name in (SCORES, file_name("raw"), file_name("ema")) if (out / name).exists()]
     if old:
         raise UserError(
             f"the folder already holds {old[0]}", where=out, expected="a new folder", fix="name another --out"

@@ -54,6 +54,11 @@ class Predictions:
         return seen, table[seen, :classes].numpy()
 
 
+def file_name(weights: str) -> str:
+    """Of the table of the predictions with ``raw`` or ``ema`` weights."""
+    return f"predictions_{weights}.csv"
+
+
 def write_predictions(
     path: Path, dataset: FaceDataset, index: np.ndarray, probs: np.ndarray, smoothed: np.ndarray | None = None
 ) -> None:

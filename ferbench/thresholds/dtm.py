@@ -10,7 +10,7 @@ from torch import Tensor
 from ferbench.arguments import COUNT, COUNT_OR_0, NONNEGATIVE, POSITIVE, SHARE, check_choice, check_numbers
 from ferbench.distributed import sum_over_ranks
 from ferbench.functional.thresholds import class_confidence, dynamic_thresholds, pass_mask
-from ferbench.lifecycle import DatasetPass, RunContext
+from ferbench.lifecycle import PASS_VIEWS, WEIGHTS, DatasetPass, RunContext
 from ferbench.registry import THRESHOLDS
 from ferbench.thresholds.base import Evidence, ThresholdRule
 
@@ -24,8 +24,8 @@ class DynamicThreshold(ThresholdRule):
     """``T_c(e) = max(floor, beta * mu_c(e) / (1 + gamma^-e))``, one threshold per class and epoch.
 
     mu_c(e) is the mean confidence of the *labeled* training images of class c that the model classifies correctly at
-    the end of epoch e; T_c(e) then serves epoch e + 1. Form, semantics and constants are
-    those of Ada-CM's public code (arXiv 2203.12341), because those of the DTM paper (arXiv 2303.08617) could not be checked.
+    the end of epoch e; T_c(e) then serves epoch e + 1. Form, semantics and constants are those of
+    Ada-CM's public code (arXiv 2203.12341), because those of the DTM paper (arXiv 2303.08617) could not be checked.
     With beta 0.97 and floor 0.8 a class leaves the floor only once mu_c >= 0.825 (after epoch 2: 0.936).
 
     Args:
@@ -76,6 +76,8 @@ class DynamicThreshold(ThresholdRule):
     ):
         super().__init__()
         check_choice(self, SOURCES, source=source)
+        check_choice(self, WEIGHTS, weights=weights)
+        check_choice(self, PASS_VIEWS, view=view)
         check_choice(self, SCOPES, scope=scope)
         check_choice(self, NO_SAMPLE, no_sample=no_sample)
         check_numbers(self, NONNEGATIVE, beta=beta)

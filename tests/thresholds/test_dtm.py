@@ -190,6 +190,8 @@ def test_per_iteration_running_mean(make_rule, evidence) -> None:
         ("no_sample", "mean"),
     ],
 )
-def test_unknown_choice_is_named(name, value, make_rule) -> None:
-    with pytest.raises(UserError, match=f"got {name}='{value}'"):
-        make_rule("DynamicThreshold", **{name: value})
+@pytest.mark.parametrize("scope", ["epoch", "iteration"])
+def test_unknown_choice_is_named(name, value, scope, make_rule) -> None:
+    """Where no pass is made, too, and so nobody else looks at it."""
+    with pytest.raises(UserError, match=f"DynamicThreshold got {name}='{value}'"):
+        make_rule("DynamicThreshold", **{"scope": scope, name: value})

@@ -165,7 +165,9 @@ def summary_table(sections: Sequence[Section], row: Row, metric: str) -> tuple[T
     everyone = {label: None for found in own.values() for label in found}
     order = [common[i] for i in np.argsort(ranks.mean_ranks, kind="stable")]
     order += [label for label in everyone if label not in common]
-    shown = [{a: f for a in order if (f := _at(own[s.title].get(a, {}), found))} for s, found in kept]
+    shown = [
+        {a: f for a in order if (f := _of_ranked_seeds(own[s.title].get(a, {}), found))} for s, found in kept
+    ]
     best = [max(found, key=lambda a: _means(found)[a]) for found in shown]
     columns = [
         Column("algorithm", numeric=False),
@@ -199,8 +201,10 @@ def summary_table(sections: Sequence[Section], row: Row, metric: str) -> tuple[T
     return Table("summary", "All sections at a glance.", columns, lines), notes
 
 
-def _at(scores: Mapping[int, float], shared: Mapping[str, Mapping[int, float]]) -> dict[int, float]:
-    """The scores for the seeds that are ranked."""
+def _of_ranked_seeds(
+    scores: Mapping[int, float], shared: Mapping[str, Mapping[int, float]]
+) -> dict[int, float]:
+    """An algorithm's scores for the seeds that all ranked ones have."""
     return {seed: scores[seed] for seed in next(iter(shared.values())) if seed in scores}
 
 

@@ -25,8 +25,8 @@ class PseudoLabelMonitor(Hook):
     """Losses, thresholds, utilization, purity, pseudo-label shares, confidences and speed, every ``interval`` iterations.
 
     To the log, to ``metrics.jsonl``, and to the visualizer's back-ends (TensorBoard, W&B, MLflow, as configured).
-    Everything is summed on the device, which is read back once per interval only. Then, too, a run is stopped whose
-    pseudo-labels got weights outside [0, 1]. Purity compares with hidden labels, which no algorithm sees.
+    Everything is summed on the device, which is read back at the end of an interval only. There, too, a run is stopped
+    whose pseudo-labels got weights outside [0, 1]. Purity compares with hidden labels, which no algorithm sees.
 
     Args:
         interval: iterations between two records.

@@ -53,7 +53,7 @@ class FinalReport(Hook):
             return
         Console().print(results_table(rows, runner.data.classes))
         (folder / RESULTS).write_text(results_markdown(rows, runner.data.classes), encoding="utf-8")
-        runner.logger.info(f"results: {folder / 'results.md'}")
+        runner.logger.info(f"results: {folder / RESULTS}")
         if self.pictures:
             from ferbench.viz.plots import plot_run
 

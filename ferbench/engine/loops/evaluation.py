@@ -16,7 +16,7 @@ from ferbench.distributed import rank, world_size
 from ferbench.engine.unreadable import UnreadableLog
 from ferbench.errors import UserError
 from ferbench.evaluation.metrics import GroupConfusion, has_videos
-from ferbench.evaluation.predictions import Predictions, write_predictions
+from ferbench.evaluation.predictions import Predictions, file_name, write_predictions
 from ferbench.evaluation.smoothing import WINDOW, has_frames, smoothed_frames
 from ferbench.parts import build
 from ferbench.registry import LOOPS, METRICS
@@ -84,7 +84,7 @@ class EvaluationLoop(BaseLoop):
 
         Args:
             weights: ``raw``, ``ema``.
-            into: an existing folder for ``predictions_<weights>.csv`` (`write_predictions`); None: no such files.
+            into: an existing folder for the tables of predictions (`write_predictions`); None: no such files.
         """
         model, dataset = self.runner.bare_model, self.runner.data.datasets[self.part]
         model.share_buffers()
@@ -115,7 +115,7 @@ class EvaluationLoop(BaseLoop):
                 own.update(torch.from_numpy(smoothed[rank() :: world_size()]), labels, torch.from_numpy(mine))
                 scores[name]["smoothed"] = {"window": window, **own.scores()}
             if into is not None and rank() == 0:
-                write_predictions(into / f"predictions_{name}.csv", dataset, index, found, smoothed)
+                write_predictions(into / file_name(name), dataset, index, found, smoothed)
         return scores
 
 
