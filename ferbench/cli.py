@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from ferbench import process
 from ferbench.config import find_config, load_config, parse_options
-from ferbench.errors import UserError, disk_full, path_refused
+from ferbench.errors import DiskFull, ExitStatus, UserError, disk_full, path_refused
 from ferbench.process import tune_process
 from ferbench.scaffold.write import KINDS, new_plugin
 from ferbench.version import __version__
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 LAUNCHERS = ("none", "pytorch", "slurm")
 GRID_LAUNCHERS = ("local", "slurm", "ray")
-USER_ERROR, INTERRUPTED = 2, 130
 
 # Every process of a run meets the same mistake. The others give the first one this long to say it and be
 # stopped with it by the launcher; a process that is still alive then has a mistake of its own.
@@ -32,27 +31,28 @@ SECONDS_FOR_FIRST_RANK = 5.0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns 0, 1 (defects found), 2 (the user's mistake) or 130 (interrupted)."""
+    """Run one command; returns an `ExitStatus`."""
     words = list(sys.argv[1:] if argv is None else argv)
     args = _parser(words).parse_args(words)
     process.command_line = tuple(words)
     try:
         return args.run(args)
     except UserError as error:
-        return _fail(args, str(error))
+        return _fail(args, error)
     except KeyboardInterrupt:
-        _fail(args, f"interrupted{_how_to_resume(args)}")
-        return INTERRUPTED
+        _say(args, f"interrupted{_how_to_resume(args)}")
+        return ExitStatus.INTERRUPTED
     except Exception as error:
         full, refused = disk_full(error), path_refused(error)
+        how = _how_to_resume(args)
         if full is not None:
-            found, path, fix = "no space is left on the disk", full.filename, "free some"
-        elif refused is not None:
-            found, path = refused
-            fix = "name another place, or mend this one"
-        else:
+            return _fail(
+                args, DiskFull("no space is left on the disk", where=full.filename, fix=f"free some{how}")
+            )
+        if refused is None:
             raise
-        return _fail(args, str(UserError(found, where=path, fix=fix + _how_to_resume(args))))
+        found, path = refused
+        return _fail(args, UserError(found, where=path, fix=f"name another place, or mend this one{how}"))
     finally:
         process.command_line = ()
 
@@ -308,13 +308,17 @@ def _rank(args: argparse.Namespace) -> int:
     return int(os.environ.get(variable, "0")) if variable else 0
 
 
-def _fail(args: argparse.Namespace, message: str) -> int:
+def _fail(args: argparse.Namespace, error: UserError) -> int:
+    _say(args, str(error))
+    return error.status
+
+
+def _say(args: argparse.Namespace, message: str) -> None:
     rank = _rank(args)
     if rank:
         time.sleep(SECONDS_FOR_FIRST_RANK)
     who = f" (process {rank})" if rank else ""
     print(f"error{who}: {message}", file=sys.stderr, flush=True)
-    return USER_ERROR
 
 
 def _how_to_resume(args: argparse.Namespace) -> str:

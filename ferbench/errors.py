@@ -6,20 +6,48 @@ import errno
 import os
 from collections.abc import Iterable
 from difflib import get_close_matches
+from enum import IntEnum
 from typing import Any
+
+
+class ExitStatus(IntEnum):
+    """Exit statuses of the command line. The three from 73 on are states that another start can go on from.
+
+    Attributes:
+        OK: all was done.
+        SOME_FAILED: some runs failed or are left; or a data set has defects.
+        USER_ERROR: a mistake of the user; the message says what to do.
+        TAKEN: another process holds the run's folder.
+        DISK_FULL: no space is left; ``--resume`` goes on when there is some.
+        STOPPED: told to stop by a signal; ``last.pth`` is written and ``--resume`` goes on.
+        INTERRUPTED: told twice, or before there was anything to save; ended at once.
+    """
+
+    OK = 0
+    SOME_FAILED = 1
+    USER_ERROR = 2
+    TAKEN = 73
+    DISK_FULL = 74
+    STOPPED = 75
+    INTERRUPTED = 130
 
 
 class UserError(Exception):
     """A mistake in a config, a file or a command that its user can mend.
 
-    The command line prints it without a traceback and exits with code 2. Each part is one plain sentence.
+    The command line prints it without a traceback and exits with `status`. Each part is one plain sentence.
 
     Args:
         what: what was found, e.g. ``label 9 is out of range``.
         where: file and line, config key, or folder.
         expected: what would have been right.
         fix: what to do now, ideally a command.
+
+    Attributes:
+        status: exit status of a program that ends with this error.
     """
+
+    status = ExitStatus.USER_ERROR
 
     def __init__(
         self, what: str, *, where: object = None, expected: str | None = None, fix: str | None = None
@@ -36,11 +64,25 @@ class UserError(Exception):
 
     def __reduce__(self) -> tuple:
         """Keep the parts when a data-loading worker sends the error to the main process."""
-        return _rebuild, (self.what, self.where, self.expected, self.fix)
+        return _rebuild, (type(self), self.what, self.where, self.expected, self.fix)
 
 
-def _rebuild(what: str, where: object, expected: str | None, fix: str | None) -> UserError:
-    return UserError(what, where=where, expected=expected, fix=fix)
+class FolderTaken(UserError):
+    """Another process holds the folder of the run."""
+
+    status = ExitStatus.TAKEN
+
+
+class DiskFull(UserError):
+    """No space is left on the disk; what was written before is intact."""
+
+    status = ExitStatus.DISK_FULL
+
+
+def _rebuild(
+    kind: type[UserError], what: str, where: object, expected: str | None, fix: str | None
+) -> UserError:
+    return kind(what, where=where, expected=expected, fix=fix)
 
 
 def disk_full(error: BaseException | None) -> OSError | None:
