@@ -134,7 +134,7 @@ class TestMistakes:
         if wrapped:
             api.error = RuntimeError("the writer failed")
             api.error.__cause__ = full
-        assert main(["train", config]) == 2
+        assert main(["train", config]) == 74  # ExitStatus.DISK_FULL
         err = capsys.readouterr().err
         assert "no space is left on the disk" in err
         assert "/runs/last.pth.tmp" in err
