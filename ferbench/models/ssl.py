@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ferbench.algorithms.base import Batch, StepResult
+from ferbench.arguments import SHARE_BELOW_1, check_numbers
 from ferbench.data.preprocess import Preprocess
 from ferbench.distributed import world_size
 from ferbench.errors import UserError
@@ -32,6 +33,8 @@ class SSLModel(nn.Module):
         preprocess: arguments of `Preprocess` (size, mean, std).
         num_classes: C.
         ema_decay: of the averaged classifier; 0 turns averaging off (EMA = student).
+        ema_warmup: let the decay grow as ``min(ema_decay, (1 + t) / (10 + t))`` over the updates t, so that a short run is
+            not averaged with its random start (a decay of 0.999 is reached at update 8,990); False: constant.
         forward_mode: ``split``: views that need no gradient pass first, without a graph; the others in one pass after them;
             batch-norm normalises each pass by its own statistics. ``joint``: all views in one pass, with a graph
             (more memory and time; batch-norm sees the mixture). Part of the protocol. Default by measurement
@@ -51,6 +54,7 @@ class SSLModel(nn.Module):
         num_classes: int,
         head: dict | None = None,
         ema_decay: float = 0.999,
+        ema_warmup: bool = True,
         forward_mode: str = "split",
         batch_norm: str = "per_process",
         precision: str = "fp32",
@@ -62,15 +66,17 @@ class SSLModel(nn.Module):
             ("forward_mode", forward_mode, ("split", "joint")),
             ("batch_norm", batch_norm, ("per_process", "synchronized")),
             ("precision", precision, tuple(PRECISIONS)),
+            ("ema_warmup", ema_warmup, (True, False)),
         ):
             if value not in allowed:
-                raise UserError(f"model.{name} is {value!r}", expected=" or ".join(allowed))
+                raise UserError(f"model.{name} is {value!r}", expected=" or ".join(map(str, allowed)))
+        check_numbers(self, SHARE_BELOW_1, ema_decay=ema_decay)
         self.preprocess = Preprocess(**preprocess)
         self.network = Classifier(backbone, head or dict(type="LinearHead"), num_classes)
         self.algorithm = build(ALGORITHMS, algorithm, "model.algorithm")
         for part in parts_of(self.algorithm):
             self.network.add_heads(part.heads(self.network.num_features, num_classes))
-        self.ema_decay, self.batch_norm = ema_decay, batch_norm
+        self.ema_decay, self.ema_warmup, self.batch_norm = ema_decay, ema_warmup, batch_norm
         self.precision = precision
         if batch_norm == "synchronized" and world_size() > 1:
             if not torch.cuda.is_available():
@@ -165,9 +171,8 @@ class SSLModel(nn.Module):
     def update_ema(self, updates: int) -> None:
         """Move the averaged classifier towards the student; call after every optimizer step.
 
-        The decay warms up as ``min(ema_decay, (1 + t) / (10 + t))``, so that a short run is not averaged with its
-        random start. Batch-norm statistics are averaged like the weights (as Ada-CM, unlike USB, which copies them):
-        the student's belong to other weights than the averaged ones. Integer buffers are copied.
+        Batch-norm statistics are averaged like the weights (as Ada-CM, unlike USB, which copies them): the student's
+        belong to other weights than the averaged ones. Integer buffers are copied.
 
         Args:
             updates: t, optimizer steps done, from 1.
@@ -179,7 +184,8 @@ class SSLModel(nn.Module):
             copied = [pair for pair in pairs if not pair[0].is_floating_point()]
             self._averaging = (*_columns(averaged), *_columns(copied))
         averaged_to, averaged_from, copied_to, copied_from = self._averaging
-        decay = min(self.ema_decay, (1 + updates) / (10 + updates))
+        warm = (1 + updates) / (10 + updates) if self.ema_warmup else 1.0
+        decay = min(self.ema_decay, warm)
         torch._foreach_lerp_(averaged_to, averaged_from, 1.0 - decay)
         if copied_to:
             torch._foreach_copy_(copied_to, copied_from)

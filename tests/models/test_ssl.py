@@ -167,14 +167,42 @@ def test_average_by_hand() -> None:
             torch.testing.assert_close(ema[name], expected[name])
 
 
-@pytest.mark.parametrize(("updates", "decay"), [(1, 2 / 11), (89, 90 / 99), (10**6, 0.999)])
-def test_decay_warms_up(updates, decay) -> None:
-    model = make_model()
+@pytest.mark.parametrize(
+    ("warmup", "updates", "decay"),
+    [
+        (True, 1, 2 / 11),
+        (True, 89, 90 / 99),
+        (True, 8_989, 8_990 / 8_999),  # the last update below 0.999
+        (True, 8_990, 0.999),
+        (False, 1, 0.999),
+        (False, 10**6, 0.999),
+    ],
+)
+def test_decay_warms_up_unless_switched_off(warmup, updates, decay) -> None:
+    model = make_model(ema_warmup=warmup)
     before = model.ema_network.head.fc.weight.clone()
     perturb(model)
     model.update_ema(updates)
     expected = before + (1 - decay) * (model.network.head.fc.weight - before)
     torch.testing.assert_close(model.ema_network.head.fc.weight, expected.detach())
+
+
+def test_constant_decay_by_hand() -> None:
+    """Start 1, student 3, 5, 7, decay 0.5: 2, 3.5, 5.25."""
+    model = make_model(ema_decay=0.5, ema_warmup=False)
+    ours, theirs = model.network.head.fc.weight, model.ema_network.head.fc.weight
+    with torch.no_grad():
+        theirs.fill_(1.0)
+        for update, (student, average) in enumerate([(3.0, 2.0), (5.0, 3.5), (7.0, 5.25)], start=1):
+            ours.fill_(student)
+            model.update_ema(update)
+            assert theirs.unique().tolist() == [average]
+
+
+@pytest.mark.parametrize("decay", [-0.1, 1.0, 2, "0.999", float("nan"), None, True])
+def test_a_decay_that_is_none_is_refused(decay) -> None:
+    with pytest.raises(UserError, match="ema_decay="):
+        make_model(ema_decay=decay)
 
 
 def test_decay_zero_is_the_student() -> None:
@@ -293,7 +321,8 @@ def test_rule_state_is_part_of_the_model(tmp_path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("forward_mode", "both"), ("batch_norm", "sync"), ("precision", "float16")]
+    ("name", "value"),
+    [("forward_mode", "both"), ("batch_norm", "sync"), ("precision", "float16"), ("ema_warmup", "no")],
 )
 def test_unknown_choice_is_named(name, value) -> None:
     with pytest.raises(UserError, match=f"model.{name} is '{value}'"):
