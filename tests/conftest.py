@@ -1,4 +1,8 @@
-"""What every test may rely on: the checkout is importable, by child processes too; one thread computes."""
+"""What every test may rely on: the checkout is importable, by child processes too; one thread computes; no GPU is seen.
+
+Nothing depends on how fast or how busy the machine is: Hypothesis has no deadline, and time limits of child processes
+(1,200 s) only end what hangs.
+"""
 
 import os
 import signal
@@ -7,6 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("ferbench", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("ferbench")
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -17,6 +25,12 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Hide GPUs, from child processes too, unless tests of GPUs are asked for (``-m gpu``)."""
+    if "gpu" not in (config.getoption("markexpr") or "").replace("not gpu", ""):
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ from ferbench.scaffold.write import KINDS, new_plugin
 def run(folder, repo, *words):
     environment = {**os.environ, "PYTHONPATH": str(repo), "OMP_NUM_THREADS": "1"}
     return subprocess.run(
-        [sys.executable, *words], cwd=folder, capture_output=True, text=True, env=environment, timeout=120
+        [sys.executable, *words], cwd=folder, capture_output=True, text=True, env=environment, timeout=1200
     )
 
 

@@ -126,7 +126,7 @@ def command(images, config_file):
     """Runs ``tools/train.py`` (or another tool) on the config; stdout, stderr and exit code."""
 
     def run(
-        *arguments, tool="train.py", options=None, processes=1, config=config_file, data=images, timeout=120
+        *arguments, tool="train.py", options=None, processes=1, config=config_file, data=images, timeout=1200
     ):
         words = [sys.executable]
         if processes > 1:

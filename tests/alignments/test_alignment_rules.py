@@ -50,7 +50,7 @@ def random_evidence(rng: np.random.Generator, size: int) -> Evidence:
 
 @pytest.mark.parametrize("options", RULES.values(), ids=RULES)
 @given(seed=st.integers(0, 2**32 - 1), size=st.integers(1, 20))
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_rows_are_distributions_and_follow_the_rows(options, seed, size, make_alignment) -> None:
     rng = np.random.default_rng(seed)
     first, second = (make_alignment(counts=COUNTS, **options) for _ in "12")

@@ -43,7 +43,7 @@ def cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     batches=st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=9), min_size=1, max_size=6),
     length=st.integers(1, 4),
 )
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_prototypes_are_means_of_the_last_items_of_each_class(batches, length) -> None:
     """Also where one batch brings more items of a class than it has places."""
     rng = np.random.default_rng(0)

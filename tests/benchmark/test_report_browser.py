@@ -42,7 +42,7 @@ def test_tables_sort_and_the_page_fits(tmp_path, width):
         browser, "--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}",
         f"--window-size={width},800", "--dump-dom", page.as_uri(),
     ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1200)
     title = re.search("<title>(.*?)</title>", done.stdout, flags=re.DOTALL)
     assert title, done.stderr
     first, down, up, by_name, fits = title[1].split("; ")

@@ -366,7 +366,7 @@ class TestInterruptions:
             stage.folder,
             images,
         ]
-        done = subprocess.run(list(map(str, words)), capture_output=True, text=True, timeout=120)
+        done = subprocess.run(list(map(str, words)), capture_output=True, text=True, timeout=1200)
         assert done.returncode == -signal.SIGKILL, done.stderr
         assert stage.starts() == ALL[:2]
         # Wait for the orphan as its lock tells: the kernel gives it up when the process ends.

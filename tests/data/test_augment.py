@@ -130,7 +130,7 @@ def test_grey_image_stays_grey(name):
     st.lists(st.tuples(st.sampled_from(sorted(OPERATIONS)), st.floats(0, 1, exclude_max=True)), max_size=5),
     st.sampled_from(["noise", "smooth", "low contrast", "constant"]),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_chained_tables_equal_one_operation_after_the_other(chain, picture):
     tones, expected = Tones(IMAGES[picture]), IMAGES[picture]
     for name, level in chain:
@@ -245,7 +245,7 @@ ANY = [
 
 
 @given(st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_any_image_any_numbers(data):
     config = data.draw(st.sampled_from(ANY))
     height, width = data.draw(st.integers(1, 40)), data.draw(st.integers(1, 40))

@@ -191,6 +191,6 @@ def test_workers_share_the_index(tmp_path, method):
     queue = context.Queue()
     worker = context.Process(target=_first_image, args=(dataset, queue))
     worker.start()
-    answer = queue.get(timeout=60)
+    answer = queue.get(timeout=1200)
     worker.join()
     assert answer == ("1.jpg", (8, 8, 3), True)

@@ -259,7 +259,7 @@ def test_workers_open_their_own_descriptor(insightface, tmp_path, method):
     queue = context.Queue()
     worker = context.Process(target=_shades, args=(dataset, queue))
     worker.start()
-    assert queue.get(timeout=60) == [*SHADES, True]
+    assert queue.get(timeout=1200) == [*SHADES, True]
     worker.join()
     assert shade_of(dataset.read(4)) == SHADES[4]
 

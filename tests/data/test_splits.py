@@ -67,7 +67,7 @@ def names_of(data, split):
     return {part: sorted(data.item_ids(idx)) for part, idx in split.parts.items()}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     counts=st.lists(st.integers(8, 40), min_size=3, max_size=3),
     unlabeled=st.integers(0, 20),
@@ -97,7 +97,7 @@ def test_parts_are_exact_disjoint_complete_and_independent_of_order(
     assert names_of(data, rule(data)) == names_of(other, rule(other))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 10**6), data_seed=st.integers(0, 50), by=st.sampled_from(["item", "group"]))
 def test_no_video_is_on_two_sides(seed, data_seed, by):
     data = videos(data_seed)
@@ -123,7 +123,7 @@ def test_whole_videos_have_nearly_the_proportions_of_all():
         assert np.all(abs(labeled / (0.25 * (have - val)) - 1) < 0.01)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 10**6), per_class=st.integers(1, 10), val=st.sampled_from([0, 6]))
 def test_copies_of_an_image_stay_together_and_budgets_stay_exact(seed, per_class, val):
     rng = np.random.default_rng(seed)

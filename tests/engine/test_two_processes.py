@@ -81,7 +81,7 @@ HERE = Path(__file__).resolve().parent
 
 def start(words):
     environment = {**os.environ, "PYTHON": sys.executable}
-    return subprocess.run(words, capture_output=True, text=True, timeout=240, env=environment, check=False)
+    return subprocess.run(words, capture_output=True, text=True, timeout=1200, env=environment, check=False)
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ferbench.functional.agreement import agreed_label, masked_quantile, pseudo_margins
@@ -22,7 +22,6 @@ def test_pseudo_margins_of_log_probabilities_are_those_of_logits() -> None:
 
 
 @given(seed=st.integers(0, 2**32 - 1), size=st.integers(1, 30), q=st.floats(0, 1), share=st.floats(0, 1))
-@settings(deadline=None)
 def test_masked_quantile_against_numpy(seed, size, q, share) -> None:
     rng = np.random.default_rng(seed)
     values, keep = rng.normal(size=size).astype(np.float32), rng.uniform(size=size) < share

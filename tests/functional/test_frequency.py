@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ferbench.functional.frequency import (
@@ -29,7 +29,6 @@ def test_equal_counts_weigh_1(counts) -> None:
 
 
 @given(counts=st.lists(st.integers(0, 10**7), min_size=2, max_size=9))
-@settings(deadline=None)
 def test_the_rarer_the_heavier(counts) -> None:
     weights = effective_number_weights(torch.tensor(counts))
     assert weights.isfinite().all()
@@ -72,7 +71,6 @@ def test_rates_by_hand() -> None:
 
 
 @given(ratio=st.floats(1.1, 3.0), classes=st.integers(2, 9), alpha=st.floats(0.5, 5.0))
-@settings(deadline=None)
 def test_rates_agree_where_the_counts_fall_by_equal_factors(ratio, classes, alpha) -> None:
     counts = torch.tensor([1e6 * ratio**-c for c in range(classes)], dtype=torch.float64)
     rates = [sampling_rates(counts, alpha, name) for name in ("mirrored", "geometric")]
@@ -83,7 +81,6 @@ def test_rates_agree_where_the_counts_fall_by_equal_factors(ratio, classes, alph
     counts=st.lists(st.integers(0, 500), min_size=1, max_size=9),
     name=st.sampled_from(["mirrored", "geometric"]),
 )
-@settings(deadline=None)
 def test_the_rarer_the_more_is_taken(counts, name) -> None:
     counts = torch.tensor(counts)
     rates = sampling_rates(counts, 3.0, name)
@@ -105,7 +102,6 @@ def test_picks_by_hand() -> None:
 
 
 @given(seed=st.integers(0, 2**32 - 1))
-@settings(deadline=None)
 def test_picks_are_the_most_confident_of_their_class(seed) -> None:
     rng = np.random.default_rng(seed)
     confidence, label, rates = rng.permutation(40) / 40, rng.integers(0, 4, 40), rng.uniform(0, 1, 4)

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ferbench.functional.losses import cross_entropy, masked_contrast, rampup, weighted_mean
@@ -85,7 +85,6 @@ def unit_rows(rng: np.random.Generator, size: int) -> np.ndarray:
 
 
 @given(seed=st.integers(0, 2**32 - 1), size=st.integers(1, 9), temperature=st.sampled_from([0.07, 0.5, 1.0]))
-@settings(deadline=None)
 def test_masked_contrast_against_a_loop(seed, size, temperature) -> None:
     rng = np.random.default_rng(seed)
     first, second, keep = unit_rows(rng, size), unit_rows(rng, size), rng.random(size) < 0.6

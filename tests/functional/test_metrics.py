@@ -30,7 +30,7 @@ def sklearn_scores(predictions: np.ndarray, labels: np.ndarray, num_classes: int
     }
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.integers(2, 9).flatmap(
         lambda c: st.tuples(

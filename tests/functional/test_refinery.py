@@ -50,7 +50,7 @@ def test_nearest_pseudo_labels_of_the_given_totals(seed) -> None:
 
 
 @given(seed=st.integers(0, 2**32 - 1), classes=st.integers(2, 8), sharpness=st.floats(0.05, 5.0))
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_rows_are_distributions_and_classes_come_near_their_totals(seed, classes, sharpness) -> None:
     rng = np.random.default_rng(seed)
     probs = rng.dirichlet(np.full(classes, sharpness), 200)

@@ -38,7 +38,7 @@ def slow(views: list[np.ndarray], weight_of_pair, temperature: float) -> float:
 
 
 @given(seed=st.integers(0, 2**32 - 1), size=st.integers(1, 6), temperature=st.sampled_from([0.07, 0.5]))
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_pairs_of_any_weight(seed, size, temperature) -> None:
     rng = np.random.default_rng(seed)
     views, positives = [unit_rows(rng, size) for _ in "12"], rng.random((size, size)) + 0.01

@@ -84,7 +84,7 @@ def test_an_item_twice_in_a_batch_is_counted_once(
     classes=st.integers(2, 5),
     warmup=st.booleans(),
 )
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_running_counts_are_those_of_the_table(
     seed, items, size, classes, warmup, make_rule, evidence
 ) -> None:

@@ -54,7 +54,7 @@ def random_evidence(evidence, rng: np.random.Generator, size: int, step: int = 0
 
 @pytest.mark.parametrize("options", RULES.values(), ids=RULES)
 @given(seed=st.integers(0, 2**32 - 1), size=st.integers(1, 20))
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_weights_lie_in_0_1_and_follow_the_rows(options, seed, size, make_rule, evidence) -> None:
     rng = np.random.default_rng(seed)
     first, second = (make_rule(classes=CLASSES, items=ITEMS, **options) for _ in "12")
@@ -75,7 +75,7 @@ def test_weights_lie_in_0_1_and_follow_the_rows(options, seed, size, make_rule, 
 
 @pytest.mark.parametrize("options", RULES.values(), ids=RULES)
 @given(seed=st.integers(0, 2**32 - 1), label=st.integers(0, CLASSES - 1))
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 def test_more_confidence_never_weighs_less(
     options, seed, label, make_rule, evidence, with_confidence
 ) -> None:
