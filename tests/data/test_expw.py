@@ -17,6 +17,9 @@ LINES = [  # image, face, top, left, right, bottom, confidence, label
     "a face.png 1 90 90 80 80 50 2",
 ]
 
+# what Python takes for a number, what overflows 32 or 64 bits, and what is none
+NO_NUMBERS = ("+1", "0_1", "\u0661", "1e", "4000000000" * 2, "x")
+
 
 def write(root, lines=LINES):
     (root / "data" / "image" / "origin").mkdir(parents=True)
@@ -69,15 +72,46 @@ def test_faces_of_low_confidence_are_left_out_and_counted(tmp_path):
     ("line", "says"),
     [
         ("a face.png 1 9 9 8 8 50 7", "'7' is out of range"),
-        ("a face.png 1 9 9 8 x 50 6", "no box"),
+        ("a face.png 1 9 9 8 x 50 6", "no face id, box"),
         ("a.png 9 9 8 8 50 6", "7 cells"),
+        *((f"a face.png 1 9 9 {box} 8 50 6", "no face id, box") for box in NO_NUMBERS),
+        *((f"a face.png 1 9 9 9 8 {sure} 6", "no face id, box") for sure in (*NO_NUMBERS, "nan", "inf")),
+        *((f"a face.png {face} 9 9 9 8 50 6", "no face id, box") for face in NO_NUMBERS),
+        *((f"a face.png 1 9 9 9 8 50 {label}", "out of range") for label in (*NO_NUMBERS, "-1", "9" * 20)),
+        ("a face\0.png 1 9 9 9 8 50 6", r"U\+0000"),
+        ("a face.png 1 9 9 9 8 50 6\v1", r"U\+000B"),
+        ("../a.png 1 9 9 9 8 50 6", "no name of an image"),
+        ("/etc/a.png 1 9 9 9 8 50 6", "no name of an image"),
+        ("angry_actor_104.jpg 0 20 10 40 61 76.6 0", "listed twice"),
+        ("angry_actor_104.jpg 0 20 10 40 60 76.6 1", "listed twice"),
     ],
 )
 def test_a_bad_line_is_named(tmp_path, line, says):
     write(tmp_path, [LINES[0], line])
     with pytest.raises(UserError, match=says) as error:
         build(tmp_path)
-    assert "label.lst:2" in str(error.value)
+    assert "label.lst:2" in str(error.value) or "label.lst:1 and :2" in str(error.value)
+
+
+def test_a_repeated_row_counts_once(tmp_path):
+    data = build(write(tmp_path, [*LINES[:3], LINES[0]]))
+    assert len(data) == 3
+    assert data.summary()["repeated_rows"] == 1
+
+
+@pytest.mark.parametrize("data", [b"", b"\n\n", b"\xff\xfea\0", "a.jpg 0 1 2 3 4 5 \xe9".encode("latin-1")])
+def test_lists_that_are_empty_or_no_utf8(tmp_path, data):
+    write(tmp_path)
+    (tmp_path / "data/label/label.lst").write_bytes(data)
+    with pytest.raises(UserError, match=r"no images|not a text file in UTF-8(.|\n)*label.lst:1"):
+        build(tmp_path)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_line_ends_and_a_byte_order_mark(tmp_path, end):
+    write(tmp_path)
+    (tmp_path / "data/label/label.lst").write_bytes(("\ufeff" + end.join(LINES)).encode())
+    assert build(tmp_path).item_id(0) == "angry_actor_104.jpg#0"
 
 
 def test_missing_data(tmp_path):

@@ -59,6 +59,7 @@ def test_classes_by_name(tmp_path):
         "kept": 2,
         "per_class": {"Other": 0, "Happiness": 1, "Sadness": 1},
         "dropped_classes": 1,
+        "repeated_rows": 0,
     }
 
 
@@ -70,6 +71,13 @@ def test_classes_by_name(tmp_path):
         ("train_00002.jpg x", "'x'"),
         ("train_00002.jpg", "1 cells"),
         ("val_2.jpg 3", "of no part"),
+        ("train_00002 3", "of no part"),
+        *((f"train_00002.jpg {label}", "out of range") for label in ("+1", "0_1", "\u0661", "9" * 20, "-1")),
+        ("train_00002.jpg 1 3", "not as the lines before it"),
+        ("train_00002.jpg 1 3 1", "4 cells"),
+        ("train_00002\0.jpg 1", r"U\+0000"),
+        ("train_00002.jpg 1\v3", r"U\+000B"),
+        ("train_/../../2.jpg 1", "no name of an image"),
     ],
 )
 def test_a_bad_line_is_named(tmp_path, line, says):
@@ -79,6 +87,89 @@ def test_a_bad_line_is_named(tmp_path, line, says):
     with pytest.raises(UserError, match=says) as error:
         build(tmp_path)
     assert f"{path}:2" in str(error.value)
+
+
+def names(data):
+    return [data.item_id(i) for i in range(len(data))]
+
+
+TRAIN = ["train_00001.jpg", "train_00002.jpg", "train_00003.jpg"]
+
+
+def test_the_label_is_the_second_column_of_three(tmp_path):
+    """The third one is coarser: taken as the label it would be valid, and wrong."""
+    data = build(write(tmp_path, [f"{line} {i % 3 + 1}" for i, line in enumerate(LIST)]))
+    assert names(data) == TRAIN
+    assert [data.classes[i] for i in data.labels] == ["Sadness", "Surprise", "Happiness"]
+
+
+def test_compound_expressions(tmp_path):
+    lines = ["train_0001.jpg 1", "train_0002.jpg 11", "test_0001.jpg 8"]
+    write(tmp_path / "compound", lines)
+    write(tmp_path / "basic")
+    data = build(tmp_path, labels="compound")
+    assert data.name == "rafdb-compound-train"
+    assert [data.classes[i] for i in data.labels] == ["Happily Surprised", "Disgustedly Surprised"]
+    assert len(build(tmp_path)) == 3  # `basic` lies beside it
+    with pytest.raises(UserError, match=r"out of range(.|\n)*txt:2(.|\n)*labels='compound'"):
+        build(tmp_path / "compound")
+    with pytest.raises(UserError, match=r"no label is above 7(.|\n)*labels='basic'"):
+        build(tmp_path / "basic", labels="compound")
+
+
+@pytest.mark.parametrize("folder", ["Image/aligned", "aligned"])
+@pytest.mark.parametrize("listed", ["", "_aligned"])
+@pytest.mark.parametrize("lying", ["", "_aligned"])
+@pytest.mark.parametrize("ending", ["jpg", "png"])
+def test_names_with_and_without_aligned_have_one_id(tmp_path, folder, listed, lying, ending):
+    (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "list_patition_label.txt").write_text(
+        "\n".join(line.replace(".", f"{listed}.") for line in LIST)
+    )
+    for i, line in enumerate(LIST):
+        file = tmp_path / folder / f"{line.split('.')[0]}{lying}.{ending}"
+        cv2.imwrite(str(file), np.full((10, 10, 3), 20 * i, np.uint8))
+    data = build(tmp_path)
+    assert names(data) == TRAIN
+    assert abs(int(data.read(2)[0, 0, 0]) - 60) < 4
+
+
+@pytest.mark.parametrize("csv", [True, False])
+@pytest.mark.parametrize("place", ["DATASET", ""])
+def test_the_layout_of_kaggle(tmp_path, csv, place):
+    for i, line in enumerate(LIST):
+        name, label = line.split()
+        folder = tmp_path / place / name.split("_")[0] / label
+        folder.mkdir(parents=True)
+        (folder / "._x.jpg").touch()
+        cv2.imwrite(str(folder / name.replace(".", "_aligned.")), np.full((10, 10, 3), 20 * i, np.uint8))
+    if csv:
+        rows = [line.replace(".", "_aligned.").replace(" ", ",") for line in LIST if line.startswith("train")]
+        (tmp_path / "train_labels.csv").write_text("\n".join(["image,label", *rows]))
+    data = build(tmp_path)
+    assert sorted(names(data)) == TRAIN
+    index = names(data).index("train_00003.jpg")
+    assert data.classes[data.labels[index]] == "Happiness"
+    assert abs(int(data.read(index)[0, 0, 0]) - 60) < 4
+    assert len(build(tmp_path, part="test")) == 2
+
+
+def test_the_csv_of_kaggle_names_its_bad_row(tmp_path):
+    (tmp_path / "DATASET/train/1").mkdir(parents=True)
+    for row in ("train_00001_aligned.jpg,8", "train_00001_aligned.jpg", "x.jpg,1"):
+        (tmp_path / "train_labels.csv").write_text(f"image,label\n{row}\n")
+        with pytest.raises(UserError, match=r"train_labels.csv:2"):
+            build(tmp_path)
+
+
+def test_one_image_listed_twice(tmp_path):
+    data = build(write(tmp_path, [*LIST, LIST[0]]))
+    assert (len(data), data.summary()["repeated_rows"]) == (3, 1)
+    (tmp_path / "EmoLabel/list_patition_label.txt").write_text(
+        "train_00001.jpg 5\ntrain_00001_aligned.jpg 4\n"
+    )
+    with pytest.raises(UserError, match=r"listed twice(.|\n)*txt:1 and :2"):
+        build(tmp_path)
 
 
 def test_missing_data(tmp_path):

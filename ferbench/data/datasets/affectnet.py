@@ -1,14 +1,16 @@
-"""AffectNet, manually annotated images, in both forms in which it is handed out.
+"""AffectNet, manually annotated images, in the forms in which it is handed out.
 
 Mollahosseini et al., "AffectNet: A Database for Facial Expression, Valence, and Arousal Computing in the
-Wild", IEEE Transactions on Affective Computing 2019.
+Wild", IEEE Transactions on Affective Computing 2019; Fard et al., "AffectNet+: A Database for Enhancing Facial
+Expression Recognition with Soft-Labels", arXiv 2410.22506.
 """
 
 from __future__ import annotations
 
-import csv
+import io
+import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +19,7 @@ import numpy as np
 from ferbench.data.datasets.base import require_folder
 from ferbench.data.datasets.listed import ListedFaces, Rows, bad_line, first_existing, join, parse_code
 from ferbench.data.paths import IndexCache, PathArray
+from ferbench.data.text import csv_rows, shown, whole_number
 from ferbench.errors import UserError
 from ferbench.registry import DATASETS
 
@@ -29,11 +32,20 @@ _COLUMNS = (
     "expression", "valence", "arousal",
 )  # fmt: skip
 _PLACES = ("", "Manually_Annotated/", "Manually_Annotated_file_lists/", "Manually_annotated/")
+_PARTS = {"train": ("train_set", "train"), "val": ("val_set", "validation_set", "val", "validation")}
+_IMAGES = (".jpg", ".jpeg", ".png")
+_LABELS = ("_exp.npy", ".json")
+_LARGEST = 1 << 20  # bytes of a label file: a real one has a few hundred
 
 
 @DATASETS.register_module()
 class AffectNet(ListedFaces):
-    """AffectNet by its lists (``training.csv``) or in the reduced release (``0_exp.npy``, ``0.jpg``).
+    """AffectNet by its lists (``training.csv``), in the reduced release (``0_exp.npy``) or as AffectNet+ (``0.json``).
+
+    The reduced release and AffectNet+ have a label file for each image in ``train_set/annotations`` (or beside the
+    images) and ``0.jpg`` or ``0.png`` in ``train_set/images``; ``val_set`` may also be called ``validation_set``. Of
+    the json files of AffectNet+, whose key ``Human-Label`` is read, no public description was found: the layout is the
+    one that public code reads. Soft labels are not used.
 
     Images of the codes 8 None, 9 Uncertain and 10 No-Face are left out and counted. For "AffectNet-7" leave
     out contempt with ``rename={'Contempt': None}`` and name the other seven as ``classes``.
@@ -46,12 +58,13 @@ class AffectNet(ListedFaces):
         annotations: the csv file, if it is not found below ``root``.
         classes: target classes; None for the eight of AffectNet.
         rename: source class -> target class, or None to leave its images out (see `ClassMap`).
-        cache: where the labels of the reduced release are kept, which lie in one file each (see
-            `IndexCache`). Kept labels hold while no file is added to or removed from the annotations folder.
+        cache: where the labels are kept that lie in one file each (see `IndexCache`). Kept labels hold while no file
+            is added to or removed from the folders of annotations and images.
         name: short name for logs and records.
 
     Raises:
-        UserError: missing folder or list; a row without path or with a label that is none (file and line).
+        UserError: missing folder or list; a row without path or with a label that is none (file and line); a label
+            file that holds none.
     """
 
     def __init__(
@@ -69,12 +82,10 @@ class AffectNet(ListedFaces):
         if part not in ("train", "val"):
             raise UserError(f"part={part!r}", expected="'train' or 'val'")
         folder = require_folder(root, "AffectNet", synthetic=False, get=GET_AFFECTNET)
-        if (folder / f"{part}_set").is_dir():
-            base = folder / f"{part}_set"
-            self.folder = require_folder(
-                base / "images", "the images of AffectNet", synthetic=False, get=GET_AFFECTNET
-            )
-            names, codes = _read_reduced(base / "annotations", cache)
+        base = next((folder / place for place in _PARTS[part] if _is_part(folder / place)), None)
+        if base is not None and annotations is None and images is None:
+            self.folder = base / "images" if (base / "images").is_dir() else base
+            names, codes = _read_files(base, self.folder, cache)
             self._hold_expressions(names, None, codes)
             return
         file = {"train": "training.csv", "val": "validation.csv"}[part]
@@ -91,7 +102,7 @@ class AffectNet(ListedFaces):
         self.folder = require_folder(images, "the images of AffectNet", synthetic=False, get=GET_AFFECTNET)
         rows = Rows()
         for line, path, label in _read_csv(self.list_file):
-            rows.add(path, line, parse_code(label, _CODES, self.list_file, line))
+            rows.add(path, line, parse_code(label, _CODES, self.list_file, line), self.list_file)
         self._hold_expressions(rows.names.build(), np.asarray(rows.lines), np.asarray(rows.codes))
 
     def _hold_expressions(self, names: PathArray, lines: np.ndarray | None, codes: np.ndarray) -> None:
@@ -105,58 +116,102 @@ class AffectNet(ListedFaces):
         return join(self.folder, self.item_id(index))
 
 
+def _is_part(folder: Path) -> bool:
+    """Whether a part of the reduced release or of AffectNet+ lies there."""
+    return any((folder / name).is_dir() for name in ("annotations", "images")) or any(folder.glob("*.json"))
+
+
 def _read_csv(path: Path) -> Iterator[tuple[int, str, str]]:
     """Line, image path and expression code of each row. Some copies of ``validation.csv`` have no header."""
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file)
-            path_at, label_at = _COLUMNS.index("subDirectory_filePath"), _COLUMNS.index("expression")
-            for row in filter(None, reader):
-                if reader.line_num == 1 and _COLUMNS[0] in row:
-                    if "expression" not in row:
-                        raise bad_line(path, 1, "the csv has no column 'expression'", ",".join(_COLUMNS))
-                    path_at, label_at = row.index(_COLUMNS[0]), row.index("expression")
-                    continue
-                if len(row) <= max(path_at, label_at) or not row[path_at]:
-                    raise bad_line(
-                        path, reader.line_num, "a row has no path or too few cells", ",".join(_COLUMNS)
-                    )
-                yield reader.line_num, row[path_at].replace("\\", "/"), row[label_at]
-    except OSError as error:
-        raise UserError(
-            f"the list of AffectNet cannot be read: {error.strerror}", where=path, fix=GET_AFFECTNET
-        ) from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"not a csv file in UTF-8 ({error})", where=path) from error
+    path_at, label_at = _COLUMNS.index("subDirectory_filePath"), _COLUMNS.index("expression")
+    for line, row in csv_rows(path, "the list of AffectNet", GET_AFFECTNET):
+        if line == 1 and _COLUMNS[0] in row:
+            if "expression" not in row:
+                raise bad_line(path, 1, "the csv has no column 'expression'", ",".join(_COLUMNS))
+            path_at, label_at = row.index(_COLUMNS[0]), row.index("expression")
+            continue
+        if len(row) <= max(path_at, label_at) or not row[path_at]:
+            raise bad_line(path, line, "a row has no path or too few cells", ",".join(_COLUMNS))
+        yield line, row[path_at].replace("\\", "/"), row[label_at].strip(" ")
 
 
-def _read_reduced(folder: Path, cache: str | os.PathLike[str] | None) -> tuple[PathArray, np.ndarray]:
-    """Image names and codes (int16) of the reduced release; ``7_exp.npy`` holds the code of ``7.jpg``."""
-    require_folder(folder, "the annotations of AffectNet", synthetic=False, get=GET_AFFECTNET)
-    signature: dict[str, Any] = {"format": "affectnet-1", "mtime_ns": os.stat(folder).st_mtime_ns}
-    index = IndexCache(folder.parent, "affectnet annotations", cache)
+def _read_files(
+    base: Path, images: Path, cache: str | os.PathLike[str] | None
+) -> tuple[PathArray, np.ndarray]:
+    """Image names and codes (int16) of a part; ``7_exp.npy`` or ``7.json`` holds the code of ``7.jpg``."""
+    folder = base / "annotations" if (base / "annotations").is_dir() else images
+    stamps = [os.stat(place).st_mtime_ns for place in (folder, images)]
+    signature: dict[str, Any] = {"format": "affectnet-2", "mtime_ns": stamps}
+    index = IndexCache(base, "affectnet annotations", cache)
     kept = index.load(signature)
     if kept is not None:
         return PathArray(kept["names"], kept["offsets"]), np.asarray(kept["codes"])
-    ids = sorted(name.removesuffix("_exp.npy") for name in os.listdir(folder) if name.endswith("_exp.npy"))
-    if not ids:
+    files = sorted(name for name in os.listdir(folder) if not name.startswith("."))
+    ending = next((e for e in _LABELS if any(name.endswith(e) for name in files)), None)
+    if ending is None:
         raise UserError(
-            "the folder holds no labels", where=folder, expected="<id>_exp.npy", fix=GET_AFFECTNET
+            "the folder holds no labels",
+            where=folder,
+            expected="<id>_exp.npy (or <id>.json)",
+            fix=GET_AFFECTNET,
         )
-    codes = np.fromiter((_read_code(folder / f"{i}_exp.npy") for i in ids), np.int16, len(ids))
-    names = PathArray.from_strings(f"{i}.jpg" for i in ids)
-    index.save(signature, {"names": names.blob, "offsets": names.offsets, "codes": codes}, len(ids))
+    labels = [name for name in files if name.endswith(ending)]
+    read = _npy_code if ending == "_exp.npy" else _json_code
+    codes = np.fromiter((_code(folder / name, read) for name in labels), np.int16, len(labels))
+    endings = _endings(images)
+    stems = [name.removesuffix(ending) for name in labels]
+    # reading an image that is missing names it as .jpg
+    names = PathArray.from_strings(stem + endings.get(stem, ".jpg") for stem in stems)
+    index.save(signature, {"names": names.blob, "offsets": names.offsets, "codes": codes}, len(labels))
     return names, codes
 
 
-def _read_code(path: Path) -> int:
+def _endings(images: Path) -> dict[str, str]:
+    """Stem -> ending of the image files of a folder; a ``.jpg`` counts before others of its stem."""
+    endings: dict[str, str] = {}
+    for name in sorted(os.listdir(images)):
+        stem, ending = os.path.splitext(name)
+        if ending.lower() in _IMAGES and (stem not in endings or ending == ".jpg"):
+            endings[stem] = ending
+    return endings
+
+
+def _code(path: Path, read: Callable[[bytes], object]) -> int:
+    """The expression code of a label file.
+
+    Raises:
+        UserError: it is none, or cannot be read.
+    """
     try:
-        value = np.load(path, allow_pickle=False)
-        code = int(str(value.reshape(-1)[0]))  # released as text in an array
-    except (OSError, ValueError, IndexError, EOFError) as error:
+        with open(path, "rb") as file:
+            found = read(file.read(_LARGEST))
+    except Exception as error:  # of the many ways in which a broken npy or json file shows
         raise UserError(
-            f"a label of AffectNet cannot be read ({error})", where=path, fix="copy the file again"
-        ) from error
-    if code not in _CODES:
-        raise UserError(f"label {code} is out of range", where=path, expected=f"0 to {_CODES.stop - 1}")
+            f"a label of AffectNet cannot be read ({type(error).__name__}: {error})", where=path,
+            fix="copy the file again",
+        ) from error  # fmt: skip
+    code = whole_number(str(found))
+    if code is None or code not in _CODES:
+        raise UserError(
+            f"label {shown(str(found))} is out of range", where=path, expected=f"0 to {_CODES.stop - 1}"
+        )
     return code
+
+
+def _npy_code(data: bytes) -> object:
+    """What an npy file of one element holds, text or a number; objects are never unpickled."""
+    stream = io.BytesIO(data)
+    if np.lib.format.read_magic(stream) != (1, 0):
+        raise ValueError("not version 1.0 of npy")
+    shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
+    if dtype.hasobject or shape not in ((), (1,), (1, 1)):
+        raise ValueError(f"{dtype} of shape {shape}, not one label")
+    value = np.frombuffer(data, dtype, 1, stream.tell())[0].item()
+    return value.decode("ascii") if isinstance(value, bytes) else value
+
+
+def _json_code(data: bytes) -> object:
+    content = json.loads(data)
+    if not isinstance(content, dict) or "Human-Label" not in content:
+        raise ValueError("there is no key 'Human-Label'")
+    return content["Human-Label"]

@@ -5,6 +5,7 @@ Zhang et al., "From Facial Expression Recognition to Interpersonal Relation Pred
 
 from __future__ import annotations
 
+import math
 from array import array
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ from ferbench.data.datasets.listed import (
     split_lines,
 )
 from ferbench.data.io import UnreadableImage
+from ferbench.data.text import decimal_number, shown, whole_number
 from ferbench.errors import UserError
 from ferbench.registry import DATASETS
 
@@ -31,12 +33,16 @@ GET_EXPW = (
 )
 _LISTS = ("label.lst", "label/label.lst", "data/label/label.lst")
 _IMAGES = ("origin", "image/origin", "data/image/origin", "image", "images")
+_FARTHEST = 1_000_000  # pixels: no photograph is that wide
 _LINE = "<image> <face id> <top> <left> <right> <bottom> <confidence> <label 0..6>"
 
 
 @DATASETS.register_module()
 class ExpW(ListedFaces):
     """Faces of ExpW, cut out of the original photographs by the box of the list.
+
+    The layout is the one of the release and its readme: lines of image, face id, top, left, right, bottom, confidence,
+    label.
 
     An item is a face: its id is ``<image>#<face id>``. There is no official division into parts.
 
@@ -65,8 +71,11 @@ class ExpW(ListedFaces):
         name: str = "expw",
     ):
         super().__init__(name, EXPW_CLASSES, classes, rename)
-        if margin < 0:
-            raise UserError(f"margin={margin}", expected="0 or more")
+        if not 0 <= margin < math.inf or not math.isfinite(min_confidence):
+            raise UserError(
+                f"margin={margin}, min_confidence={min_confidence}",
+                expected="a margin of 0 or more, and numbers",
+            )
         self.margin = margin
         folder = require_folder(root, "ExpW", synthetic=False, get=GET_EXPW)
         self.list_file = first_existing(folder, _LISTS, "the list of ExpW", GET_EXPW)
@@ -79,20 +88,24 @@ class ExpW(ListedFaces):
         rows, boxes = Rows(), array("i")
         unsure = 0
         for line, (file, face, *numbers, label) in split_lines(self.list_file, 8, _LINE):
-            try:
-                top, left, right, bottom = (int(number) for number in numbers[:4])
-                confidence = float(numbers[4])
-            except ValueError:
-                raise bad_line(
-                    self.list_file, line, f"no box and confidence: {' '.join(numbers)!r}", _LINE
-                ) from None
+            box = [
+                value
+                for value in map(whole_number, numbers[:4])
+                if value is not None and abs(value) < _FARTHEST
+            ]
+            confidence = decimal_number(numbers[4])
+            if confidence is None or len(box) < 4 or whole_number(face) is None:
+                what = f"no face id, box and confidence: {shown(' '.join([face, *numbers]))}"
+                raise bad_line(self.list_file, line, what, _LINE)
             code = parse_code(label, range(len(EXPW_CLASSES)), self.list_file, line)
             unsure += confidence < min_confidence
-            rows.add(f"{file}#{face}", line, code if confidence >= min_confidence else UNLABELED)
-            boxes.extend((top, left, right, bottom))
+            rows.add(
+                f"{file}#{face}", line, code if confidence >= min_confidence else UNLABELED, self.list_file
+            )
+            boxes.extend(box)
         self.left_out["dropped_below_min_confidence"] = unsure
         self._boxes = np.asarray(boxes, np.int32).reshape(-1, 4)
-        self.hold(rows.names.build(), np.asarray(rows.lines), np.asarray(rows.codes))
+        self.hold(rows.names.build(), np.asarray(rows.lines), np.asarray(rows.codes), self._boxes)
 
     def file(self, index: int) -> str:
         """See `ListedFaces.file`."""

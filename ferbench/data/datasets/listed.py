@@ -13,7 +13,10 @@ import numpy as np
 from ferbench.data.datasets.base import UNLABELED, ClassMap, EncodedDataset
 from ferbench.data.io import read_file
 from ferbench.data.paths import PathArray, PathBuilder
+from ferbench.data.text import shown, text_lines, whole_number
 from ferbench.errors import UserError
+
+AS_RELEASED = "use the list file as it was released"
 
 
 class Rows:
@@ -22,8 +25,16 @@ class Rows:
     def __init__(self) -> None:
         self.names, self.lines, self.codes = PathBuilder(), array("i"), array("h")
 
-    def add(self, name: str, line: int, code: int) -> None:
-        """Append a row; ``code`` is the position in the source classes, or -1 to leave the row out."""
+    def add(self, name: str, line: int, code: int, path: Path) -> None:
+        """Append a row; ``code`` is the position in the source classes, or -1 to leave the row out.
+
+        Raises:
+            UserError: the name is absolute or leaves its folder; with file (``path``) and line.
+        """
+        if not all(part not in ("", ".", "..") for part in name.split("/")):
+            raise bad_line(
+                path, line, f"no name of an image: {shown(name)}", "a path within the images' folder"
+            )
         self.names.extend([name])
         self.lines.append(line)
         self.codes.append(code)
@@ -50,28 +61,53 @@ class ListedFaces(EncodedDataset):
         self.list_file: Path | None = None
         self.left_out: dict[str, int] = {}
 
-    def hold(self, names: PathArray, lines: np.ndarray | None, codes: np.ndarray) -> None:
+    def hold(
+        self, names: PathArray, lines: np.ndarray | None, codes: np.ndarray, boxes: np.ndarray | None = None
+    ) -> None:
         """Fix the items: the rows whose class the target set has.
 
         Args:
             names: item id of each row.
             lines: int [rows], the line of each row, from 1; None without a list file.
             codes: int [rows], index into the source classes; -1: no row of this dataset.
+            boxes: int [rows, 4], what else a row says of its item, or None.
 
         Raises:
-            UserError: nothing is left.
+            UserError: nothing is left; two rows of one item that do not say the same.
         """
-        mapped = self.class_map(np.asarray(codes, np.int64))
+        codes = np.asarray(codes, np.int64)
+        repeated = self._repetitions(
+            names, lines, codes if boxes is None else np.column_stack([codes, boxes])
+        )
+        mapped = self.class_map(np.where(repeated, UNLABELED, codes))
         self.kept = np.flatnonzero(mapped != UNLABELED)
         self.labels = mapped[self.kept]
         self.left_out["dropped_classes"] = int(
-            ((np.asarray(codes) != UNLABELED) & (mapped == UNLABELED)).sum()
+            ((codes != UNLABELED) & (mapped == UNLABELED) & ~repeated).sum()
         )
+        self.left_out["repeated_rows"] = int(repeated.sum())
         self._names, self._lines = names, lines
         if not len(self.kept):
             raise UserError(
                 f"{self.name} has no images", where=self.list_file, expected=f"at least one; {self.summary()}"
             )
+
+    def _repetitions(self, names: PathArray, lines: np.ndarray | None, values: np.ndarray) -> np.ndarray:
+        """bool [rows]: rows that say once more what an earlier one said."""
+        repeated = np.zeros(len(values), bool)
+        seen: dict[str, int] = {}
+        for row, name in enumerate(names):
+            first = seen.setdefault(name, row)
+            if first == row:
+                continue
+            if (values[first] != values[row]).any():
+                at = "" if lines is None else f":{lines[first]} and :{lines[row]}"
+                raise UserError(
+                    f"{shown(name)} is listed twice, with different labels or boxes", where=f"{self.list_file}{at}",
+                    expected="every image once", fix=AS_RELEASED,
+                )  # fmt: skip
+            repeated[row] = True
+        return repeated
 
     def file(self, index: int) -> str:
         """Path of the image file of an item."""
@@ -100,44 +136,41 @@ def split_lines(path: Path, cells: int, expected: str) -> Iterator[tuple[int, li
     """Line number and the ``cells`` cells of each line; blanks part cells, only the first may contain blanks.
 
     Raises:
-        UserError: the file cannot be read; a line with fewer cells.
+        UserError: as `text_lines`; a line with fewer cells.
     """
-    try:
-        with open(path, encoding="utf-8-sig") as file:
-            for number, text in enumerate(file, 1):
-                if not text.strip():
-                    continue
-                parts = text.strip().rsplit(maxsplit=cells - 1)
-                if len(parts) != cells:
-                    raise bad_line(path, number, f"a line of {len(parts)} cells: {text.strip()!r}", expected)
-                yield number, parts
-    except OSError as error:
-        raise UserError(f"the list file cannot be read: {error.strerror}", where=path) from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"the list file is not a text file in UTF-8 ({error})", where=path) from error
+    for number, text in text_lines(path, fix=AS_RELEASED):
+        parts = cells_of(text)
+        if not parts:
+            continue
+        if len(parts) < cells:
+            raise bad_line(path, number, f"a line of {len(parts)} cells: {shown(text)}", expected)
+        first = text.strip(" \t")
+        for cell in reversed(parts[1 - cells :]):
+            first = first[: -len(cell)].rstrip(" \t")
+        yield number, [first, *parts[1 - cells :]]
+
+
+def cells_of(text: str) -> list[str]:
+    """The cells of a line, parted by blanks and tabs (and by no other blank of Unicode)."""
+    return [cell for cell in text.replace("\t", " ").split(" ") if cell]
 
 
 def parse_code(text: str, codes: range, path: Path, line: int) -> int:
     """The class number in ``text``.
 
     Raises:
-        UserError: not an integer of ``codes``; with file and line.
+        UserError: not an integer of ``codes``, in ASCII digits; with file and line.
     """
-    try:
-        code = int(text)
-    except ValueError:
-        code = codes.stop
-    if code not in codes:
-        what = f"label {text!r} is out of range"
+    code = whole_number(text)
+    if code is None or code not in codes:
+        what = f"label {shown(text)} is out of range"
         raise bad_line(path, line, what, f"an integer from {codes.start} to {codes.stop - 1}")
     return code
 
 
 def bad_line(path: Path, line: int, what: str, expected: str) -> UserError:
     """The error that names a line of a list file."""
-    return UserError(
-        what, where=f"{path}:{line}", expected=expected, fix="use the list file as it was released"
-    )
+    return UserError(what, where=f"{path}:{line}", expected=expected, fix=AS_RELEASED)
 
 
 def first_existing(root: Path, relative: Sequence[str], what: str, fix: str) -> Path:
