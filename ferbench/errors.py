@@ -126,6 +126,24 @@ def described(value: Any) -> str:
     return type(value).__name__
 
 
+def shortened(value: Any, length: int = 60) -> str:
+    """``repr`` of a value for a message: of a long one the beginning and how long it is, in one line.
+
+    Args:
+        value: anything found in a file, e.g. the text of a cell.
+        length: characters that may be shown.
+    """
+    if isinstance(value, (str, bytes)) and len(value) > length:
+        return (
+            f"{value[:length]!r}... ({len(value):,} {'bytes' if isinstance(value, bytes) else 'characters'})"
+        )
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # an integer of thousands of digits; lists in lists in lists
+        return f"a very long {type(value).__name__}"
+    return text if len(text) <= length else text[: length - 3] + "..."
+
+
 def nearest(name: str, known: Iterable[str], count: int = 3) -> str:
     """Sentence that names the closest of the known names, e.g. ``did you mean 'DTM'?``."""
     names = sorted(set(known))

@@ -24,6 +24,7 @@ from torch import nn
 from ferbench import plugins, process
 from ferbench.benchmark.record import Code, DataPart, Hardware
 from ferbench.config import DATA_VARIABLE
+from ferbench.data import content
 from ferbench.data.datasets.base import FaceDataset, Subset
 from ferbench.data.views import Views
 from ferbench.distributed import world_size
@@ -245,6 +246,7 @@ def _identity(config: Mapping[str, Any], dataset: FaceDataset, labeled: bool) ->
         **_spelled(DATASETS, config, _NO_PROTOCOL["dataset"]),
         "images": count,
         "ids_sha256": _sha256("\n".join(dataset.item_ids(chosen)).encode("utf-8", "surrogatepass")),
+        **content.identity(dataset),
     }
     if labeled:
         identity["class_counts"] = _counts(dataset, dataset.classes)

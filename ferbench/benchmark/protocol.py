@@ -1,8 +1,8 @@
 """What makes runs comparable, and the guard that keeps others from being ranked together.
 
 A protocol is a nested dict of plain types: everything in a run but the algorithm, the seed and the draw of the split
-that the seed decides. Runs with the same `hash_of` it form one comparison. Among them, two runs of the same seed must have
-the same split (same labeled, unlabeled and validation images): that is what pairs them.
+that the seed decides. Runs with the same `hash_of` it, in records of one schema, form one comparison. Among them, two
+runs of the same seed must have the same split (same labeled, unlabeled and validation images): that is what pairs them.
 
 `ferbench.benchmark.describe` makes the protocol of a run; this module only compares, and imports nothing heavy.
 """
@@ -72,11 +72,12 @@ def flat(protocol: Any, prefix: str = "") -> dict[str, Any]:
     return found or ({prefix: protocol} if prefix else {})
 
 
-def group_by_protocol(records: Iterable[Record]) -> dict[str | None, list[Record]]:
-    """Protocol hash -> its records, in the order of their first record; None: failed before a protocol was known."""
-    groups: dict[str | None, list[Record]] = {}
+def group_by_protocol(records: Iterable[Record]) -> dict[tuple[int, str] | None, list[Record]]:
+    """Schema and protocol hash -> records, in the order of their first; None: failed before a protocol was known."""
+    groups: dict[tuple[int, str] | None, list[Record]] = {}
     for record in records:
-        groups.setdefault(record.protocol_hash, []).append(record)
+        key = None if record.protocol_hash is None else (record.schema, record.protocol_hash)
+        groups.setdefault(key, []).append(record)
     return groups
 
 
@@ -97,9 +98,9 @@ def require_one_protocol(records: Iterable[Record]) -> str:
         raise UserError(
             "there is no run whose protocol is known", expected="runs that got as far as training"
         )
-    (first_hash, first), *others = groups.items()
+    first, *others = groups.values()
     if others:
-        found = [line for _, group in others for line in _differing(first[0], group[0])]
+        found = [line for group in others for line in _differing(first[0], group[0])]
         raise UserError(
             f"the runs have {len(groups)} protocols and must not be ranked together; they differ in\n"
             + "\n".join(f"    {line}" for line in found),
@@ -108,8 +109,8 @@ def require_one_protocol(records: Iterable[Record]) -> str:
             fix="compare each protocol by itself, or run the others anew under the same protocol",
         )
     require_paired_splits(first)
-    assert first_hash is not None
-    return first_hash
+    assert first[0].protocol_hash is not None
+    return first[0].protocol_hash
 
 
 def require_paired_splits(records: Sequence[Record]) -> None:
@@ -133,6 +134,8 @@ def require_paired_splits(records: Sequence[Record]) -> None:
 
 def _differing(first: Record, second: Record) -> list[str]:
     found = difference(first.protocol, second.protocol)
+    if first.schema != second.schema:
+        found = [Difference("schema of the record", first.schema, second.schema), *found]
     lines = [str(d) for d in found[:SHOWN]]
     return lines + ([f"... and {len(found) - SHOWN} more keys"] if len(found) > SHOWN else [])
 

@@ -3,7 +3,9 @@
 `Record` and the classes it is made of are the schema: each attribute is one key of the file, in this order. A file is
 checked against them when it is read: a key that is missing, unknown or of another type, a number of classes that does
 not fit, or a protocol that is not the one its hash was taken of, is refused by name. ``schema`` counts the versions of
-this description; a file of another version is refused, never guessed at.
+this description. Older ones in `READABLE` are read, but never ranked with newer ones; any other is refused.
+
+1: the protocol knows the images by their names and labels. 2: also by what they hold (`ferbench.data.content`).
 
 Numbers of scores are shares in [0, 1]. ``null`` inside a list is a number that does not exist (purity of a class of
 which nothing was selected). No path of the machine is in a record: data lie below ``$FERBENCH_DATA``.
@@ -17,13 +19,15 @@ import typing
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ferbench.benchmark.protocol import hash_of
-from ferbench.errors import UserError, disk_full, nearest
+from ferbench.errors import UserError, disk_full, nearest, shortened
 
-SCHEMA = 1
+SCHEMA = 2
+READABLE = (1, SCHEMA)
 NAME = "record.json"
 
 FINISHED, FAILED, RUNNING = "finished", "failed", "running"
@@ -323,21 +327,21 @@ def read(path: str | Path) -> Record:
         content = json.loads(path.read_bytes())
     except OSError as error:
         raise UserError(f"the record cannot be read: {error.strerror}", where=path) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _damaged(path, f"it is not JSON ({error})") from error
-    if not isinstance(content, dict) or not isinstance(content.get("schema"), int):
+    if not isinstance(content, dict) or type(content.get("schema")) is not int:
         raise _damaged(path, "it has no schema")
-    if content["schema"] != SCHEMA:
+    if content["schema"] not in READABLE:
         raise UserError(
-            f"the record has schema {content['schema']}",
+            f"the record has schema {shortened(content['schema'])}",
             where=path,
-            expected=f"schema {SCHEMA}",
+            expected=f"schema {' or '.join(map(str, READABLE))}",
             fix="read it with the version of ferbench that wrote it, or run it anew",
         )
     try:
         record: Record = _typed(Record, content, "")
         _check(record)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _damaged(path, str(error)) from error
     return record
 
@@ -445,13 +449,16 @@ def _typed(kind: Any, value: Any, at: str) -> Any:
     if origin is None and type(value) is kind:
         return value
     wanted = origin.__name__ if origin else kind.__name__
-    raise ValueError(f"{at} is {_short(value)} instead of a {wanted}")
+    raise ValueError(f"{at} is {shortened(value)} instead of a {wanted}")
+
+
+_hints = cache(typing.get_type_hints)
 
 
 def _dataclass(kind: Any, value: Any, at: str) -> Any:
     if not isinstance(value, dict):
-        raise ValueError(f"{at} is {_short(value)} instead of an object")
-    hints = typing.get_type_hints(kind)
+        raise ValueError(f"{at} is {shortened(value)} instead of an object")
+    hints = _hints(kind)
     prefix = f"{at}." if at else ""
     for key in value:
         if key not in hints:
@@ -460,11 +467,6 @@ def _dataclass(kind: Any, value: Any, at: str) -> Any:
         if own.name not in value and own.default_factory is MISSING:
             raise ValueError(f"{prefix}{own.name} is missing")
     return kind(**{key: _typed(hints[key], item, f"{prefix}{key}") for key, item in value.items()})
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 40 else text[:37] + "..."
 
 
 def _check(record: Record) -> None:

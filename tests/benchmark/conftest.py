@@ -26,7 +26,7 @@ def result(checkpoint: str, weights: str, confusion=CONFUSION, f1=F1, **changes)
 
 def example(**changes) -> record.Record:
     own = {
-        "schema": 1, "status": "finished", "failure": None, "label": "FixMatch", "algorithm": {"type": "FixMatch"},
+        "schema": record.SCHEMA, "status": "finished", "failure": None, "label": "FixMatch", "algorithm": {"type": "FixMatch"},
         "seed": 0, "split_hash": "ab" * 32, "protocol": {"mu": 2, "data": {"test": {"images": 20}}},
         "classes": CLASSES, "data": {"test": record.DataPart("faces", 20, dict(zip(CLASSES, (8, 5, 7), strict=True)))},
         "results": [result(c, w) for c in ("last", "best") for w in ("raw", "ema")],

@@ -110,4 +110,13 @@ class TestGuard:
         a, b = make_record(protocol=PROTOCOL), make_record(protocol=other(mu=3))
         groups = group_by_protocol([a, b, failed_record, a])
         assert [len(g) for g in groups.values()] == [2, 1, 1]
-        assert list(groups) == [hash_of(PROTOCOL), hash_of(other(mu=3)), None]
+        assert list(groups) == [(2, hash_of(PROTOCOL)), (2, hash_of(other(mu=3))), None]
+
+    def test_records_of_two_schemas_are_never_ranked_together(self, make_record):
+        """Even where their protocols are equal to the letter."""
+        old, new = make_record(schema=1, label="A"), make_record(label="B")
+        assert old.protocol_hash == new.protocol_hash
+        assert len(group_by_protocol([old, new])) == 2
+        with pytest.raises(UserError, match="schema of the record: 1 and 2"):
+            require_one_protocol([old, new])
+        assert require_one_protocol([old, old]) == old.protocol_hash

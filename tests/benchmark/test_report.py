@@ -217,6 +217,17 @@ def test_protocols_are_never_mixed_and_the_keys_that_differ_are_named(report, tm
     assert len({p.anchor for p in found.sections}) == 2
 
 
+def test_records_of_an_older_schema_are_reported_apart_and_marked(tmp_path):
+    """Although their protocol is the same to the letter; the older ones get the same table as before."""
+    runs = [made_up.make("FixMatch", 25, s) for s in range(2)]
+    old = [replace(run, schema=1) for run in runs]
+    report = report_on([*runs, *old], tmp_path)
+    assert "2 protocols" in report.state
+    marked = [page for page in report.sections if "(records of the older schema 1)" in page.facts]
+    assert len(report.sections) == 2
+    assert len(marked) == 1
+
+
 def test_parts_of_another_type_and_lists_are_one_difference_each(tmp_path):
     """A second data set differs in all its keys: its name and size say it."""
     run = made_up.make("DTM", 25, 0)

@@ -304,10 +304,16 @@ class TestProtocol:
         assert difference(protocol(), protocol(data=tmp_path / "elsewhere")) == []
 
     @pytest.mark.parametrize(("change", "keys"), [
-        ("a face more", ["data.unlabeled.datasets.0.ids_sha256", "data.unlabeled.datasets.0.images"]),
+        ("a face more", ["data.unlabeled.datasets.0.ids_sha256", "data.unlabeled.datasets.0.images",
+                         "data.unlabeled.datasets.0.images_sha256"]),
+        ("other pixels of a face", ["data.unlabeled.datasets.0.images_sha256"]),
+        ("other pixels of a training image", ["data.train.0.images_sha256"]),
+        ("other pixels of a test image", ["data.test.0.images_sha256"]),
+        ("a face cut short", ["data.unlabeled.datasets.0.images_sha256"]),
         ("a face renamed", ["data.unlabeled.datasets.0.ids_sha256"]),
         ("a test image of another class", ["data.test.0.class_counts.cross", "data.test.0.class_counts.disc",
-                                           "data.test.0.ids_sha256", "data.test.0.labels_sha256"]),
+                                           "data.test.0.ids_sha256", "data.test.0.images_sha256",
+                                           "data.test.0.labels_sha256"]),
     ])  # fmt: skip
     def test_other_data(self, change, keys, protocol, images, tmp_path):
         root = tmp_path / "changed"
@@ -317,6 +323,14 @@ class TestProtocol:
             shutil.copy(face, face.with_name("more.png"))
         elif change == "a face renamed":
             face.rename(face.with_name("0001b.png"))
+        elif change.startswith("other pixels"):
+            part = {"face": "faces", "training image": "train", "test image": "test"}[
+                change.split(" of a ")[1]
+            ]
+            file = sorted((root / part).rglob("*.png"))[-1]
+            assert cv2.imwrite(str(file), 255 - cv2.imread(str(file)))
+        elif change == "a face cut short":
+            face.write_bytes(face.read_bytes()[:20])
         else:
             file = sorted((root / "test" / "cross").iterdir())[0]
             file.rename(root / "test" / "disc" / file.name)

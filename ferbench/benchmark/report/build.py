@@ -227,9 +227,11 @@ def _paper_caption(section: Section, main: Table, found: scores.Comparisons) -> 
 def _facts(section: Section) -> str:
     parts = next((run.data for run in section.runs if run.data), {})
     images = [f"{parts[p].images:,} {word}" for p, word in _PARTS.items() if p in parts]
+    schema = section.runs[0].schema
+    older = f" (records of the older schema {schema})" if schema != record.SCHEMA else ""
     return (
         f"{len(section.classes)} classes; {', '.join(images)} images; protocol "
-        f"{str(section.runs[0].protocol_hash)[:12]}; {len(section.finished())} of {len(section.runs)} runs finished."
+        f"{str(section.runs[0].protocol_hash)[:12]}{older}; {len(section.finished())} of {len(section.runs)} runs finished."
     )
 
 

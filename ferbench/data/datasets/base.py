@@ -58,6 +58,21 @@ class FaceDataset(ABC):
             UnreadableImage: the item's bytes are missing, cut short or no image.
         """
 
+    def content(self, index: int) -> bytes:
+        """What item ``index`` holds, for the hash that tells two sets of equal names apart (`ferbench.data.content`).
+
+        The decoded image here; override where the stored bytes can be had without decoding.
+
+        Raises:
+            UnreadableImage: see `read`.
+        """
+        image = self.read(index)
+        return f"{image.dtype} {image.shape}\n".encode() + image.tobytes()
+
+    def sizes(self) -> np.ndarray | None:
+        """Stored bytes of every item, int64 [N], where they are known without a look at each; else None."""
+        return None
+
     def item_ids(self, indices: np.ndarray) -> list[str]:
         """`item_id` of many items (override where a vectorised way is faster)."""
         return [self.item_id(int(i)) for i in indices]
@@ -92,6 +107,10 @@ class EncodedDataset(FaceDataset):
     def read(self, index: int) -> np.ndarray:
         """See `FaceDataset.read`."""
         return decode(self.read_bytes(index), self.where, index, self.grayscale)
+
+    def content(self, index: int) -> bytes:
+        """The encoded image."""
+        return self.read_bytes(index)
 
 
 class ClassMap:
@@ -179,6 +198,10 @@ class Subset(FaceDataset):
         """See `FaceDataset.read`."""
         return self.parent.read(int(self.indices[index]))
 
+    def content(self, index: int) -> bytes:
+        """See `FaceDataset.content`."""
+        return self.parent.content(int(self.indices[index]))
+
 
 class Concat(FaceDataset):
     """Several datasets, one after the other. Labeled ones must have the same target classes, in the same order."""
@@ -245,6 +268,11 @@ class Concat(FaceDataset):
         """See `FaceDataset.read`."""
         part, i = self._locate(index)
         return part.read(i)
+
+    def content(self, index: int) -> bytes:
+        """See `FaceDataset.content`."""
+        part, i = self._locate(index)
+        return part.content(i)
 
 
 def _targets(part: FaceDataset, num_classes: int) -> np.ndarray:

@@ -137,6 +137,13 @@ class FER2013Faces(FaceDataset):
             return decode(read_file(self.where(index), self.where, index), self.where, index)
         return cv2.cvtColor(np.asarray(self.images.pixels[row]), cv2.COLOR_GRAY2RGB)
 
+    def content(self, index: int) -> bytes:
+        """The 48 x 48 grey values; of a file that cannot be decoded, its bytes."""
+        row = int(self.rows[index])
+        if not self.images.readable[row]:
+            return read_file(self.where(index), self.where, index)
+        return self.images.pixels[row].tobytes()
+
 
 @DATASETS.register_module()
 class FER2013(FER2013Faces):

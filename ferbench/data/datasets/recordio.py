@@ -129,6 +129,15 @@ class RecordIO(EncodedDataset):
         except (BrokenRecord, OSError) as error:
             raise UnreadableImage(f"{self.where(index)}: {error}") from error
 
+    def sizes(self) -> np.ndarray:
+        """Bytes from each record to the next image's; of the last in the file 0, as what follows it is no image."""
+        offsets = np.asarray(self._offsets)
+        ascending = (offsets[1:] >= offsets[:-1]).all()
+        order = np.arange(len(offsets)) if ascending else np.argsort(offsets, kind="stable")
+        sizes = np.zeros(len(offsets), np.int64)
+        sizes[order[:-1]] = np.diff(offsets[order])
+        return sizes
+
 
 def last_image_key(records: RecordFile, keys: np.ndarray, offsets: np.ndarray) -> int | None:
     """Number of images n (their keys are 1 to n) by InsightFace's header record, or None without one.
