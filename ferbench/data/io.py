@@ -1,20 +1,22 @@
-"""From bytes to pixels: the one place that decodes images and decides their channel order (RGB)."""
+"""Files: images are read as bytes and decoded to RGB, results are written whole or not at all."""
 
 from __future__ import annotations
 
 import os
+import stat
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-import cv2
 import numpy as np
 
-cv2.setNumThreads(0)  # workers are the parallelism; OpenCV's own threads in each of them would only fight
-# What OpenCV prints about a bad image names no file; `UnreadableImage` does, and the loader reports it.
-cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+from ferbench.data.decoding import MAX_PIXELS, Undecodable, decode_rgb
+
+MAX_BYTES = 8 * MAX_PIXELS + (1 << 26)
+"""Of a file: four channels of 16 bits, and 64 MB of whatever lies beside the pixels."""
+_AT_ONCE = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
 
 class UnreadableImage(Exception):
@@ -24,50 +26,81 @@ class UnreadableImage(Exception):
 def read_file(path: str | os.PathLike[str], where: Callable[[int], str], index: int) -> bytes:
     """All bytes of an image file.
 
+    Nothing but a regular file is read: to open a FIFO would wait for a writer, and a device has no end. A file that
+    grows meanwhile is read as far as it went when it was opened.
+
     Args:
         path: the file.
         where: called with ``index`` only when an error has to name the item.
         index: the item.
 
     Raises:
-        UnreadableImage: the file is missing or cannot be read.
+        UnreadableImage: the file is missing, no regular file, too large for an image, or cannot be read.
     """
     try:
-        with open(path, "rb", buffering=0) as file:
-            return file.readall()
+        descriptor = os.open(path, os.O_RDONLY | _AT_ONCE)
+        try:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise UnreadableImage(f"{where(index)}: {_kind(status.st_mode)}, not a file")
+            if status.st_size > MAX_BYTES:
+                raise UnreadableImage(
+                    f"{where(index)}: the file has {status.st_size:,} bytes, too many for an image"
+                )
+            return _exactly(descriptor, status.st_size)
+        finally:
+            os.close(descriptor)
     except OSError as error:
         raise UnreadableImage(f"{where(index)}: {error.strerror or error}") from error
+    except ValueError as error:  # a NUL in the name
+        raise UnreadableImage(f"{where(index)!r}: {error}") from error
 
 
-def is_truncated_jpeg(data: bytes) -> bool:
-    """Whether ``data`` starts as a JPEG but lacks the end marker (it might decode to a half-grey image)."""
-    return data[:2] == b"\xff\xd8" and data.rfind(b"\xff\xd9", max(0, len(data) - 4096)) < 0
+def _exactly(descriptor: int, size: int) -> bytes:
+    data = os.read(descriptor, size)
+    while len(data) < size and (more := os.read(descriptor, size - len(data))):
+        data += more
+    return data
 
 
-def decode(data: bytes, where: Callable[[int], str], index: int, grayscale: bool = False) -> np.ndarray:
-    """Decode an encoded image to uint8 RGB [H, W, 3].
+def _kind(mode: int) -> str:
+    for is_it, name in (
+        (stat.S_ISDIR, "a folder"),
+        (stat.S_ISFIFO, "a FIFO"),
+        (stat.S_ISSOCK, "a socket"),
+        (stat.S_ISCHR, "a device"),
+        (stat.S_ISBLK, "a device"),
+    ):
+        if is_it(mode):
+            return name
+    return "something else"
+
+
+def decode(
+    data: bytes,
+    where: Callable[[int], str],
+    index: int,
+    grayscale: bool = False,
+    max_pixels: int = MAX_PIXELS,
+) -> np.ndarray:
+    """Decode an encoded image to uint8 RGB [H, W, 3]; `ferbench.data.decoding` says what it means.
 
     Args:
         data: the encoded image.
         where: called with ``index`` only when an error has to name the item.
         index: the item.
         grayscale: give all three channels the image's luminance.
+        max_pixels: greatest height times width.
 
     Raises:
-        UnreadableImage: empty, cut short, or no image.
+        UnreadableImage: empty, cut short, corrupt, too large, or no image.
     """
     if not data:
         raise UnreadableImage(f"{where(index)}: the file is empty")
-    if is_truncated_jpeg(data):
-        raise UnreadableImage(f"{where(index)}: the JPEG is cut short ({len(data)} bytes, no end marker)")
     try:
-        mode = cv2.IMREAD_GRAYSCALE if grayscale else cv2.IMREAD_COLOR_RGB
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), mode)
-    except cv2.error as error:  # e.g. a header that claims a billion pixels
-        raise UnreadableImage(f"{where(index)}: OpenCV refuses it ({error.err})") from error
-    if image is None:
-        raise UnreadableImage(f"{where(index)}: not an image that OpenCV can decode ({len(data)} bytes)")
-    return cv2.cvtColor(image, cv2.COLOR_GRAY2RGB) if grayscale else image
+        return decode_rgb(data, grayscale, max_pixels)
+    except Undecodable as error:
+        raise UnreadableImage(f"{where(index)}: {error}") from error
 
 
 @contextmanager

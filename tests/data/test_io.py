@@ -1,8 +1,11 @@
+import os
+import socket
+
 import cv2
 import numpy as np
 import pytest
 
-from ferbench.data.io import UnreadableImage, decode, is_truncated_jpeg, read_file, replacing
+from ferbench.data.io import MAX_BYTES, UnreadableImage, decode, read_file, replacing
 
 RED = np.zeros((20, 30, 3), np.uint8)
 RED[..., 2] = 255  # OpenCV writes BGR
@@ -40,17 +43,46 @@ def test_empty_and_foreign_bytes_are_named():
         decode(b"hello", where, 3)
 
 
-def test_a_jpeg_with_bytes_after_its_end_is_whole():
-    data = cv2.imencode(".jpg", RED)[1].tobytes()
-    assert not is_truncated_jpeg(data + b"\0" * 100)
-    assert is_truncated_jpeg(data[:-2])
+@pytest.mark.parametrize("kind", ["a folder", "a FIFO", "a socket", "a device", "too many levels", "null"])
+def test_what_is_no_file_is_refused_at_once(tmp_path, kind):
+    """The class of paths that are no regular file: opening or reading one must not wait or take memory."""
+    path = tmp_path / "a.jpg"
+    if kind == "a folder":
+        path.mkdir()
+    elif kind == "a FIFO":
+        os.mkfifo(path)
+    elif kind == "a socket":
+        bound = socket.socket(socket.AF_UNIX)
+        bound.bind(os.path.relpath(path))
+        kind = "No such device"
+    elif kind == "a device":
+        path = "/dev/zero"
+    elif kind == "too many levels":
+        path.symlink_to("a.jpg")
+    else:
+        path = f"{path}\0"
+    with pytest.raises(UnreadableImage, match=rf"(?i)item 4.*{kind}"):
+        read_file(path, where, 4)
 
 
-def test_a_header_that_claims_a_giant_image_is_unreadable():
-    data = bytearray(cv2.imencode(".bmp", RED)[1].tobytes())
-    data[18:26] = (2**30).to_bytes(4, "little") * 2  # width, height
-    with pytest.raises(UnreadableImage):
-        decode(bytes(data), where, 0)
+def test_a_file_that_is_no_image_by_its_size_is_not_read(tmp_path):
+    with open(tmp_path / "a", "wb") as file:
+        file.truncate(MAX_BYTES + 1)
+    with pytest.raises(UnreadableImage, match=r"item 4: the file has [\d,]* bytes, too many"):
+        read_file(tmp_path / "a", where, 4)
+
+
+def test_a_growing_file_is_read_as_far_as_it_was(tmp_path, monkeypatch):
+    (tmp_path / "a").write_bytes(b"abc")
+    real = os.read
+
+    def grow(descriptor, size):
+        with open(tmp_path / "a", "ab") as file:
+            file.write(b"more")
+        return real(descriptor, min(size, 2))
+
+    monkeypatch.setattr(os, "read", grow)
+    assert read_file(tmp_path / "a", where, 0) == b"abc"
 
 
 def test_read_file_names_a_missing_file(tmp_path):

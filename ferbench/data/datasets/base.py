@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ferbench.data.decoding import MAX_PIXELS
 from ferbench.data.io import UnreadableImage, decode
 from ferbench.errors import UserError
 
@@ -92,9 +93,11 @@ class EncodedDataset(FaceDataset):
     Attributes:
         grayscale: read images as grey. For colour images that are mixed with a grey set (FER2013): a network tells the
             two apart by colour alone, and self-training turns the difference into a class.
+        max_pixels: greatest height times width of an image; a larger one is unreadable.
     """
 
     grayscale: bool = False
+    max_pixels: int = MAX_PIXELS
 
     @abstractmethod
     def read_bytes(self, index: int) -> bytes:
@@ -106,7 +109,7 @@ class EncodedDataset(FaceDataset):
 
     def read(self, index: int) -> np.ndarray:
         """See `FaceDataset.read`."""
-        return decode(self.read_bytes(index), self.where, index, self.grayscale)
+        return decode(self.read_bytes(index), self.where, index, self.grayscale, self.max_pixels)
 
     def content(self, index: int) -> bytes:
         """The encoded image."""
