@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import struct
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -27,6 +27,12 @@ MAGIC = struct.pack("<I", 0xCED7230A)
 _HEADER = struct.Struct("<IfQQ")
 _FIRST_READ = 16_384  # one system call for a record of the usual size (a 112-pixel JPEG has 3 to 8 kB)
 _MAX_PART = (1 << 29) - 1
+_DIGITS = 18  # of a number in an index: as many fit into 64 bits
+_BLOCK = 1 << 20  # bytes of an index that are parsed at once
+_KINDS = np.zeros(
+    256, np.uint8
+)  # of bytes in an index: 1 digit, 2 blank, 3 line end, 0 none that belongs there
+_KINDS[list(b"0123456789")], _KINDS[list(b" \t\r")], _KINDS[ord("\n")] = 1, 2, 3
 
 
 class BrokenRecord(Exception):
@@ -56,18 +62,23 @@ class RecordFile:
         path: the ``.rec`` file.
 
     Raises:
-        UserError: the file does not exist.
+        UserError: the file does not exist, cannot be opened, or is no regular file.
     """
 
     def __init__(self, path: Path):
         self.path = path
-        try:
-            self.size = path.stat().st_size
-        except OSError as error:
-            raise UserError(
-                f"the RecordIO file cannot be opened ({error.strerror})", where=path, expected="a .rec file"
-            ) from error
         self._descriptor = self._owner = -1
+        try:
+            status = path.stat()
+            if not stat.S_ISREG(status.st_mode):  # to open a FIFO would wait for ever
+                raise UserError("the RecordIO file is no file", where=path, expected="a .rec file")
+            self.size = status.st_size
+            self._pread(1, 0)
+        except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise UserError(
+                f"the RecordIO file cannot be opened ({reason})", where=path, expected="a .rec file"
+            ) from error
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_descriptor": -1, "_owner": -1}
@@ -128,10 +139,13 @@ class RecordFile:
             if offset > self.size:
                 raise BrokenRecord(f"the file ends within the record at byte {start}", cut_short=True)
             if flag == 0 and length >= _HEADER.size:
-                yield start, _HEADER.unpack_from(data, 8)[2]
+                identity = _HEADER.unpack_from(data, 8)[2]
             else:
                 payload, offset = self.payload(start)
-                yield start, _parse(payload, start).id
+                identity = _parse(payload, start).id
+            if identity >= 2**63:
+                raise BrokenRecord(f"the record at byte {start} has the id {identity}, beyond 63 bits")
+            yield start, identity
 
 
 def _part_header(data: bytes, offset: int) -> tuple[int, int]:
@@ -158,45 +172,61 @@ def read_index(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Keys (sorted) and byte offsets of an ``.idx`` file, lines of ``key<tab>offset``; int64 [N] each.
 
     Raises:
-        UserError: missing, empty, a line that is not two whole numbers, a key that comes twice.
+        UserError: missing, empty, a line that is not two whole numbers, a key or an offset that comes twice.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", DeprecationWarning)  # NumPy 1 only warns
-            numbers = np.fromfile(path, np.int64, sep=" ")
-    except (ValueError, DeprecationWarning):
-        raise _bad_line(path) from None
+        with open(path, "rb") as file:
+            blocks = [_parse_lines(path, lines) for lines in _line_blocks(file)]
     except OSError as error:
         raise UserError(
             f"the record index cannot be read ({error.strerror})", where=path,
             expected="lines of key<tab>offset",
             fix="set rebuild_index=True",
         ) from error  # fmt: skip
-    if len(numbers) != 2 * _count_lines(path) or (numbers < 0).any():
-        raise _bad_line(path)
-    if not len(numbers):
+    if not blocks:
         raise UserError("the record index is empty", where=path, fix="set rebuild_index=True")
+    numbers = np.concatenate(blocks)
     keys, offsets = numbers[0::2], numbers[1::2]
-    if (keys[1:] > keys[:-1]).all():
-        return np.ascontiguousarray(keys), np.ascontiguousarray(offsets)
-    order = np.argsort(keys, kind="stable")
-    keys = keys[order]
-    twice = np.flatnonzero(keys[1:] == keys[:-1])
-    if len(twice):
-        raise UserError(
-            f"key {keys[twice[0]]} comes twice in the record index",
-            where=f"{path}:{order[twice[0] + 1] + 1}",
-            expected="every key once", fix="set rebuild_index=True",
-        )  # fmt: skip
-    return keys, offsets[order]
+    for what, values in (("byte offset", offsets), ("key", keys)):
+        order = np.argsort(values, kind="stable")
+        twice = np.flatnonzero(np.diff(values[order]) == 0)
+        if len(twice):
+            raise UserError(
+                f"{what} {values[order[twice[0]]]} comes twice in the record index",
+                where=f"{path}:{order[twice[0] + 1] + 1}",
+                expected="every record once", fix="set rebuild_index=True",
+            )  # fmt: skip
+    return keys[order], offsets[order]
 
 
-def _count_lines(path: Path) -> int:
-    lines, last = 0, b"\n"
-    with open(path, "rb") as file:
-        while chunk := file.read(1 << 24):
-            lines, last = lines + chunk.count(b"\n"), chunk[-1:]
-    return lines + (last != b"\n")
+def _line_blocks(file: BinaryIO) -> Iterator[bytes]:
+    """The file in blocks of whole lines; the last one is given its line end if it has none."""
+    rest = b""
+    while block := file.read(_BLOCK):
+        lines, end, rest = (rest + block).rpartition(b"\n")
+        if end:
+            yield lines + end
+        elif len(rest) > _BLOCK:  # no line is that long: this is no index, and not read to its end
+            yield rest
+    if rest:
+        yield rest + b"\n"
+
+
+def _parse_lines(path: Path, lines: bytes) -> np.ndarray:
+    """The numbers of whole lines, int64 [2 * lines]; each line must be two, of at most 18 digits."""
+    kinds = _KINDS[np.frombuffer(lines, np.uint8)]
+    is_digit = np.concatenate([[False], kinds == 1])
+    edges = np.flatnonzero(is_digit[1:] != is_digit[:-1])
+    starts, stops, ends = edges[0::2], edges[1::2], np.flatnonzero(kinds == 3)
+    if not (
+        kinds.all()
+        and 0 < len(starts) == 2 * len(ends)
+        and (stops - starts <= _DIGITS).all()
+        and (starts[1::2] < ends).all()
+        and (starts[2::2] > ends[:-1]).all()
+    ):
+        raise _bad_line(path)
+    return np.fromstring(lines, np.int64, sep=" ")
 
 
 def _bad_line(path: Path) -> UserError:
@@ -204,7 +234,7 @@ def _bad_line(path: Path) -> UserError:
     with open(path, "rb") as file:
         for number, line in enumerate(file, 1):  # noqa: B007 - named after the loop
             cells = line.split()
-            if len(cells) != 2 or not all(cell.isdigit() for cell in cells):
+            if len(cells) != 2 or not all(cell.isdigit() and len(cell) <= _DIGITS for cell in cells):
                 break
     return UserError(
         f"the record index is broken: {line[:80]!r}", where=f"{path}:{number}", expected="key<tab>offset",
@@ -218,17 +248,21 @@ def scan_records(records: RecordFile) -> tuple[np.ndarray, np.ndarray]:
     The key of a record is the id in its header; where those are not all different, its position in the file.
 
     Raises:
-        UserError: the chain of records breaks.
+        UserError: the chain of records breaks; there is no record; an id beyond 63 bits.
     """
     try:
         pairs = np.fromiter(records.spans(), np.dtype((np.int64, 2)))
-    except BrokenRecord as error:
+    except (BrokenRecord, OSError) as error:
         raise UserError(
             f"the records cannot be listed: {error}",
             where=records.path,
             expected="RecordIO",
             fix="copy it again",
         ) from error
+    if not len(pairs):
+        raise UserError(
+            "the file holds no records", where=records.path, expected="RecordIO", fix="copy it again"
+        )
     offsets, keys = pairs[:, 0], pairs[:, 1]
     order = np.argsort(keys, kind="stable")
     if (np.diff(keys[order]) == 0).any():

@@ -150,9 +150,18 @@ def test_cut_short(insightface):
         ("", "index is empty"),
         ("0\t0\n1\tx\n2\t9\n", r"broken: b'1\\tx\\n'(.|\n)*train\.idx:2"),
         ("0\t0\n1\n2\t80\n", r"broken: b'1\\n'(.|\n)*train\.idx:2"),
-        ("0\t0\n1\t2\t3\n4\t5\n6\n", "does not fit the records: no record starts at byte 6"),
+        ("0\t0\n1\t2\t3\n4\t5\n6\n", r"broken: b'1\\t2\\t3\\n'(.|\n)*train\.idx:2"),
+        ("0\t0\n1\n2\t3\t40\n", r"broken: b'1\\n'(.|\n)*train\.idx:2"),
+        ("0\t0\n\n1\t40\n", r"broken: b'\\n'(.|\n)*train\.idx:2"),
+        ("0\t0\n1\t40\n2\t40\n", r"byte offset 40 comes twice(.|\n)*train\.idx:3"),
+        *(
+            (f"0\t0\n1\t{number}\n", r"broken(.|\n)*train\.idx:2")
+            for number in ("+40", "4_0", "40.0", "\u0664\u0660", "9" * 19, "9" * 30, "nan", "40\v", "40\0")
+        ),
+        ("0\t0\r1\t40\r", r"train\.idx:1"),
+        ("0\t0\n" + " " * 3_000_000, r"train\.idx:2"),
         ("0\t0\n1\t-40\n", r"train\.idx:2"),
-        ("0\t0\n1\t40\n1\t40\n", r"key 1 comes twice(.|\n)*train\.idx:3"),
+        ("0\t0\n1\t40\n1\t44\n", r"key 1 comes twice(.|\n)*train\.idx:3"),
         ("\x00\x01\x02", r"broken(.|\n)*train\.idx:1"),
         ("0\t0\n1\t40\n", "lists 1 of the 5 images"),
         ("0\t0\n1\t44\n2\t48\n3\t52\n4\t56\n5\t60\n", "does not fit the records: no record starts at byte"),
@@ -163,6 +172,61 @@ def test_broken_index(insightface, text, message):
     with pytest.raises(UserError, match=message):
         RecordIO(insightface)
     assert [shade_of(RecordIO(insightface, rebuild_index=True).read(i)) for i in range(5)] == SHADES
+
+
+def test_an_index_with_other_line_ends_and_order(im2rec):
+    """CR LF, no last line end, blanks for tabs and shuffled keys change nothing."""
+    lines = im2rec.with_suffix(".idx").read_text().splitlines()
+    im2rec.with_suffix(".idx").write_bytes(
+        "\r\n".join(line.replace("\t", "  ") for line in lines[::-1]).encode()
+    )
+    assert [shade_of(RecordIO(im2rec).read(i)) for i in range(5)] == SHADES
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf, -3.0, 0.0, 1.0, 2.5, 1e19, 3.4e38])
+def test_a_header_record_that_announces_no_number_of_images(tmp_path, number):
+    rec = by_hand(tmp_path / "a", [(0, [number, number], b""), (1, 0.0, jpeg(9))])
+    for rebuild in (False, True):
+        with pytest.raises(UserError, match=r"record 0 announces(.|\n)*a\.rec: record 0"):
+            RecordIO(rec, rebuild_index=rebuild)
+
+
+@pytest.mark.parametrize("number", [7.0, 2.0**30, 2.0**62])
+def test_a_header_record_that_announces_more_images_than_there_are(tmp_path, number):
+    rec = by_hand(tmp_path / "a", [(0, [number, number], b""), (1, 0.0, jpeg(9))])
+    with pytest.raises(UserError, match=r"the index lists 1 of the \d+ images"):
+        RecordIO(rec)
+
+
+@pytest.mark.parametrize("rebuild", [False, True])
+def test_a_file_without_records(tmp_path, rebuild):
+    for name in ("a.rec", "a.idx"):
+        (tmp_path / name).touch()
+    with pytest.raises(UserError, match=r"holds no records|index is empty"):
+        RecordIO(tmp_path / "a.rec", rebuild_index=rebuild)
+    (tmp_path / "a.idx").write_text("0\t0\n")
+    if not rebuild:
+        with pytest.raises(UserError, match="cut short"):
+            RecordIO(tmp_path / "a.rec")
+
+
+@pytest.mark.parametrize("identity", [2**63, 2**64 - 1])
+def test_ids_beyond_63_bits(tmp_path, identity):
+    rec = by_hand(tmp_path / "a", [(identity, 0.0, jpeg(9))])
+    with pytest.raises(UserError, match=f"record at byte 0 has the id {identity}"):
+        RecordIO(rec, rebuild_index=True)
+
+
+def test_what_is_no_file(tmp_path):
+    os.mkfifo(tmp_path / "a.rec")
+    (tmp_path / "a.idx").mkdir()
+    (tmp_path / "b.rec").write_bytes(b"x")
+    (tmp_path / "b.idx").mkdir()
+    for path in ("a.rec", "b.rec"):
+        with pytest.raises(UserError, match="is no file"):
+            RecordIO(tmp_path / path)
+    with pytest.raises(UserError, match="null"):
+        RecordIO(tmp_path / "a\0.rec")
 
 
 def test_missing_files(insightface, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 from typing import Literal
 
@@ -104,8 +105,8 @@ class RecordIO(EncodedDataset):
             try:
                 self.records.read(int(offsets[at]))
                 return
-            except BrokenRecord as error:
-                if not error.cut_short:
+            except (BrokenRecord, OSError) as error:
+                if not isinstance(error, BrokenRecord) or not error.cut_short:
                     raise _misfit(self.records, int(keys[at]), error) from error
                 beyond = 1
         raise UserError(
@@ -150,22 +151,28 @@ def last_image_key(records: RecordFile, keys: np.ndarray, offsets: np.ndarray) -
     header = _probe(records, 0, int(offsets[0])) if len(keys) and keys[0] == 0 else None
     if header is None or header.image or len(header.labels) < 2:
         return None
-    first_identity = int(header.labels[0])
+    announced = float(header.labels[0])
+    if not 1 < announced < 2**63 or announced % 1:
+        raise UserError(
+            f"record 0 announces {announced - 1:g} images", where=f"{records.path}: record 0",
+            expected="InsightFace's header (number of images + 1, ...)", fix="copy the file again",
+        )  # fmt: skip
+    first_identity = int(announced)
     if first_identity < 2**24:
         return first_identity - 1
     # The header is float32: from here on its numbers are rounded, so the records themselves decide.
     reach = int(np.spacing(header.labels[0]))
-    for key in range(first_identity + reach, first_identity - reach - 1, -1):
-        at = int(np.searchsorted(keys, key))
-        if at < len(keys) and keys[at] == key and _probe(records, key, int(offsets[at])).image:
-            return key
+    start, stop = np.searchsorted(keys, [first_identity - reach, first_identity + reach + 1])
+    for at in range(stop - 1, start - 1, -1):
+        if _probe(records, int(keys[at]), int(offsets[at])).image:
+            return int(keys[at])
     return first_identity - 1
 
 
 def _probe(records: RecordFile, key: int, offset: int) -> Record:
     try:
         return records.read(offset)
-    except BrokenRecord as error:
+    except (BrokenRecord, OSError) as error:
         raise _misfit(records, key, error) from error
 
 
@@ -179,10 +186,13 @@ def _misfit(records: RecordFile, key: int, error: Exception) -> UserError:
 def _stamp(file: Path) -> list[int]:
     try:
         status = file.stat()
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        reason = error.strerror if isinstance(error, OSError) else error
         raise UserError(
-            f"a file of the RecordIO set is missing ({error.strerror})", where=file,
+            f"a file of the RecordIO set is missing ({reason})", where=file,
             expected="train.rec and, beside it, train.idx",
             fix="set rebuild_index=True to do without the .idx" if file.suffix == ".idx" else "check `path`",
         ) from error  # fmt: skip
+    if not stat.S_ISREG(status.st_mode):
+        raise UserError("a file of the RecordIO set is no file", where=file, expected="train.rec, train.idx")
     return [status.st_size, status.st_mtime_ns]
