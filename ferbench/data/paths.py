@@ -6,24 +6,26 @@ them share one copy in the page cache; a spawned worker receives a path, not the
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import json
 import logging
 import os
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
 
 from ferbench.data.io import replacing
-from ferbench.errors import UserError
+from ferbench.errors import UserError, shortened
 
 AUTO_CACHE_ITEMS = 100_000
 """``cache='auto'`` writes an index from this many items on: below, a scan is faster than anybody notices."""
 
 _log = logging.getLogger(__name__)
+_CHUNK = 1 << 24
 
 
 class PathArray(Sequence[str]):
@@ -67,6 +69,30 @@ class PathArray(Sequence[str]):
     def nbytes(self) -> int:
         """Bytes held by both arrays."""
         return self.blob.nbytes + self.offsets.nbytes
+
+    def check(self) -> None:
+        """Refuse arrays that are no list of strings, e.g. those of a damaged index.
+
+        Raises:
+            ValueError: other types or shapes, offsets that fall or leave the blob, bytes that are not UTF-8.
+        """
+        blob, offsets = self.blob, self.offsets
+        if blob.dtype != np.uint8 or blob.ndim != 1 or offsets.dtype.kind not in "iu" or offsets.ndim != 1:
+            raise ValueError("strings are not uint8 with whole offsets")
+        if (
+            not len(offsets)
+            or offsets[0] != 0
+            or offsets[-1] != len(blob)
+            or (offsets[1:] < offsets[:-1]).any()
+        ):
+            raise ValueError("the offsets of the strings do not rise from 0 to their end")
+        decoder = codecs.getincrementaldecoder("utf-8")()
+        for start in range(0, len(blob), _CHUNK):
+            decoder.decode(blob.data[start : start + _CHUNK])
+        decoder.decode(b"", final=True)
+        starts = offsets[:-1]
+        if (blob[starts[starts < len(blob)]] & 0xC0 == 0x80).any():
+            raise ValueError("a string begins within a character")
 
     def duplicate(self) -> tuple[int, int] | None:
         """Positions of two equal strings, or None. O(N log N); no string is kept."""
@@ -121,8 +147,8 @@ def open_shared(path: str) -> SharedArray:
         UserError: the file is gone, e.g. because the index was rewritten while a run used it.
     """
     try:
-        mapped = np.load(path, mmap_mode="r").view(SharedArray)
-    except (OSError, ValueError) as error:
+        mapped = np.lib.format.open_memmap(path, mode="r").view(SharedArray)
+    except Exception as error:  # a damaged header can make NumPy fail in any way
         raise UserError(
             f"a file of a dataset index cannot be opened ({error})", where=path,
             expected="the index that the main process opened", fix="start again: the index is then rebuilt",
@@ -135,8 +161,8 @@ class IndexCache:
     """Where the index of one dataset lies between runs.
 
     Nothing here decides whether an index is still true: the dataset says what it depends on (`load`'s
-    ``signature``). Files are named after their content and published by one rename of ``index.json``; several
-    processes that build the same index at once write the same files.
+    ``signature``). Files are named after their content, which is compared with the name each time they are opened, and
+    published by one rename of ``index.json``; several processes that build the same index at once write the same files.
 
     Args:
         data: the folder that holds the data.
@@ -157,16 +183,29 @@ class IndexCache:
         else:
             self.places = [Path(cache).expanduser() / _digest(elsewhere)]
 
-    def load(self, signature: Mapping[str, Any]) -> dict[str, SharedArray] | None:
-        """The index whose signature equals ``signature``, or None when there is none or it is damaged."""
+    def load(
+        self, signature: Mapping[str, Any], check: Callable[[Mapping[str, np.ndarray]], None] | None = None
+    ) -> dict[str, SharedArray] | None:
+        """The index whose signature equals ``signature``, or None when there is none or it is damaged.
+
+        Args:
+            signature: plain types.
+            check: raises an error where arrays, although they are as they were written, cannot be an index of the data.
+        """
         for folder in self.places:
             try:
-                saved = json.loads((folder / "index.json").read_text())
-                if saved["signature"] == signature:
-                    return {name: open_shared(str(folder / file)) for name, file in saved["arrays"].items()}
-            except (OSError, ValueError, KeyError, UserError) as error:
-                if not isinstance(error, FileNotFoundError):
-                    _log.warning("the index in %s is not usable and will be rebuilt: %s", folder, error)
+                saved = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+                if saved["signature"] != signature:
+                    continue
+                arrays = {name: _open_verified(folder, name, file) for name, file in saved["arrays"].items()}
+                if check is not None:
+                    check(arrays)
+            except FileNotFoundError:
+                continue
+            except Exception as error:  # whatever is wrong with it: it is made anew, never used
+                _log.warning("the index in %s is not usable and will be rebuilt: %s", folder, error)
+            else:
+                return arrays
         return None
 
     def prepare(self, count: int) -> Path | None:
@@ -217,6 +256,20 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def _file_name(name: str, values: np.ndarray) -> str:
+    """Name of the file of an array, by its type, shape and bytes."""
+    content = hashlib.blake2b(f"{values.dtype}{values.shape}".encode(), digest_size=8)
+    content.update(values.data)
+    return f"{name}-{content.hexdigest()}.npy"
+
+
+def _open_verified(folder: Path, name: str, file: str) -> SharedArray:
+    mapped = open_shared(os.path.join(folder, os.path.basename(file)))
+    if file != _file_name(name, mapped):
+        raise ValueError(f"{shortened(file)} does not hold what its name says")
+    return mapped
+
+
 def _publish(
     folder: Path, signature: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
 ) -> dict[str, SharedArray]:
@@ -224,9 +277,7 @@ def _publish(
     opened: dict[str, SharedArray] = {}
     for name, values in arrays.items():
         contiguous = np.ascontiguousarray(values)
-        content = hashlib.blake2b(f"{contiguous.dtype}{contiguous.shape}".encode(), digest_size=8)
-        content.update(contiguous.data)
-        files[name] = f"{name}-{content.hexdigest()}.npy"
+        files[name] = _file_name(name, contiguous)
         with replacing(folder / files[name]) as file:
             np.save(file, contiguous)
         opened[name] = open_shared(str(folder / files[name]))

@@ -132,3 +132,79 @@ def test_no_space_leaves_no_half_written_index(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="No space left"):
         cache.save({}, {"numbers": np.arange(3)}, 3)
     assert list(cache.places[0].iterdir()) == []
+
+
+class TestKeptIndex:
+    """What was kept is verified each time: a flipped byte anywhere, another file under the name, a foreign structure."""
+
+    @pytest.fixture
+    def cache(self, tmp_path):
+        cache = IndexCache(tmp_path, "kind", tmp_path / "cache")
+        cache.save({"size": 1}, {"numbers": np.arange(500)}, count=500)
+        return cache
+
+    @pytest.mark.parametrize("at", [0, 3, 9, 30, 60, 70, 127, 128, 2000, -1])
+    def test_a_flipped_byte(self, at, cache):
+        (file,) = cache.places[0].glob("*.npy")
+        content = bytearray(file.read_bytes())
+        content[at] ^= 0x41
+        file.write_bytes(content)
+        assert cache.load({"size": 1}) is None
+
+    def test_every_byte_of_the_data_counts(self, cache):
+        (file,) = cache.places[0].glob("*.npy")
+        whole = file.read_bytes()
+        for at in range(128, len(whole), 97):
+            file.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+            assert cache.load({"size": 1}) is None
+        file.write_bytes(whole)
+        assert cache.load({"size": 1})["numbers"].tolist() == list(range(500))
+
+    @pytest.mark.parametrize("content", [
+        "[]", "null", '"text"', "{}", '{"signature": {"size": 1}}', '{"signature": {"size": 1}, "arrays": []}',
+        '{"signature": {"size": 1}, "arrays": {"numbers": 3}}', '{"signature": {"size": 1}, "arrays": {"numbers": "../x.npy"}}',
+        '{"signature": {"size": 1}, "arrays": {"numbers": "numbers-\\u0000.npy"}}', "[" * 100_000, '{"a":' * 100_000,
+        '{"signature": ' + "9" * 5000 + "}", "\ufeff{", "\x00",
+    ])  # fmt: skip
+    def test_an_index_file_of_another_structure(self, content, cache):
+        (cache.places[0] / "index.json").write_text(content)
+        assert cache.load({"size": 1}) is None
+
+    def test_bytes_that_are_no_text(self, cache):
+        (cache.places[0] / "index.json").write_bytes(b'{"signature": "\xff"}')
+        assert cache.load({"size": 1}) is None
+
+    @pytest.mark.parametrize("kind", ["pickle", "zip", "huge"])
+    def test_an_array_file_of_another_kind(self, kind, cache):
+        (file,) = cache.places[0].glob("*.npy")
+        if kind == "pickle":
+            np.save(file, np.array([{}], object), allow_pickle=True)
+        elif kind == "zip":
+            with open(file, "wb") as stream:
+                np.savez(stream, numbers=np.arange(3))
+        else:
+            file.write_bytes(file.read_bytes().replace(b"(500,)", b"(9e9,)"))
+        assert cache.load({"size": 1}) is None
+
+    def test_a_content_that_the_data_set_refuses(self, cache):
+        def refuse(arrays):
+            raise ValueError("no index of these data")
+
+        assert cache.load({"size": 1}, refuse) is None
+        assert cache.load({"size": 1}, lambda arrays: None) is not None
+
+
+@pytest.mark.parametrize(("blob", "offsets"), [
+    (b"abc", [0, 2]), (b"abc", [1, 3]), (b"abc", [0, 2, 1, 3]), (b"abc", [0, 4]), (b"abc", []), (b"abc", [0.0, 3.0]),
+    (b"\xff\xfe", [0, 2]), ("ç".encode(), [0, 1, 2]), ("ab😀".encode(), [0, 2, 4, 6]), ("ç".encode()[:1], [0, 1]),
+    (b"abc", [[0, 3]]), (b"abc", [0, -1, 3]),
+])  # fmt: skip
+def test_arrays_that_are_no_strings(blob, offsets):
+    kept = PathArray(np.frombuffer(blob, np.uint8), np.array(offsets))
+    with pytest.raises(ValueError, match=r"string|utf-8"):
+        kept.check()
+
+
+@given(NAMES)
+def test_packed_strings_pass_the_check(strings):
+    PathArray.from_strings(strings).check()

@@ -7,6 +7,7 @@ import hashlib
 import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -66,7 +67,7 @@ def load_csv(path: Path, cache: str | os.PathLike[str] | None = "auto") -> Image
         raise UserError(f"FER2013 cannot be read: {error.strerror}", where=path, fix=GET_FER2013) from error
     signature = {"format": "fer2013-1", "bytes": status.st_size, "mtime_ns": status.st_mtime_ns}
     index = IndexCache(path.parent, f"fer2013 csv {path.name}", cache)
-    arrays: Mapping[str, Any] | None = index.load(signature)
+    arrays: Mapping[str, Any] | None = index.load(signature, partial(_check_kept, usages=USAGES))
     if arrays is None:
         arrays = _keep(index, signature, _parse_csv(path))
     return Images(**arrays, readable=np.ones(len(arrays["emotion"]), bool), usages=USAGES)
@@ -97,10 +98,35 @@ def load_folder(root: Path, cache: str | os.PathLike[str] | None = "auto") -> Im
         state.update(f"{relative}\n{status.st_size}\n{status.st_mtime_ns}\n".encode())
     signature = {"format": "fer2013-folder-1", "files": state.hexdigest()}
     index = IndexCache(root, "fer2013 folder", cache)
-    arrays: Mapping[str, Any] | None = index.load(signature)
+    arrays: Mapping[str, Any] | None = index.load(
+        signature, partial(_check_kept, usages=FOLDER_USAGES, images=len(paths))
+    )
     if arrays is None:
         arrays = _keep(index, signature, _read_files(root, paths))
     return Images(**arrays, usages=FOLDER_USAGES, paths=names)
+
+
+def _check_kept(arrays: Mapping[str, np.ndarray], usages: Sequence[str], images: int | None = None) -> None:
+    """Whether kept arrays can be FER2013 (``images``: how many files there are, None for a csv); ValueError."""
+    pixels, emotion, usage, first = (arrays[name] for name in ("pixels", "emotion", "usage", "first"))
+    readable = np.ones(len(emotion), bool) if images is None else arrays["readable"]
+    count = len(emotion) if images is None else images
+    if (
+        len(arrays) != 4 + (images is not None)
+        or pixels.shape != (count, SIDE, SIDE)
+        or any(a.shape != (count,) for a in (emotion, usage, first, readable))
+    ):
+        raise ValueError("the arrays are not of the same images")
+    types = (np.uint8, np.int8, np.int8, np.int32, np.bool_)
+    if any(a.dtype != t for a, t in zip((pixels, emotion, usage, first, readable), types, strict=True)):
+        raise ValueError("an array is of another type")
+    for values, beyond in (
+        (emotion, len(FER2013_CLASSES)),
+        (usage, len(usages)),
+        (first, np.arange(count) + 1),
+    ):
+        if (values < 0).any() or (values >= beyond).any():
+            raise ValueError("a class, a usage or a copy is out of range")
 
 
 def _keep(

@@ -62,6 +62,28 @@ class Tree(NamedTuple):
             folders, arrays["mtimes"], arrays["starts"], PathArray(arrays["names"], arrays["name_offsets"])
         )
 
+    def check(self) -> None:
+        """Refuse arrays that cannot have come from a scan.
+
+        Raises:
+            ValueError: see `PathArray.check`; numbers of folders or files that contradict each other; a name that would
+                lead out of its folder.
+        """
+        self.folders.check()
+        self.names.check()
+        if len(self.mtimes) != len(self.folders) or self.mtimes.dtype != np.int64 or len(self.folders) < 1:
+            raise ValueError("the folders do not have one time each")
+        starts = self.starts
+        if starts.shape != (len(self.folders) + 1,) or starts.dtype != np.int64 or starts[0] != 0:
+            raise ValueError("the folders do not have one start each")
+        if starts[-1] != len(self.names) or (starts[1:] < starts[:-1]).any():
+            raise ValueError("the files do not belong to one folder each")
+        blob = self.names.blob
+        if ((blob == ord("/")) | (blob == 0)).any() or self.folders[0] != "":
+            raise ValueError("a file name has a separator")
+        if any({".", "..", ""} & set(folder.split("/")) for folder in self.folders if folder):
+            raise ValueError("a folder leads out of the root")
+
     def is_unchanged(self, root: Path) -> bool:
         """Whether no folder gained, lost or renamed an entry since the scan (one stat per folder)."""
         base = str(root)
@@ -241,7 +263,7 @@ def _indexed_tree(
 ) -> Tree:
     signature = {"format": "tree-1", "extensions": sorted(e.lower() for e in extensions)}
     index = IndexCache(root, str(signature), cache)
-    saved = None if refresh else index.load(signature)
+    saved = None if refresh else index.load(signature, lambda arrays: Tree.from_arrays(arrays).check())
     if saved is not None:
         tree = Tree.from_arrays(saved)
         if tree.is_unchanged(root):

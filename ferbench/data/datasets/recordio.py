@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -66,7 +67,7 @@ class RecordIO(EncodedDataset):
         idx = None if rebuild_index else Path(index or rec.with_suffix(".idx")).expanduser()
         signature = {"format": "records-1", "files": [_stamp(rec)] + ([] if idx is None else [_stamp(idx)])}
         kept = IndexCache(rec.parent, f"{rec.name} {idx and idx.name} {layout}", cache)
-        saved = None if refresh else kept.load(signature)
+        saved = None if refresh else kept.load(signature, self._check_kept)
         if saved is None:
             keys, offsets = scan_records(self.records) if idx is None else read_index(idx)
             keys, offsets = self._images(keys, offsets, layout)
@@ -94,9 +95,28 @@ class RecordIO(EncodedDataset):
             keys, offsets = keys[start:stop], offsets[start:stop]
         if not len(keys):
             raise UserError("the file holds no images", where=self.records.path)
+        self._look_at_some(keys, offsets)
+        return keys, offsets
+
+    def _look_at_some(self, keys: np.ndarray, offsets: np.ndarray) -> None:
         for i in np.unique(np.linspace(0, len(keys) - 1, PROBES).astype(np.int64)):
             _probe(self.records, int(keys[i]), int(offsets[i]))
-        return keys, offsets
+
+    def _check_kept(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Whether kept arrays can be an index of this file; ValueError."""
+        keys, offsets = arrays["keys"], arrays["offsets"]
+        if (
+            keys.dtype != np.int64
+            or offsets.dtype != np.int64
+            or keys.ndim != 1
+            or keys.shape != offsets.shape
+        ):
+            raise ValueError("keys and offsets are not as many whole numbers each")
+        if not len(keys) or keys[0] < 0 or (keys[1:] <= keys[:-1]).any():
+            raise ValueError("the keys do not rise")
+        if offsets.min() < 0 or offsets.max() >= self.records.size:
+            raise ValueError("a record lies beyond the file")
+        self._look_at_some(keys, offsets)
 
     def _check_end(self, keys: np.ndarray, offsets: np.ndarray) -> None:
         at = int(np.argmax(offsets))
