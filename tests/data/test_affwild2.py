@@ -109,6 +109,7 @@ def test_summary_counts_everything(root):
         "labels_beyond_last_crop": 1,
         "crops_beyond_last_label": 2,
         "skipped_videos": [],
+        "in_several_places": 0,
         "per_class": {
             "Neutral": 1, "Anger": 0, "Disgust": 2, "Fear": 0,
             "Happiness": 1, "Sadness": 1, "Surprise": 0, "Other": 1,
@@ -175,15 +176,34 @@ def test_other_target_classes(root):
         (["Neutral,Anger,Fear", "0", "3"], r"label 3 is out of range(.|\n)*bad\.txt:3(.|\n)*0 to 2"),
         ([HEADER, "0", "", "1"], r"no label: ''(.|\n)*bad\.txt:3"),
         ([HEADER, "0", "1.5"], r"no label: '1\.5'(.|\n)*bad\.txt:3"),
+        *(
+            ([HEADER, "0", number, "1"], r"no label: (.|\n)*bad\.txt:3")
+            for number in ("+1", "0_1", "\u0661", "\uff11", "9" * 20, "9" * 5000, "1 2", "-", "1\xa0")
+        ),
+        *(
+            ([HEADER, "0", f"1{char}2", "3"], rf"U\+{ord(char):04X}(.|\n)*bad\.txt:3")
+            for char in "\v\f\x1c\x1d\x1e\x85\u2028\u2029\0"
+        ),
+        ([f"{HEADER}\v0", "1"], r"U\+000B(.|\n)*bad\.txt:1"),
+        ([HEADER, "", "1"], r"no label: ''(.|\n)*bad\.txt:2"),
     ],
 )
 def test_bad_annotations(tmp_path, lines, message):
     annotate(tmp_path, "good", [0])
     crop(tmp_path, "good", [1])
-    (tmp_path / PLACE / "Train_Set" / "bad.txt").write_text("\n".join(lines))
+    (tmp_path / PLACE / "Train_Set" / "bad.txt").write_bytes("\n".join(lines).encode())
     crop(tmp_path, "bad", [1])
     with pytest.raises(UserError, match=message):
         AffWild2Expr(tmp_path)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_line_ends_do_not_move_labels(tmp_path, end):
+    annotate(tmp_path, "a", [])
+    text = end.join([HEADER, "0", " 3", "-1\t", "5", "", ""])
+    (tmp_path / PLACE / "Train_Set" / "a.txt").write_bytes(text.encode("utf-8-sig"))
+    crop(tmp_path, "a", [1, 2, 3, 4])
+    assert content(AffWild2Expr(tmp_path)) == {"a/00001.jpg": 0, "a/00002.jpg": 3, "a/00004.jpg": 5}
 
 
 def test_an_annotation_that_is_not_text(tmp_path):
@@ -260,13 +280,176 @@ def test_crops_in_several_folders(root):
     assert dataset.read(index).shape == (8, 8, 3)
 
 
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("cropped_aligned", "cropped_aligned_new_50_vids"),
+        ("cropped_aligned/cropped_aligned", "cropped_aligned/cropped_aligned_new_50_vids"),
+        ("cropped_aligned", "cropped_aligned/cropped_aligned_new_50_vids"),
+        ("batch1/cropped_aligned", "batch2/cropped_aligned_new_50_vids"),
+        ("crops/batch1 (1)/cropped_aligned", "crops/batch2/cropped_aligned_new_50_vids"),
+        ("cropped_aligned_batch1", "cropped_aligned_batch3"),
+    ],
+)
+def test_the_official_batches_unpack_side_by_side(root, first, second):
+    """All folders of crops are found, wherever the archives put them; unaligned crops and a Mac's twins are not."""
+    if first != "cropped_aligned":
+        (root / "cropped_aligned").rename(root / "moved")
+        (root / first).parent.mkdir(parents=True, exist_ok=True)
+        (root / "moved").rename(root / first)
+    before = content(AffWild2Expr(root))
+    annotate(root, "late_left", [6, 1])
+    crop(root, "late_left", [1, 2], folder=second)
+    crop(root, "late_left", [1, 2, 3], folder="cropped/batch1")
+    crop(root, "late_left", [1, 2, 3], folder=f"__MACOSX/{second}")
+    dataset = AffWild2Expr(root)
+    assert content(dataset) == {**before, "late_left/00001.jpg": 6, "late_left/00002.jpg": 1}
+    index = dataset.item_ids(np.arange(len(dataset))).index("late_left/00001.jpg")
+    assert dataset.where(index).startswith(f"{root / second}/late_left/00001.jpg")
+    assert dataset.summary()["in_several_places"] == 0
+
+
+def test_crops_elsewhere_are_named(root):
+    annotate(root, "late", [6])
+    crop(root, "late", [1], folder="faces/second")
+    with pytest.raises(
+        UserError, match=r"1 annotated videos have no crops: late(.|\n)*faces/second(.|\n)*crops="
+    ):
+        AffWild2Expr(root)
+    dataset = AffWild2Expr(root, crops=[root / "cropped_aligned", root / "faces/second"])
+    assert "late/00001.jpg" in content(dataset)
+
+
+def test_crops_named_one_level_too_high(root):
+    (root / "cropped_aligned").rename(root / "moved")
+    (root / "crops").mkdir()
+    (root / "moved").rename(root / "crops/cropped_aligned")
+    assert len(AffWild2Expr(root, crops=root / "crops")) == 6
+
+
+def test_a_subject_in_two_places_is_counted(root):
+    crop(root, "video59", [1], folder="cropped_aligned_new_50_vids")
+    dataset = AffWild2Expr(root)
+    assert len(dataset) == 6  # `cropped_aligned` comes first
+    assert dataset.summary()["in_several_places"] == 1
+
+
+@pytest.mark.parametrize(
+    "names", ["{:d}.jpg", "{:05d}.png", "{:d}.png", "{:06d}.jpg", "{:05d}.JPG", "{:05d}.jpeg"]
+)
+def test_crops_of_other_names(root, names):
+    """The join by frame number and the ids are those of the official names, also beyond 9, 99, ... frames."""
+    frames = [1, 2, 9, 10, 99, 100, 9_999, 10_000, 12_345]
+    annotate(root, "long", [f % 7 for f in range(1, 13_000)])
+    crop(root, "long", frames)
+    before = content(AffWild2Expr(root))
+    assert [item for item in before if item.startswith("long/1")] == ["long/10000.jpg", "long/12345.jpg"]
+    for file in root.glob("cropped_aligned/*/*.jpg"):
+        image = cv2.imread(str(file))
+        file.unlink()
+        cv2.imwrite(str(file.with_name(names.format(int(file.stem)))), image)
+    dataset = AffWild2Expr(root)
+    assert content(dataset) == before
+    assert {before[f"long/{f:05d}.jpg"] for f in (9, 100, 12_345)} == {9 % 7, 100 % 7, 12_345 % 7}
+    for index in range(0, len(dataset), 3):
+        subject, name = dataset.item_id(index).split("/")
+        assert abs(dataset.read(index).mean() - shade(subject, int(name[:-4]))) <= 2
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "\u0661.jpg",
+        "9999999999.jpg",
+        "-1.jpg",
+        "+1.jpg",
+        "0.jpg",
+        "1_0.jpg",
+        "1.5.jpg",
+        "._00003.jpg",
+        "\u00b2.jpg",
+    ],
+)
+def test_names_that_are_no_frame_numbers(root, name):
+    before = content(AffWild2Expr(root))
+    (root / "cropped_aligned/video59" / name).touch()
+    assert content(AffWild2Expr(root)) == before
+
+
+@pytest.mark.parametrize("place", ["6th ABAW Annotations", "6th_ABAW_Annotations/6th_ABAW_Annotations"])
+def test_annotations_two_levels_deep_and_twins_of_a_mac(tmp_path, place):
+    place = f"{place}/EXPR_Recognition_Challenge"
+    annotate(tmp_path, "a", [3], place=place)
+    annotate(tmp_path, "a", [3], place=f"__MACOSX/{place}")
+    (tmp_path / place / "Train_Set/._a.txt").write_bytes(b"\0\5\x16\7")
+    crop(tmp_path, "a", [1])
+    assert content(AffWild2Expr(tmp_path)) == {"a/00001.jpg": 3}
+
+
+RELEASE = "names_of_videos_in_each_test_set/Expression_Classification_Challenge_test_set_release.txt"
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["video59_right", "10-60-1280x720"],
+        ["video59_right ", "", "10-60-1280x720", "video59_right"],
+        [
+            "image_location,Neutral,Anger",
+            "video59_right/00001.jpg,",
+            "video59_right/00002.jpg,",
+            "10-60-1280x720/00001.jpg,",
+        ],
+    ],
+)
+@pytest.mark.parametrize("place", ["", "test_release/"])
+def test_the_list_of_test_videos(root, lines, place):
+    """All crops of the videos that the list (or the example of a submission) names, without labels."""
+    file = root / place / RELEASE
+    file.parent.mkdir(parents=True)
+    file.write_bytes("\r\n".join(lines).encode("utf-8-sig"))
+    dataset = AffWild2Expr(root, part="Test_Set")
+    assert dataset.name == "affwild2-test"
+    assert content(dataset) == dict.fromkeys(
+        [*(f"video59_right/0000{i}.jpg" for i in (1, 2, 3, 4)), "10-60-1280x720/00002.jpg"], -1
+    )
+    assert [dataset.group_names[g] for g in dataset.groups] == ["video59"] * 4 + ["10-60-1280x720"]
+    assert dataset.where(0).endswith(f"video59_right/00001.jpg (test video of {file})")
+    assert dataset.read(0).shape == (8, 8, 3)
+    assert dataset.summary()["kept"] == 5
+    alone = AffWild2Expr(crops=root / "cropped_aligned", part="Test_Set", test_list=file)
+    assert content(alone) == content(dataset)
+
+
+def test_bad_lists_of_test_videos(root):
+    with pytest.raises(UserError, match=r"no list of test videos(.|\n)*test_list="):
+        AffWild2Expr(root, part="Test_Set")
+    file = root / "list.txt"
+    for text, message in [
+        ("", "is empty"),
+        ("video59\0", r"U\+0000(.|\n)*list.txt:1"),
+        ("a\n../b", r"no name of a video(.|\n)*list.txt:2"),
+        ("a,b", "no name of a video"),
+        ("nobody", r"1 test videos have no crops: nobody(.|\n)*skip"),
+    ]:
+        file.write_text(text)
+        with pytest.raises(UserError, match=message):
+            AffWild2Expr(root, part="Test_Set", test_list=file)
+    with pytest.raises(UserError, match="part is not 'Test_Set'"):
+        AffWild2Expr(root, test_list=file)
+    with pytest.raises(UserError, match="unlabeled='invalid'"):
+        AffWild2Expr(root, part="Test_Set", unlabeled="invalid")
+    with pytest.raises(UserError, match="test_list="):
+        AffWild2Expr(crops=root, part="Test_Set")
+
+
 def test_missing_folders_say_how_to_get_the_data(root, tmp_path):
     with pytest.raises(UserError, match=r"nowhere(.|\n)*aff-wild2(.|\n)*make_synthetic"):
         AffWild2Expr(tmp_path / "nowhere")
     with pytest.raises(UserError, match=r"cropped-aligned images(.|\n)*other_crops(.|\n)*make_synthetic"):
         AffWild2Expr(root, crops=root / "other_crops")
-    with pytest.raises(UserError, match=r"no expression annotations with a part 'Test_Set'(.|\n)*Train_Set"):
-        AffWild2Expr(root, part="Test_Set")
+    with pytest.raises(UserError, match=r"no expression annotations with a part 'Train'(.|\n)*Train_Set"):
+        AffWild2Expr(root, part="Train")
     with pytest.raises(UserError, match=r"no expression annotations(.|\n)*make_synthetic"):
         AffWild2Expr(root / "cropped_aligned", crops=root / "cropped_aligned")
     with pytest.raises(UserError, match="needs to know where it lies"):

@@ -1,22 +1,17 @@
-"""Expression annotations of Aff-Wild2 as the ABAW challenges release them: where they lie, how they read."""
+"""Expression annotations of Aff-Wild2 as the ABAW challenges release them."""
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from ferbench.data.datasets.base import UNLABELED
-from ferbench.errors import UserError, nearest
+from ferbench.data.text import shown, text_lines, whole_number
+from ferbench.errors import UserError
 
 EXPR_CLASSES = ("Neutral", "Anger", "Disgust", "Fear", "Happiness", "Sadness", "Surprise", "Other")
-CHALLENGE_FOLDERS = (
-    "EXPR_Classification_Challenge",  # ABAW3 to ABAW5
-    "EXPR_Recognition_Challenge",  # ABAW6 and later
-    "EXPR_Set", "Expression_Set",  # ABAW1, ABAW2: seven classes, no Other
-)  # fmt: skip
 GET_AFFWILD2 = "ask for Aff-Wild2 at https://ibug.doc.ic.ac.uk/resources/aff-wild2/ (signed agreement)"
 
 
@@ -26,37 +21,6 @@ def video_of(subject: str) -> str:
         if subject.endswith(side):
             return subject.removesuffix(side)
     return subject
-
-
-def find_annotations(root: Path, part: str) -> Path:
-    """The folder of annotation files, e.g. ``.../EXPR_Classification_Challenge/Train_Set``.
-
-    Args:
-        root: the data set's folder, an annotation release in it, the challenge's folder, or the part itself.
-        part: ``Train_Set`` or ``Validation_Set``.
-
-    Raises:
-        UserError: none found, or several releases of which one must be chosen.
-    """
-    if root.name == part:
-        return root
-    bases = [root] + sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
-    places = {base / challenge for base in bases for challenge in CHALLENGE_FOLDERS} | {root}
-    found = sorted(place / part for place in places if (place / part).is_dir())
-    if len(found) > 1:
-        raise UserError(
-            f"several annotation releases hold {part}: {', '.join(str(f.relative_to(root)) for f in found)}",
-            where=root, expected="one", fix=f"name the one to use: annotations={str(found[-1].parent)!r}",
-        )  # fmt: skip
-    if not found:
-        challenges = [place for place in places if place != root and place.is_dir()]
-        parts = sorted({p.name for challenge in challenges for p in challenge.iterdir()})
-        raise UserError(
-            f"no expression annotations with a part {part!r} below this folder", where=root,
-            expected=nearest(part, parts) if parts else f"*_ABAW_Annotations/{CHALLENGE_FOLDERS[0]}/{part}",
-            fix=f"{GET_AFFWILD2}; or draw synthetic faces instead: python tools/make_synthetic.py OUT",
-        )  # fmt: skip
-    return found[0]
 
 
 @dataclass
@@ -80,10 +44,9 @@ class Annotation:
         Raises:
             UserError: empty, without header, or a line that is no label of the header; with file and line.
         """
-        try:
-            lines = file.read_text(encoding="utf-8-sig").rstrip().splitlines()
-        except UnicodeDecodeError as error:
-            raise UserError(f"the annotation is not a text file ({error})", where=file) from error
+        lines = [text.strip(" \t") for _, text in text_lines(file, "the annotation", "copy it again")]
+        while lines and not lines[-1]:
+            lines.pop()
         if len(lines) < 2:
             raise UserError(
                 "the annotation file " + ("has a header but no frames" if lines else "is empty"),
@@ -105,14 +68,14 @@ class Annotation:
 def _parse_labels(file: Path, lines: list[str], num_classes: int) -> np.ndarray:
     labels = np.empty(len(lines), np.int64)
     for i, text in enumerate(lines):
-        try:
-            labels[i] = int(text)
-        except ValueError:
+        label = whole_number(text)
+        if label is None:
             raise UserError(
-                f"no label: {text!r}", where=f"{file}:{i + 2}",
+                f"no label: {shown(text)}", where=f"{file}:{i + 2}",
                 expected=f"an integer from -1 to {num_classes - 1}",
                 fix="a line must not be removed: line numbers are frame numbers; use -1 for an unknown label",
-            ) from None  # fmt: skip
+            )  # fmt: skip
+        labels[i] = label
     wrong = np.flatnonzero((labels < UNLABELED) | (labels >= num_classes))
     if len(wrong):
         raise UserError(
@@ -121,18 +84,3 @@ def _parse_labels(file: Path, lines: list[str], num_classes: int) -> np.ndarray:
             expected=f"-1 (not annotated) or 0 to {num_classes - 1}, the {num_classes} classes of the header",
         )  # fmt: skip
     return labels
-
-
-def crop_frames(folder: Path) -> np.ndarray:
-    """Sorted frame numbers (int64) of the crops ``00001.jpg``, ``00002.jpg``, ... of a folder."""
-    try:
-        names = os.listdir(folder)  # one call, no stat per frame
-    except (FileNotFoundError, NotADirectoryError):
-        return np.empty(0, np.int64)
-    stems = [name[:-4] for name in names if name.endswith(".jpg")]
-    numbers = np.array(sorted(int(stem) for stem in stems if stem.isdecimal() and _is_padded(stem)), np.int64)
-    return numbers[numbers > 0]
-
-
-def _is_padded(stem: str) -> bool:
-    return len(stem) == 5 or (len(stem) > 5 and stem[0] != "0")

@@ -9,13 +9,16 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ferbench.data.datasets.abaw import (
-    EXPR_CLASSES,
-    GET_AFFWILD2,
-    Annotation,
-    crop_frames,
+from ferbench.data.datasets.abaw import EXPR_CLASSES, GET_AFFWILD2, Annotation, video_of
+from ferbench.data.datasets.abaw_places import (
+    TEST_LISTS,
+    Crops,
+    crops_in,
     find_annotations,
-    video_of,
+    find_crops,
+    find_subject,
+    find_test_list,
+    read_test_list,
 )
 from ferbench.data.datasets.base import UNLABELED, ClassMap, EncodedDataset, require_folder
 from ferbench.data.io import read_file
@@ -25,7 +28,7 @@ from ferbench.registry import DATASETS
 
 @dataclass
 class Counts:
-    """What became of the annotated frames of one part."""
+    """What became of the annotated frames of one part. Of the test part, which has no labels, all crops are kept."""
 
     videos: int = 0
     subjects: int = 0
@@ -36,6 +39,7 @@ class Counts:
     missing_crops: int = 0
     labels_beyond_last_crop: int = 0
     crops_beyond_last_label: int = 0
+    in_several_places: int = 0
     skipped: list[str] = field(default_factory=list)
 
 
@@ -46,13 +50,20 @@ class AffWild2Expr(EncodedDataset):
     Labels and crops are joined by frame number, never by position: crops are missing where no face was found,
     and annotations and crops may each run past the other's end. Both are counted (`summary`), not errors.
 
+    Read are the annotation folders of ABAW1 to ABAW6 and later, up to two levels below ``root``; crops in
+    ``cropped_aligned`` and in all folders whose names begin so, as the official batches unpack (see `find_crops`), called
+    ``00001.jpg``, ``00001.png`` or ``1.jpg`` (see `crops_in`); and the list of the challenge's test videos. These layouts
+    are those of public code of participants.
+
     Args:
-        root: folder with the annotation release(s) and ``cropped_aligned``.
+        root: folder with the annotation release(s) and the folders of crops.
         annotations: the annotation release, if not below ``root`` or if there are several (see
             `find_annotations`).
-        crops: folder(s) with one folder of crops per subject; ``root/cropped_aligned`` if None. In several,
-            the first that has the subject counts.
-        part: ``Train_Set`` or ``Validation_Set``.
+        crops: folder(s) with one folder of crops per subject, or with `find_crops`' folders; those found below ``root`` if
+            None. In several, the first that has the subject counts.
+        part: ``Train_Set`` or ``Validation_Set``; or ``Test_Set``: all crops of the challenge's test videos, without
+            labels, as unlabeled data or to be predicted.
+        test_list: the list of the test videos, if it is not found below ``root`` (see `find_test_list`).
         classes: target classes; headers are mapped to them by name.
         rename: header's class -> target class, or None to leave its frames out (see `ClassMap`).
         missing_videos: ``error`` or ``skip`` (and count) annotated subjects of whom there is no crop at all.
@@ -79,6 +90,7 @@ class AffWild2Expr(EncodedDataset):
         annotations: str | Path | None = None,
         crops: str | Path | Sequence[str | Path] | None = None,
         part: str = "Train_Set",
+        test_list: str | Path | None = None,
         classes: Sequence[str] = EXPR_CLASSES,
         rename: Mapping[str, str | None] | None = None,
         missing_videos: Literal["error", "skip"] = "error",
@@ -88,43 +100,60 @@ class AffWild2Expr(EncodedDataset):
         _check_choice("missing_videos", missing_videos, ("error", "skip"))
         _check_choice("unlabeled", unlabeled, (None, "invalid", "all"))
         self.name = name or "affwild2-" + part.removesuffix("_Set").lower()
-        self.annotations, self.crops = _locate(root, annotations, crops, part)
         self.classes = tuple(classes)
         self._rename, self._unlabeled = rename, unlabeled
         self.counts = Counts()
+        self.root = None if root is None else require_folder(root, "Aff-Wild2", get=GET_AFFWILD2)
+        self._maps: dict[tuple[str, ...], ClassMap] = {}
+        self.annotations: Path | None = None
+        if part == "Test_Set":
+            _check_choice("unlabeled", unlabeled, (None, "all"))
+            self._locate_crops(crops)
+            self.list_file = _test_list(self.root, test_list)
+            self._join(dict.fromkeys(read_test_list(self.list_file)), missing_videos)
+            return
+        if test_list is not None:
+            raise UserError("test_list is given, but part is not 'Test_Set'", where=f"part={part!r}")
+        self.list_file = self.annotations = _annotations(self.root, annotations, part, crops)
         files = sorted(f for f in self.annotations.glob("*.txt") if not f.name.startswith("."))
         if not files:
             raise UserError(
                 "the folder holds no annotation files", where=self.annotations, expected="<video>.txt"
             )
-        self._maps: dict[tuple[str, ...], ClassMap] = {}
-        self._join(files, missing_videos)
+        annotated = {file.stem: Annotation.read(file) for file in files}
+        self._locate_crops(crops)
+        self._join(annotated, missing_videos)
 
-    def _join(self, files: Sequence[Path], missing_videos: str) -> None:
+    def _locate_crops(self, crops: str | Path | Sequence[str | Path] | None) -> None:
+        if crops is None:
+            found = find_crops(self.root) if self.root is not None else []
+            given: Sequence[str | Path] = found or [Path(self.root or "", "cropped_aligned")]
+        else:
+            given = [crops] if isinstance(crops, str | Path) else crops
+        places = [
+            require_folder(p, "the cropped-aligned images of Aff-Wild2", get=GET_AFFWILD2) for p in given
+        ]
+        inner = [place for given in places for place in find_crops(given)] if crops is not None else []
+        self.crops = tuple(dict.fromkeys(places + inner))
+
+    def _join(self, annotations: Mapping[str, Annotation | None], missing_videos: str) -> None:
         subjects: list[str] = []
-        folders: list[Path] = []
+        self._crops: list[Crops] = []
         frames: list[np.ndarray] = []
         labels: list[np.ndarray] = []
-        for file in files:
-            annotation = Annotation.read(file)
-            folder, numbers = self._crops_of(file.stem)
-            if folder is None:
-                self.counts.skipped.append(file.stem)
+        for subject, annotation in annotations.items():
+            crops = self._crops_of(subject)
+            if crops is None:
+                self.counts.skipped.append(subject)
                 continue
-            kept_frames, kept_labels = self._select(annotation, numbers)
-            subjects.append(file.stem)
-            folders.append(folder)
+            kept_frames, kept_labels = self._select(annotation, crops.numbers)
+            subjects.append(subject)
+            self._crops.append(crops)
             frames.append(kept_frames)
             labels.append(kept_labels)
-        skipped = self.counts.skipped
-        if skipped and (missing_videos == "error" or not subjects):
-            raise UserError(
-                f"{len(skipped)} annotated videos have no crops: {', '.join(skipped[:10])}"
-                + (", ..." if len(skipped) > 10 else ""),
-                where=", ".join(map(str, self.crops)), expected="<video>/00001.jpg, ...",
-                fix="unpack all cropped-aligned images, or set missing_videos='skip'",
-            )  # fmt: skip
-        self._subjects, self._folders = subjects, folders
+        if self.counts.skipped and (missing_videos == "error" or not subjects):
+            raise self._no_crops(self.counts.skipped)
+        self._subjects = subjects
         self.tracks = np.repeat(np.arange(len(subjects), dtype=np.int32), [len(f) for f in frames])
         self.frames = np.concatenate(frames).astype(np.int32)
         self.labels = np.concatenate(labels).astype(np.int16)
@@ -138,18 +167,34 @@ class AffWild2Expr(EncodedDataset):
         )
         if not len(self.labels):
             raise UserError(
-                "no frame is left", where=self.annotations, expected=f"crops for its labels; {self.summary()}"
+                "no frame is left", where=self.list_file, expected=f"crops for its labels; {self.summary()}"
             )
 
-    def _crops_of(self, subject: str) -> tuple[Path | None, np.ndarray]:
-        for place in self.crops:
-            numbers = crop_frames(place / subject)
-            if len(numbers):
-                return place / subject, numbers
-        return None, np.empty(0, np.int64)
+    def _no_crops(self, subjects: Sequence[str]) -> UserError:
+        kind = "test" if self.annotations is None else "annotated"
+        elsewhere = None if self.root is None else find_subject(self.root, subjects[0])
+        if elsewhere is None or elsewhere.parent in self.crops:
+            fix = "unpack all cropped-aligned images, or set missing_videos='skip'"
+        else:
+            fix = (
+                f"a folder {subjects[0]} lies in {elsewhere.parent}: if it holds aligned crops, name all folders "
+                "of such as crops=[...]"
+            )
+        names = ", ".join(subjects[:10]) + (", ..." if len(subjects) > 10 else "")
+        return UserError(
+            f"{len(subjects)} {kind} videos have no crops: {names}",
+            where=", ".join(map(str, self.crops)), expected="<video>/00001.jpg, ...", fix=fix,
+        )  # fmt: skip
 
-    def _select(self, annotation: Annotation, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _crops_of(self, subject: str) -> Crops | None:
+        found = [crops for crops in (crops_in(place / subject) for place in self.crops) if len(crops.numbers)]
+        self.counts.in_several_places += len(found) > 1
+        return found[0] if found else None
+
+    def _select(self, annotation: Annotation | None, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Frame numbers and target labels of one subject that belong to the dataset."""
+        if annotation is None:
+            return numbers, np.full(len(numbers), UNLABELED)
         if annotation.source not in self._maps:
             where = f"{annotation.file}:1"
             self._maps[annotation.source] = ClassMap(annotation.source, self.classes, self._rename, where)
@@ -174,7 +219,7 @@ class AffWild2Expr(EncodedDataset):
 
         ``annotated_frames`` = lines under the headers; ``kept`` = items of this dataset; ``missing_crops`` =
         frames with a class but no crop; ``per_class`` = labeled items by class name; ``skipped_videos`` =
-        names without any crop.
+        names without any crop; ``in_several_places`` = subjects of whom more than one folder has crops.
         """
         c = self.counts
         return {
@@ -182,6 +227,7 @@ class AffWild2Expr(EncodedDataset):
             "kept": c.kept, "dropped_invalid": c.dropped_invalid, "dropped_classes": c.dropped_classes,
             "missing_crops": c.missing_crops, "labels_beyond_last_crop": c.labels_beyond_last_crop,
             "crops_beyond_last_label": c.crops_beyond_last_label, "skipped_videos": list(c.skipped),
+            "in_several_places": c.in_several_places,
             "per_class": dict(zip(self.classes, self.class_counts().tolist(), strict=True)),
         }  # fmt: skip
 
@@ -203,10 +249,12 @@ class AffWild2Expr(EncodedDataset):
         return [f"{self._subjects[s]}/{f:05d}.jpg" for s, f in zip(subjects, frames, strict=True)]
 
     def _path(self, index: int) -> str:
-        return f"{self._folders[self.tracks[index]]}/{self.frames[index]:05d}.jpg"
+        return self._crops[self.tracks[index]].path(int(self.frames[index]))
 
     def where(self, index: int) -> str:
-        """Crop file, annotation file and line."""
+        """Crop file, annotation file and line; or the list that names the test video."""
+        if self.annotations is None:
+            return f"{self._path(index)} (test video of {self.list_file})"
         annotation = self.annotations / (self.subject_of(index) + ".txt")
         return f"{self._path(index)} (label: {annotation}:{self.frame_of(index) + 1})"
 
@@ -222,23 +270,20 @@ def _check_choice(option: str, value: object, allowed: tuple[object, ...]) -> No
         )
 
 
-def _locate(
-    root: str | Path | None,
-    annotations: str | Path | None,
-    crops: str | Path | Sequence[str | Path] | None,
-    part: str,
-) -> tuple[Path, tuple[Path, ...]]:
+def _annotations(root: Path | None, annotations: str | Path | None, part: str, crops: object) -> Path:
     if root is None and (annotations is None or crops is None):
         raise UserError(
             "Aff-Wild2 needs to know where it lies",
             expected="root=..., or both annotations=... and crops=...",
             fix=GET_AFFWILD2,
         )  # fmt: skip
-    if root is not None:
-        root = require_folder(root, "Aff-Wild2", get=GET_AFFWILD2)
     base = require_folder(annotations or root or "", "the Aff-Wild2 annotations", get=GET_AFFWILD2)
-    if crops is None:
-        crops = Path(root or "", "cropped_aligned")
-    places = [crops] if isinstance(crops, str | Path) else crops
-    found = [require_folder(p, "the cropped-aligned images of Aff-Wild2", get=GET_AFFWILD2) for p in places]
-    return find_annotations(base, part), tuple(found)
+    return find_annotations(base, part)
+
+
+def _test_list(root: Path | None, test_list: str | Path | None) -> Path:
+    if test_list is not None:
+        return Path(test_list).expanduser()
+    if root is None:
+        raise UserError("the list of test videos is not given", expected=f"test_list='.../{TEST_LISTS[0]}'")
+    return find_test_list(root)

@@ -1,0 +1,179 @@
+"""Where the files of Aff-Wild2 lie: annotations, crops and test lists, as the challenges' archives unpack."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from ferbench.data.datasets.abaw import GET_AFFWILD2
+from ferbench.data.text import shown, text_lines
+from ferbench.errors import UserError, nearest
+
+CHALLENGE_FOLDERS = (
+    "EXPR_Classification_Challenge",  # ABAW3 to ABAW5
+    "EXPR_Recognition_Challenge",  # ABAW6 and later
+    "EXPR_Set", "Expression_Set",  # ABAW1, ABAW2: seven classes, no Other
+)  # fmt: skip
+CROPS = "cropped_aligned"  # how the names of the folders of aligned crops begin
+TEST_LISTS = (  # ABAW5; ABAW6 and later
+    "Expression_Classification_Challenge_test_set_release.txt", "Expression_Recognition_Challenge_test_set_release.txt",
+)  # fmt: skip
+ENDINGS = (".jpg", ".png", ".jpeg", ".JPG", ".PNG", ".JPEG")  # of crops; the first that a folder has counts
+_MOST_DIGITS = 9  # of a frame number: it fits into 32 bits
+
+
+def find_annotations(root: Path, part: str) -> Path:
+    """The folder of annotation files, e.g. ``.../EXPR_Classification_Challenge/Train_Set``.
+
+    Args:
+        root: the data set's folder, an annotation release in it (or the folder that a release was unpacked into), the
+            challenge's folder, or the part itself.
+        part: ``Train_Set`` or ``Validation_Set``.
+
+    Raises:
+        UserError: none found, or several releases of which one must be chosen.
+    """
+    if root.name == part:
+        return root
+    bases = [root, *_below(root), *(inner for outer in _below(root) for inner in _below(outer))]
+    places = {base / challenge for base in bases for challenge in CHALLENGE_FOLDERS} | {root}
+    found = sorted(place / part for place in places if (place / part).is_dir())
+    if len(found) > 1:
+        raise UserError(
+            f"several annotation releases hold {part}: {', '.join(str(f.relative_to(root)) for f in found)}",
+            where=root, expected="one", fix=f"name the one to use: annotations={str(found[-1].parent)!r}",
+        )  # fmt: skip
+    if not found:
+        challenges = [place for place in places if place != root and place.is_dir()]
+        parts = sorted({p.name for challenge in challenges for p in challenge.iterdir()})
+        raise UserError(
+            f"no expression annotations with a part {part!r} below this folder", where=root,
+            expected=nearest(part, parts) if parts else f"*_ABAW_Annotations/{CHALLENGE_FOLDERS[0]}/{part}",
+            fix=f"{GET_AFFWILD2}; or draw synthetic faces instead: python tools/make_synthetic.py OUT",
+        )  # fmt: skip
+    return found[0]
+
+
+def _below(folder: Path) -> list[Path]:
+    """The folders in a folder, sorted, without hidden ones and a Mac's ``__MACOSX``; none in a folder of crops."""
+    if folder.name.lower().startswith(CROPS):
+        return []
+    with os.scandir(folder) as entries:
+        names = [e.name for e in entries if not e.name.startswith((".", "__MACOSX")) and e.is_dir()]
+    return [folder / name for name in sorted(names)]
+
+
+def find_crops(root: Path) -> list[Path]:
+    """The folders of aligned crops below a folder, ``cropped_aligned`` first.
+
+    The official batches unpack to ``cropped_aligned`` and ``cropped_aligned_new_50_vids``, which lie side by side, one in
+    the other, or each in a folder of its batch, with or without a folder around the batches.
+    """
+    outer = [root, *_below(root)]
+    batches = [b for folder in outer[1:] for b in _below(folder) if b.name.lower().startswith("batch")]
+    found: list[Path] = []
+    for folder in outer + batches:
+        found += _named_as_crops(folder)
+    found += [inner for folder in found for inner in _named_as_crops(folder)]
+    return sorted(set(found), key=lambda place: (place.name != CROPS, place))
+
+
+def _named_as_crops(folder: Path) -> list[Path]:
+    with os.scandir(folder) as entries:
+        return [folder / e.name for e in entries if e.name.lower().startswith(CROPS) and e.is_dir()]
+
+
+def find_subject(root: Path, subject: str) -> Path | None:
+    """A folder of that name up to three levels below ``root``, for a message about one that was looked for in vain."""
+    outer = [root, *_below(root)]
+    places = outer + [inner for folder in outer[1:] for inner in _below(folder)]
+    return next((place / subject for place in places if (place / subject).is_dir()), None)
+
+
+def find_test_list(root: Path) -> Path:
+    """The list of the challenge's test videos, up to two levels below ``root``.
+
+    Raises:
+        UserError: there is none, or more than one.
+    """
+    outer = [root, *_below(root)]
+    places = outer + [inner for folder in outer[1:] for inner in _below(folder)]
+    found = [place / name for place in places for name in TEST_LISTS if (place / name).is_file()]
+    if len(found) != 1:
+        raise UserError(
+            "several lists of test videos: " + ", ".join(map(str, found)) if found else "there is no list of test videos",
+            where=root, expected="names_of_videos_in_each_test_set/" + TEST_LISTS[0],
+            fix="name the list as test_list='...': it comes with the challenge's test release",
+        )  # fmt: skip
+    return found[0]
+
+
+def read_test_list(file: Path) -> list[str]:
+    """Names of the subjects of a list of the challenge: one a line, or ``<subject>/<frame>.jpg`` as its example has them.
+
+    Raises:
+        UserError: no list; a line that names no subject (with file and line).
+    """
+    subjects: dict[str, None] = {}
+    for line, text in text_lines(file, "the list of test videos", GET_AFFWILD2):
+        name = text.strip(" \t").rstrip(",").partition("/")[0]
+        if not name or (line == 1 and name.startswith("image_location")):
+            continue
+        if name in (".", "..") or "," in name or "\\" in name:
+            raise UserError(
+                f"no name of a video: {shown(text)}", where=f"{file}:{line}", expected="<video> or <video>/00001.jpg",
+                fix=GET_AFFWILD2,
+            )  # fmt: skip
+        subjects[name] = None
+    if not subjects:
+        raise UserError("the list of test videos is empty", where=file, fix=GET_AFFWILD2)
+    return list(subjects)
+
+
+class Crops(NamedTuple):
+    """The crops of one subject.
+
+    Attributes:
+        folder: where they lie.
+        numbers: int64 [N], frame numbers, sorted.
+        digits: how many a number has at least, in a file name: 5 in ``00001.jpg``, 1 in ``1.jpg``.
+        ending: of the file names.
+    """
+
+    folder: Path
+    numbers: np.ndarray
+    digits: int
+    ending: str
+
+    def path(self, frame: int) -> str:
+        """The file of a frame."""
+        return f"{self.folder}/{frame:0{self.digits}d}{self.ending}"
+
+
+def crops_in(folder: Path) -> Crops:
+    """The crops ``00001.jpg``, ``00002.jpg``, ... of a folder; or ``1.jpg``, ``00001.png`` ... if all are called so.
+
+    A folder holds one kind: with five digits if there are such, else with the number of digits that its padded names
+    have, else unpadded. Other files are not looked at.
+    """
+    try:
+        names = os.listdir(folder)  # one call, no stat per frame
+    except (FileNotFoundError, NotADirectoryError):
+        return Crops(folder, np.empty(0, np.int64), 5, ENDINGS[0])
+    by_ending: dict[str, list[str]] = {}
+    for name in names:
+        stem, ending = os.path.splitext(name)
+        if stem.isascii() and stem.isdigit() and len(stem) <= _MOST_DIGITS and int(stem) > 0:
+            by_ending.setdefault(ending, []).append(stem)
+    ending = next((e for e in ENDINGS if e in by_ending), ENDINGS[0])
+    stems = by_ending.get(ending, [])
+    padded = Counter(len(stem) for stem in stems if stem[0] == "0")
+    digits = 1 if not padded and any(len(stem) < 5 for stem in stems) else 5
+    if padded and 5 not in padded:
+        digits = padded.most_common(1)[0][0]
+    frames = sorted(int(s) for s in stems if len(s) == digits or (len(s) > digits and s[0] != "0"))
+    return Crops(folder, np.array(frames, np.int64), digits, ending)
