@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 
 import cv2
 import numpy as np
@@ -149,20 +150,72 @@ def damage(text, line, edit):
     [
         (4, lambda s: "7" + s[1:], "label '7' is out of range"),
         (5, lambda s: s.replace("Training", "Train"), "usage 'Train' is not known"),
-        (3, lambda s: s.replace(" ", ",", 1), "not known"),
+        (3, lambda s: s.replace(" ", ",", 1), "4 cells"),
         (6, lambda s: s.replace(" ", " 1 ", 1), "2305 pixels"),
         (6, lambda s: s.replace(" ", " 256 ", 1).replace(" 256 ", " 256", 1), "pixel|pixels"),
         (7, lambda s: s.replace(" ", " x ", 1), "not all numbers"),
         (8, lambda s: s[: len(s) // 2], "2 cells"),
-        (1, lambda s: "emotion,pixels", "no column usage"),
+        (1, lambda s: "label,pixels,Usage", "no column emotion"),
+        (1, lambda s: "pixels", r"no column emotion \(test.csv"),
+        *(
+            (6, lambda s, n=n: re.sub(r",\d+ ", f",{n} ", s), "not all numbers")
+            for n in ("+5", "1_0", "\u0661", "1.5", "-1")
+        ),
+        *(
+            (6, lambda s, n=n: re.sub(r",\d+ ", f",{n} ", s), "outside 0 to 255")
+            for n in ("4294967297", "9" * 25)
+        ),
+        *(
+            (6, lambda s, n=n: n + s[1:], "label .* is out of range")
+            for n in ("+1", "01", "\u0661", "9" * 20, "-1", "")
+        ),
+        (7, lambda s: s.replace(" ", "\v", 1), r"U\+000B"),
+        (7, lambda s: s.replace(" ", "\0", 1), r"U\+0000"),
+        (7, lambda s: s.replace(",", "\u2028,", 1), r"U\+2028"),
     ],
 )
 def test_a_bad_row_is_named_by_its_line(tmp_path, line, edit, says):
     path = write_csv(tmp_path / "fer2013.csv", rows_of())
-    path.write_text(damage(path.read_text(), line, edit))
+    path.write_bytes(damage(path.read_text(), line, edit).encode())
     with pytest.raises(UserError, match=says) as error:
         build(path)
     assert f"fer2013.csv:{line}" in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["fer2013.csv", "fer2013/fer2013.csv", "icml_face_data.csv", "train.csv"])
+def test_a_folder_with_a_csv_of_kaggle(tmp_path, name):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    write_csv(tmp_path / name, rows_of(), ("emotion", " Usage", " pixels"))
+    assert len(build(tmp_path)) == 8
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_line_ends_and_a_byte_order_mark(tmp_path, end):
+    text = write_csv(tmp_path / "fer2013.csv", rows_of()).read_text()
+    (tmp_path / "fer2013.csv").write_bytes(text.replace("\n", end).encode("utf-8-sig"))
+    data = build(tmp_path)
+    assert len(data) == 8
+    np.testing.assert_array_equal(data.read(7)[:, :, 0], rows_of()[8][2])
+
+
+def test_train_csv_of_the_competition_is_training_and_says_what_it_lacks(tmp_path, caplog):
+    """Without test images their copies among the training images cannot be known: that is said, not passed over."""
+    rows = rows_of()
+    whole = build(write_csv(tmp_path / "fer2013.csv", rows), drop_duplicates_of=None)
+    assert not caplog.records
+    data = build(write_csv(tmp_path / "train.csv", rows[:9], ("emotion", "pixels")))
+    assert data.item_ids(np.arange(9)) == whole.item_ids(np.arange(9))
+    assert data.labels.tolist() == whole.labels.tolist()
+    assert "holds no test images" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"\n\n", b"PK\3\4", "emotion,pixels,Usage\n0,1,Tr\u00e4ning".encode("latin-1")]
+)
+def test_a_csv_that_is_none(tmp_path, data):
+    (tmp_path / "fer2013.csv").write_bytes(data)
+    with pytest.raises(UserError, match=r"no column emotion, pixels|UTF-8(.|\n)*csv:2|U\+0003"):
+        build(tmp_path)
 
 
 def test_missing_data_says_where_it_comes_from(tmp_path):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 
 from ferbench.data.datasets.ferplus import plurality
+from ferbench.data.io import UnreadableImage
 from ferbench.errors import UserError
 from ferbench.registry import DATASETS
 
@@ -135,6 +137,13 @@ def test_files_that_do_not_belong_together_are_refused(tmp_path):
         (3, "Training,a.png,1,2,3", "no row of votes"),
         (4, "Train,a.png,6,0,0,4,0,0,0,0,0,0", "no row of votes"),
         (2, "Training,a.png,6,0,0,-4,0,0,0,0,0,0", "no row of votes"),
+        (3, "Training,a.png,1,2,3,4,0,0,0,0,0,0,0", "no row of votes"),
+        *(
+            (3, f"Training,a.png,6,0,0,{votes},0,0,0,0,0,0", "no row of votes")
+            for votes in ("+4", "0_4", "\u0664", "4.0", "", "10001", "9" * 18, "9" * 20, "9" * 5000, "nan")
+        ),
+        (3, "Training,a.png,6,0,0,4\v,0,0,0,0,0,0", r"U\+000B"),
+        (3, "Training,a\0.png,6,0,0,4,0,0,0,0,0,0", r"U\+0000"),
         (1, HEADER.replace("anger", "angry"), "no column anger"),
     ],
 )
@@ -152,12 +161,100 @@ def test_missing_votes_and_folder_releases_are_refused(tmp_path):
     write(tmp_path)
     with pytest.raises(UserError, match="microsoft/FERPlus"):
         build(tmp_path, votes=str(tmp_path / "none.csv"))
+    (tmp_path / "empty.csv").touch()
+    with pytest.raises(UserError, match="no column usage"):
+        build(tmp_path, votes=str(tmp_path / "empty.csv"))
     with pytest.raises(UserError, match="'mean'"):
         build(tmp_path, mode="mean")
     folder = tmp_path / "images" / "Training" / "Happy"
     folder.mkdir(parents=True)
-    import cv2
-
     cv2.imwrite(str(folder / "a.png"), np.zeros((48, 48), np.uint8))
     with pytest.raises(UserError, match="lost"):
         build(tmp_path / "images", votes=str(tmp_path / "fer2013new.csv"))
+
+
+FOLDERS = {"Training": "FER2013Train", "PublicTest": "FER2013Valid", "PrivateTest": "FER2013Test"}
+
+
+def write_folders(root, labels="", images="", box="(0, 0, 48, 48)"):
+    """`write`'s data as FER+'s own scripts lay it out: images without a face are not in it."""
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (len(VOTES), 48, 48)).astype(np.uint8)
+    for i, (usage, votes) in enumerate(VOTES):
+        if votes[9] > 5:
+            continue
+        for within in {labels, images}:
+            (root / within / FOLDERS[usage]).mkdir(parents=True, exist_ok=True)
+        with open(root / labels / FOLDERS[usage] / "label.csv", "a") as file:
+            file.write(f'fer{i:07d}.png,"{box}",{",".join(map(str, votes))}\n')
+        cv2.imwrite(str(root / images / FOLDERS[usage] / f"fer{i:07d}.png"), pixels[i])
+    return pixels
+
+
+@pytest.mark.parametrize(
+    ("labels", "images"), [("", ""), ("data", ""), ("Labels", "Images"), ("data", "data")]
+)
+def test_the_folders_of_ferplus_are_the_same_data(tmp_path, labels, images):
+    """Labels, targets and left-out images are those that the two csv files give; each row keeps its image."""
+    (tmp_path / "csv").mkdir()
+    by_row = build(write(tmp_path / "csv"), mode="probability")
+    pixels = write_folders(tmp_path / "own", labels, images)
+    data = build(tmp_path / "own", mode="probability")
+    assert [item.rsplit("/", 1)[1] for item in ids(data)] == [f"fer{i:07d}.png" for i in (0, 5, 6)]
+    assert data.labels.tolist() == by_row.labels.tolist()
+    np.testing.assert_array_equal(data.targets, by_row.targets)
+    for index, row in enumerate((0, 5, 6)):
+        np.testing.assert_array_equal(data.read(index)[:, :, 0], pixels[row])
+    found = data.summary()
+    assert (found["dropped_ties"], found["dropped_unknown"], found["dropped_no_face"]) == (1, 1, 0)
+    assert "agreement_with_fer2013" not in found
+    assert len(build(tmp_path / "own", usage="PrivateTest")) == 1
+    assert str(tmp_path / "own") in data.where(0)
+
+
+def test_copies_of_test_images_are_dropped_in_folders_too(tmp_path):
+    write_folders(tmp_path)
+    (tmp_path / "FER2013Train/fer0000000.png").write_bytes(
+        (tmp_path / "FER2013Valid/fer0000003.png").read_bytes()
+    )
+    data = build(tmp_path)
+    assert ids(data) == ["FER2013Train/fer0000005.png", "FER2013Train/fer0000006.png"]
+    assert data.summary()["dropped_duplicates"] == 1
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        *(
+            (f'fer1.png,"(0, 0, 48, 48)",6,0,0,{n},0,0,0,0,0,0', "no row of votes")
+            for n in ("+4", "9" * 20, "-1", "x", "")
+        ),
+        ('fer1.png,"(0, 0, 48, 48)",6,0,0,4,0,0,0,0,0', "no row of votes"),
+        ('../fer1.png,"(0, 0, 48, 48)",6,0,0,4,0,0,0,0,0,0', "no row of votes"),
+        ('fer1.png,"(9, 9, 48, 48)",6,0,0,4,0,0,0,0,0,0', "face box"),
+        ('fer0000000.png,"(0, 0, 48, 48)",6,0,0,4,0,0,0,0,0,0', "listed twice"),
+        ('fer1\0.png,"(0, 0, 48, 48)",6,0,0,4,0,0,0,0,0,0', r"U\+0000"),
+        ('fer1.png,"(0, 0, 48, 48),6,0,0,4,0,0,0,0,0,0', "is broken"),
+    ],
+)
+def test_a_bad_row_of_a_folder_is_named(tmp_path, row, says):
+    write_folders(tmp_path)
+    path = tmp_path / "FER2013Train/label.csv"
+    path.write_text(path.read_text().splitlines()[0] + f"\n{row}\n")
+    with pytest.raises(UserError, match=rf"{says}(.|\n)*label.csv:2"):
+        build(tmp_path)
+
+
+def test_folders_without_images_and_with_missing_ones(tmp_path):
+    write_folders(tmp_path)
+    (tmp_path / "FER2013Train/fer0000000.png").unlink()
+    data = build(tmp_path)
+    assert data.summary()["unreadable"] == 1
+    with pytest.raises(UnreadableImage, match=r"fer0000000.png"):
+        data.read(0)
+    with pytest.raises(UserError, match="beside folders that have their own"):
+        build(tmp_path, votes="x.csv")
+    for file in tmp_path.rglob("*.png"):
+        file.unlink()
+    with pytest.raises(UserError, match=r"none of its images(.|\n)*generate_training_data.py"):
+        build(tmp_path)

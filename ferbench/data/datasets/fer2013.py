@@ -6,6 +6,7 @@ ICONIP 2013.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from ferbench.data.datasets.fer2013_images import (
     FER2013_CLASSES,
     GET_FER2013,
     Images,
+    find_csv,
     load_csv,
     load_folder,
 )
@@ -28,6 +30,7 @@ from ferbench.errors import UserError
 from ferbench.registry import DATASETS
 
 TRAINING = "Training"
+_log = logging.getLogger(__name__)
 
 
 class FER2013Faces(FaceDataset):
@@ -42,13 +45,15 @@ class FER2013Faces(FaceDataset):
     groups_are_copies = True
 
     def __init__(self, root: str | Path, cache: str | os.PathLike[str] | None = "auto"):
-        self.root = Path(root).expanduser()
-        if (self.root / "fer2013.csv").is_file():
-            self.root = self.root / "fer2013.csv"
+        self.root = find_csv(Path(root).expanduser())
         if not self.root.exists():
             raise UserError("FER2013 does not lie there", where=self.root, fix=GET_FER2013)
-        self.images: Images = (load_folder if self.root.is_dir() else load_csv)(self.root, cache)
+        self.images = self.load(cache)
         self.rows = np.arange(len(self.images.emotion))
+
+    def load(self, cache: str | os.PathLike[str] | None) -> Images:
+        """The images of the csv or the folder at `root`."""
+        return (load_folder if self.root.is_dir() else load_csv)(self.root, cache)
 
     def select_usage(
         self, usage: str | Sequence[str], drop_duplicates_of: str | Sequence[str] | None
@@ -69,6 +74,12 @@ class FER2013Faces(FaceDataset):
                 else []
             )
             elsewhere = self._of_usages(others, must_exist=False)
+            if others and not elsewhere.any():
+                _log.warning(
+                    "%s holds no test images, so that copies of them in its training images (351 of the released ones) "
+                    "cannot be left out: a test on FER2013 or FER+ would know some of its images",
+                    self.root,
+                )
         else:
             named = [drop_duplicates_of] if isinstance(drop_duplicates_of, str) else drop_duplicates_of
             elsewhere = self._of_usages([u for u in named if u not in wanted])
@@ -154,8 +165,9 @@ class FER2013(FER2013Faces):
     split by `ferbench.data.splits.BudgetSplit` puts all of them on one side.
 
     Args:
-        root: ``fer2013.csv`` (or another csv with its columns), the folder it lies in, or a folder of images
-            ``<usage>/<class>/*``.
+        root: ``fer2013.csv``, ``icml_face_data.csv`` or ``train.csv`` of Kaggle (or another csv with their columns), the
+            folder it lies in, or a folder of images ``<usage>/<class>/*``. ``train.csv`` has no test images, so that the
+            training images that are copies of such stay (a warning says so).
         usage: ``Training``, ``PublicTest``, ``PrivateTest``, in a folder also ``test``; or a list of them.
         classes: target classes; None for Angry, Disgust, Fear, Happy, Sad, Surprise, Neutral.
         rename: source class -> target class, or None to leave its images out (see `ClassMap`).

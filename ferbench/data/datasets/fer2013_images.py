@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import os
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,11 +16,14 @@ import numpy as np
 from ferbench.data.datasets.folder import scan_tree
 from ferbench.data.io import UnreadableImage, decode, read_file
 from ferbench.data.paths import AUTO_CACHE_ITEMS, IndexCache, PathArray
+from ferbench.data.text import csv_rows, shown
 from ferbench.errors import UserError, nearest
 
 FER2013_CLASSES = ("Angry", "Disgust", "Fear", "Happy", "Sad", "Surprise", "Neutral")
 USAGES = ("Training", "PublicTest", "PrivateTest")
 SIDE = 48
+CSV_NAMES = ("fer2013.csv", "fer2013/fer2013.csv", "icml_face_data.csv", "train.csv")
+_PIXELS = re.compile("[0-9 ]+", re.ASCII)
 MIN_CACHED = 1000  # rows: parsing fewer is faster than anybody notices
 GET_FER2013 = (
     "get fer2013.csv (emotion,pixels,Usage) from the Kaggle competition "
@@ -56,7 +58,8 @@ class Images(NamedTuple):
 def load_csv(path: Path, cache: str | os.PathLike[str] | None = "auto") -> Images:
     """Parse the Kaggle csv, or map what an earlier call kept, while size and time of the file are the same.
 
-    Columns are found by name, in any order, so that ``icml_face_data.csv`` is read as well.
+    Columns are found by name, in any order and whatever blanks stand about them, so that ``icml_face_data.csv`` is read
+    as well; and ``train.csv``, which has no column Usage and holds the usage Training alone.
 
     Raises:
         UserError: no such file or column, a row that is no image, label or usage; with file and line.
@@ -91,19 +94,34 @@ def load_folder(root: Path, cache: str | os.PathLike[str] | None = "auto") -> Im
             expected="<usage>/<class>/<image>, usage one of "
             + ", ".join((*FOLDER_USAGES, *_FOLDER_ALIASES)), fix=f"name fer2013.csv itself, or {GET_FER2013}",
         )  # fmt: skip
-    names = PathArray.from_strings(paths)
+    return load_files(root, paths, FOLDER_USAGES, cache, lambda: _read_files(root, paths))
+
+
+def load_files(
+    root: Path, paths: Sequence[str], usages: tuple[str, ...], cache: str | os.PathLike[str] | None,
+    read: Callable[[], dict[str, np.ndarray]],
+) -> Images:  # fmt: skip
+    """`Images` of image files, from ``read`` or as they were kept while names, sizes and times of all were the same."""
     state = hashlib.sha256()
     for relative in paths:
-        status = os.stat(root / relative)
-        state.update(f"{relative}\n{status.st_size}\n{status.st_mtime_ns}\n".encode())
+        try:
+            status = os.stat(root / relative)
+            state.update(f"{relative}\n{status.st_size}\n{status.st_mtime_ns}\n".encode())
+        except OSError:  # a listed file that is missing: unreadable, and named when it is read
+            state.update(f"{relative}\n\n".encode())
     signature = {"format": "fer2013-folder-1", "files": state.hexdigest()}
-    index = IndexCache(root, "fer2013 folder", cache)
+    index = IndexCache(root, f"fer2013 folder {' '.join(usages)}", cache)
     arrays: Mapping[str, Any] | None = index.load(
-        signature, partial(_check_kept, usages=FOLDER_USAGES, images=len(paths))
+        signature, partial(_check_kept, usages=usages, images=len(paths))
     )
     if arrays is None:
-        arrays = _keep(index, signature, _read_files(root, paths))
-    return Images(**arrays, usages=FOLDER_USAGES, paths=names)
+        arrays = _keep(index, signature, read())
+    return Images(**arrays, usages=usages, paths=PathArray.from_strings(paths))
+
+
+def find_csv(root: Path) -> Path:
+    """The csv of a folder, under the names that Kaggle gives it; ``root`` itself where there is none."""
+    return next((root / name for name in CSV_NAMES if (root / name).is_file()), root)
 
 
 def _check_kept(arrays: Mapping[str, np.ndarray], usages: Sequence[str], images: int | None = None) -> None:
@@ -141,16 +159,14 @@ def _parse_csv(path: Path) -> dict[str, np.ndarray]:
     pixels, emotion, usage = bytearray(), bytearray(), bytearray()
     codes = {name: i for i, name in enumerate(USAGES)}
     emotions = {str(i): i for i in range(len(FER2013_CLASSES))}
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", DeprecationWarning)  # how NumPy reports text that is not a number
-        for line, label, text, part in _rows(path):
-            if label not in emotions:
-                raise bad_row(path, line, f"label {label!r} is out of range", "an emotion from 0 to 6")
-            if part not in codes:
-                raise bad_row(path, line, f"usage {part!r} is not known", "one of " + ", ".join(USAGES))
-            emotion.append(emotions[label])
-            usage.append(codes[part])
-            pixels += _pixels(path, line, text).data
+    for line, label, text, part in _rows(path):
+        if label not in emotions:
+            raise bad_row(path, line, f"label {shown(label)} is out of range", "an emotion from 0 to 6")
+        if part not in codes:
+            raise bad_row(path, line, f"usage {shown(part)} is not known", "one of " + ", ".join(USAGES))
+        emotion.append(emotions[label])
+        usage.append(codes[part])
+        pixels += _pixels(path, line, text).data
     images = np.frombuffer(pixels, np.uint8).reshape(-1, SIDE, SIDE)
     return {
         "pixels": images, "emotion": np.frombuffer(emotion, np.int8), "usage": np.frombuffer(usage, np.int8),
@@ -159,59 +175,47 @@ def _parse_csv(path: Path) -> dict[str, np.ndarray]:
 
 
 def _rows(path: Path) -> Iterator[tuple[int, str, str, str]]:
-    """Line, emotion, pixels and usage of each row."""
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file)
-            header = [cell.strip().lower() for cell in next(reader, [])]
-            missing = {"emotion", "pixels", "usage"} - set(header)
-            if missing:
-                raise UserError(
-                    f"the csv has no column {', '.join(sorted(missing))}", where=f"{path}:1",
-                    expected="the header emotion,pixels,Usage", fix=GET_FER2013,
-                )  # fmt: skip
-            at = [header.index(name) for name in ("emotion", "pixels", "usage")]
-            count = 0
-            for row in reader:
-                if not row:
-                    continue
-                if len(row) <= max(at):
-                    raise bad_row(
-                        path,
-                        reader.line_num,
-                        f"a row has {len(row)} cells",
-                        f"{len(header)}; is the file cut short?",
-                    )
-                count += 1
-                yield reader.line_num, row[at[0]].strip(), row[at[1]], row[at[2]].strip()
-            if not count:
-                raise UserError("the csv lists no images", where=path, fix=GET_FER2013)
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"not the csv of FER2013 ({error})", where=path, fix=GET_FER2013) from error
+    """Line, emotion, pixels and usage of each row; without a column Usage, as in ``train.csv``, that is Training."""
+    rows = csv_rows(path, "the csv of FER2013", GET_FER2013)
+    header = [cell.strip().lower() for cell in next(rows, (0, []))[1]]
+    missing = {"emotion", "pixels"} - set(header)
+    if missing:
+        raise UserError(
+            f"the csv has no column {', '.join(sorted(missing))}"
+            + (" (test.csv of the competition has no labels)" if header == ["pixels"] else ""),
+            where=f"{path}:1", expected="the header emotion,pixels,Usage", fix=GET_FER2013,
+        )  # fmt: skip
+    emotion_at, pixels_at = header.index("emotion"), header.index("pixels")
+    usage_at = header.index("usage") if "usage" in header else None
+    count = 0
+    for line, row in rows:
+        if len(row) != len(header):
+            raise bad_row(path, line, f"a row has {len(row)} cells", f"{len(header)}; is the file cut short?")
+        count += 1
+        usage = USAGES[0] if usage_at is None else row[usage_at].strip(" ")
+        yield line, row[emotion_at].strip(" "), row[pixels_at], usage
+    if not count:
+        raise UserError("the csv lists no images", where=path, fix=GET_FER2013)
 
 
 def _pixels(path: Path, line: int, text: str) -> np.ndarray:
-    try:
-        values = np.fromstring(text, np.int32, sep=" ")
-    except (DeprecationWarning, ValueError):
-        raise bad_row(
-            path, line, "the pixels are not all numbers", f"{SIDE * SIDE} numbers from 0 to 255"
-        ) from None
-    if len(values) != SIDE * SIDE or values.min() < 0 or values.max() > 255:
+    expected = f"{SIDE * SIDE} numbers from 0 to 255"
+    if not _PIXELS.fullmatch(text):
+        raise bad_row(path, line, "the pixels are not all numbers", expected)
+    values = np.fromstring(text, np.int64, sep=" ")
+    if len(values) != SIDE * SIDE or values.max() > 255:
         what = f"{len(values)} pixels" if len(values) != SIDE * SIDE else "a pixel outside 0 to 255"
-        raise bad_row(path, line, what, f"{SIDE * SIDE} numbers from 0 to 255")
+        raise bad_row(path, line, what, expected)
     return values.astype(np.uint8)
 
 
-def bad_row(path: Path, line: int, what: str, expected: str) -> UserError:
-    """The error that names a row of a csv of FER2013."""
-    return UserError(what, where=f"{path}:{line}", expected=expected, fix=GET_FER2013)
+def bad_row(path: Path, line: int, what: str, expected: str, fix: str = GET_FER2013) -> UserError:
+    """The error that names a row of a csv of FER2013 or FER+."""
+    return UserError(what, where=f"{path}:{line}", expected=expected, fix=fix)
 
 
 def _read_files(root: Path, paths: Sequence[str]) -> dict[str, np.ndarray]:
-    count = len(paths)
-    pixels, readable = np.zeros((count, SIDE, SIDE), np.uint8), np.ones(count, bool)
-    emotion, usage = np.empty(count, np.int8), np.empty(count, np.int8)
+    emotion, usage = np.empty(len(paths), np.int8), np.empty(len(paths), np.int8)
     known = {name.lower(): i for i, name in enumerate(FER2013_CLASSES)}
     for i, relative in enumerate(paths):
         part, label, _ = relative.split("/")
@@ -222,6 +226,17 @@ def _read_files(root: Path, paths: Sequence[str]) -> dict[str, np.ndarray]:
                 expected=nearest(label, FER2013_CLASSES),
             )
         emotion[i], usage[i] = known[label.lower()], FOLDER_USAGES.index(str(_usage_of(part)))
+    return {"emotion": emotion, "usage": usage} | read_images(root, paths)
+
+
+def read_images(root: Path, paths: Sequence[str]) -> dict[str, np.ndarray]:
+    """``pixels``, ``first`` and ``readable`` of `Images` from image files, relative to ``root``.
+
+    Raises:
+        UserError: an image that is not 48 x 48.
+    """
+    pixels, readable = np.zeros((len(paths), SIDE, SIDE), np.uint8), np.ones(len(paths), bool)
+    for i, relative in enumerate(paths):
         try:
             image = decode(read_file(root / relative, paths.__getitem__, i), paths.__getitem__, i)
         except UnreadableImage:
@@ -235,7 +250,7 @@ def _read_files(root: Path, paths: Sequence[str]) -> dict[str, np.ndarray]:
         pixels[i] = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     first = _first_equal(pixels)
     first[~readable] = np.flatnonzero(~readable)  # nothing is known of them, not that they are equal
-    return {"pixels": pixels, "emotion": emotion, "usage": usage, "first": first, "readable": readable}
+    return {"pixels": pixels, "first": first, "readable": readable}
 
 
 def _usage_of(folder: str) -> str | None:

@@ -6,9 +6,7 @@ Distribution", ICMI 2016 (arXiv 1608.01041).
 
 from __future__ import annotations
 
-import csv
 import os
-from array import array
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -17,55 +15,22 @@ import numpy as np
 
 from ferbench.data.datasets.base import ClassMap
 from ferbench.data.datasets.fer2013 import TRAINING, FER2013Faces
-from ferbench.data.datasets.fer2013_images import USAGES, bad_row
+from ferbench.data.datasets.fer2013_images import USAGES, Images
+from ferbench.data.datasets.ferplus_votes import (
+    FERPLUS_CLASSES,
+    NO_CLASS,
+    has_label_folders,
+    load_label_folders,
+    read_votes,
+)
 from ferbench.errors import UserError
 from ferbench.registry import DATASETS
 
-FERPLUS_CLASSES = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")
-NO_CLASS = ("unknown", "NF")  # NF: no face
-GET_FERPLUS = "get fer2013new.csv from https://github.com/microsoft/FERPlus"
 # FER+ names in the order of FER2013_CLASSES, for the check below
 _FER2013_IN_FERPLUS = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
 # Two thirds of the labels of FER2013 agree with the plurality of FER+; of rows in another order, a fifth.
 LEAST_AGREEMENT = 0.4
 AGREEMENT_FROM = 200  # images; for fewer, the share says nothing
-
-
-def read_votes(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Votes int64 [N, 10] (`FERPLUS_CLASSES`, then `NO_CLASS`) and usage int64 [N] of each row.
-
-    Raises:
-        UserError: no such file or column, a vote that is no number, an unknown usage; with file and line.
-    """
-    columns = (*FERPLUS_CLASSES, *NO_CLASS)
-    votes, usage = array("q"), array("q")
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file)
-            header = [cell.strip().lower() for cell in next(reader, [])]
-            missing = [name for name in ("usage", *columns) if name.lower() not in header]
-            if missing:
-                raise UserError(
-                    f"the csv of votes has no column {', '.join(missing)}", where=f"{path}:1", fix=GET_FERPLUS
-                )
-            at, usage_at = [header.index(name.lower()) for name in columns], header.index("usage")
-            for row in filter(None, reader):
-                try:
-                    numbers = [int(row[i]) for i in at]
-                    usage.append(USAGES.index(row[usage_at].strip()))
-                except (ValueError, IndexError):
-                    numbers = [-1]
-                if min(numbers) < 0:
-                    expected = f"a usage ({', '.join(USAGES)}) and {len(columns)} numbers of votes"
-                    raise bad_row(path, reader.line_num, f"no row of votes: {','.join(row)!r}", expected)
-                votes.extend(numbers)
-    except OSError as error:
-        raise UserError(
-            f"the votes of FER+ cannot be read: {error.strerror}", where=path, fix=GET_FERPLUS
-        ) from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"not the csv of FER+ votes ({error})", where=path, fix=GET_FERPLUS) from error
-    return np.asarray(votes, np.int64).reshape(-1, len(columns)), np.asarray(usage, np.int64)
 
 
 def plurality(votes: np.ndarray) -> np.ndarray:
@@ -79,15 +44,17 @@ def plurality(votes: np.ndarray) -> np.ndarray:
 class FERPlus(FER2013Faces):
     """FER2013 images with the votes of FER+.
 
+    Read are ``fer2013.csv`` with ``fer2013new.csv``, or the folders ``FER2013Train``, ``FER2013Valid`` and
+    ``FER2013Test`` with ``label.csv`` and images, as FER+'s own scripts and readme have them (see `load_label_folders`).
     Votes belong to rows by position within a usage: file names in the votes file are not rows of the csv.
     Plurality is taken over all ten columns (eight emotions, unknown, NF). Left out, in this order, and
     counted in `summary`: copies of test images (see `FER2013`); ties; images whose plurality is unknown or
     NF; ``min_share``; classes that the target set lacks.
 
     Args:
-        root: ``fer2013.csv`` or the folder it lies in. A folder of images has lost the order of rows and is
-            refused.
-        votes: ``fer2013new.csv``; beside the csv if None.
+        root: ``fer2013.csv``, the folder it lies in, or the one of FER+'s own folders. Another folder of images has lost
+            the order of rows and is refused.
+        votes: ``fer2013new.csv``; beside the csv if None. FER+'s own folders have their own.
         usage: as in `FER2013`.
         mode: ``majority``: labels only; ``probability``: also `targets`, the votes for target classes divided
             by their sum (those for unknown, NF and dropped classes do not count).
@@ -122,22 +89,38 @@ class FERPlus(FER2013Faces):
     ):
         if mode not in ("majority", "probability"):
             raise UserError(f"mode={mode!r} is not known", expected="'majority' or 'probability'")
+        self._own_votes: np.ndarray | None = None
         super().__init__(root, cache)
-        if self.images.paths is not None:
+        if self.images.paths is not None and self._own_votes is None:
             raise UserError(
                 "FER+ votes go by the rows of fer2013.csv, which a folder of images has lost",
-                where=self.root, expected="root=.../fer2013.csv",
+                where=self.root, expected="root=.../fer2013.csv, or a folder with FER2013Train/label.csv",
             )  # fmt: skip
+        if votes is not None and self._own_votes is not None:
+            raise UserError(
+                f"votes={str(votes)!r} beside folders that have their own label.csv", where=self.root
+            )
         self.name = name or "ferplus-" + (usage if isinstance(usage, str) else "+".join(usage)).lower()
         self.class_map = ClassMap(FERPLUS_CLASSES, classes or FERPLUS_CLASSES, rename, where=self.name)
         self.classes = self.class_map.target
-        path = self.root.with_name("fer2013new.csv") if votes is None else Path(votes).expanduser()
-        all_rows, _ = self.select_usage(usage, None)
-        joined = self._join(path, [usage] if isinstance(usage, str) else list(usage))
-        self._check_agreement(joined[all_rows], all_rows, path)
+        self.agreement: float | None = None
+        if self._own_votes is None:
+            path = self.root.with_name("fer2013new.csv") if votes is None else Path(votes).expanduser()
+            all_rows, _ = self.select_usage(usage, None)
+            joined = self._join(path, [usage] if isinstance(usage, str) else list(usage))
+            self._check_agreement(joined[all_rows], all_rows, path)
+        else:
+            joined = self._own_votes
         rows, copies = self.select_usage(usage, drop_duplicates_of)
         self._left_out: dict[str, int] = {"dropped_duplicates": copies}
         self._label(rows, joined[rows], mode, min_share, drop_single_votes)
+
+    def load(self, cache: str | os.PathLike[str] | None) -> Images:
+        """See `FER2013Faces.load`; FER+'s own folders are read with their votes."""
+        if not self.root.is_dir() or not has_label_folders(self.root):
+            return super().load(cache)
+        images, self._own_votes = load_label_folders(self.root, cache)
+        return images
 
     def _join(self, path: Path, usages: Sequence[str]) -> np.ndarray:
         """int64 [rows of the csv, 10]: the votes of each row; zeros for other usages."""
@@ -159,10 +142,10 @@ class FERPlus(FER2013Faces):
         emotion_in_ferplus = np.array([FERPLUS_CLASSES.index(name) for name in _FER2013_IN_FERPLUS])
         label = plurality(votes)
         agree = label == emotion_in_ferplus[np.asarray(self.images.emotion)[rows]]
-        self.agreement = float(agree[label >= 0].mean()) if (label >= 0).any() else 0.0
-        if len(rows) >= AGREEMENT_FROM and self.agreement < LEAST_AGREEMENT:
+        agreement = self.agreement = float(agree[label >= 0].mean()) if (label >= 0).any() else 0.0
+        if len(rows) >= AGREEMENT_FROM and agreement < LEAST_AGREEMENT:
             raise UserError(
-                f"only {self.agreement:.0%} of FER2013's labels agree with FER+: rows do not belong together",
+                f"only {agreement:.0%} of FER2013's labels agree with FER+: rows do not belong together",
                 where=f"{self.root} and {path}", expected="about 2 of 3 (rows in the released order)",
                 fix="use both files as they were released",
             )  # fmt: skip
@@ -196,5 +179,8 @@ class FERPlus(FER2013Faces):
         self.keep(rows[kept], mapped[kept])
 
     def summary(self) -> dict[str, Any]:
-        """As `FER2013Faces.summary`, with what was left out and why, and how far FER2013's labels agree."""
-        return super().summary() | self._left_out | {"agreement_with_fer2013": round(self.agreement, 4)}
+        """As `FER2013Faces.summary`, with what was left out and why, and how far FER2013's labels agree if there are any."""
+        found = super().summary() | self._left_out
+        return (
+            found if self.agreement is None else found | {"agreement_with_fer2013": round(self.agreement, 4)}
+        )
