@@ -55,7 +55,7 @@ _FOREIGN = ("torch", "mmengine", "mmpretrain", "timm")
 _OF_A_RUN = ("work_dir", "launcher", "resume", "load_from", "experiment_name")
 # Options that say where data lie, how they are called or how fast they are read, beside those whose type is a path.
 _NO_PROTOCOL: Mapping[str, Collection[str]] = {
-    "dataset": ("name", "classes", "refresh", "rebuild_index"),
+    "dataset": ("name", "classes", "refresh", "rebuild_index", "allow_outside"),
     "model": ("algorithm", "backbone", "head", "preprocess", "num_classes", "channels_last", "compile"),
     "backbone": ("weights", "sha256", "strip_prefix", "allow_missing"),
     "train": ("max_unreadable",),

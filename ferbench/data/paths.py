@@ -94,13 +94,15 @@ class PathArray(Sequence[str]):
         if (blob[starts[starts < len(blob)]] & 0xC0 == 0x80).any():
             raise ValueError("a string begins within a character")
 
-    def duplicate(self) -> tuple[int, int] | None:
-        """Positions of two equal strings, or None. O(N log N); no string is kept."""
-        hashes = np.fromiter((hash(s) for s in self), np.int64, len(self))
+    def duplicate(self, key: Callable[[str], str] = str) -> tuple[int, int] | None:
+        """Positions of two strings of equal ``key``, or None. O(N log N); no string is kept."""
+        hashes = np.fromiter((hash(key(s)) for s in self), np.int64, len(self))
         order = np.argsort(hashes, kind="stable")
         same = np.flatnonzero(hashes[order[1:]] == hashes[order[:-1]])
         pairs = sorted((int(order[k + 1]), int(order[k])) for k in same)
-        return next(((first, second) for second, first in pairs if self[first] == self[second]), None)
+        return next(
+            ((first, second) for second, first in pairs if key(self[first]) == key(self[second])), None
+        )
 
 
 class PathBuilder:

@@ -1,7 +1,12 @@
+import logging
+import unicodedata
+
 import cv2
 import numpy as np
 import pytest
 
+from ferbench.data import paths
+from ferbench.data.datasets import csv_list
 from ferbench.data.datasets.csv_list import CsvList
 from ferbench.data.io import UnreadableImage
 from ferbench.errors import UserError
@@ -98,7 +103,7 @@ def test_unknown_class_and_missing_file(tmp_path):
     with pytest.raises(UserError, match=r"cannot be read(.|\n)*missing\.csv"):
         CsvList(tmp_path / "missing.csv")
     (tmp_path / "binary.csv").write_bytes(b"path,label\n\xff\xfe\n")
-    with pytest.raises(UserError, match="not a csv file in UTF-8"):
+    with pytest.raises(UserError, match=r"not a text file in UTF-8(.|\n)*binary\.csv:2"):
         CsvList(tmp_path / "binary.csv")
 
 
@@ -114,3 +119,188 @@ def test_read(tmp_path):
         dataset.read(1)
     with pytest.raises(UnreadableImage, match=r"images/c\.jpg.*list\.csv:4.*No such file"):
         dataset.read(2)
+
+
+def test_unlabeled_data_may_have_any_number_of_labels(tmp_path):
+    """Class: more different labels than int16 counts, in data whose labels nobody uses."""
+    text = "path,label\n" + "".join(f"{i}.jpg,id{i}\n" for i in range(33_000))
+    dataset = CsvList(write(tmp_path, text))
+    assert len(dataset) == len(dataset.classes) == 33_000
+    assert dataset.labels.min() == 0
+    assert [dataset.classes[dataset.labels[i]] for i in (0, 32_768, 32_999)] == ["id0", "id32768", "id32999"]
+
+
+@pytest.mark.parametrize(
+    "label",
+    ["+1", "0_1", "\u0661", "1.0", "\uff11", "0x1", "1e0", "9" * 20, "9" * 5000, "\u00b2", "-1", " 1 1"],
+)
+@pytest.mark.parametrize("source", [None, ["x", "y"]])
+def test_what_only_looks_like_a_number_is_refused(tmp_path, label, source):
+    """Class: texts that Python's `int` and `float` take, and a reader would not; also where no numbers are meant."""
+    path = write(tmp_path, f"path,label\na.jpg,{'x' if source is None else 0}\nb.jpg,{label}\n")
+    if source is None and label in ("0x1", "\u00b2", " 1 1"):  # names, as good as others
+        assert len(CsvList(path).classes) == 2
+        return
+    with pytest.raises(UserError, match=r"is (no class|out of range)(.|\n)*list\.csv:3") as caught:
+        CsvList(path, source_classes=source)
+    assert len(str(caught.value)) < 500
+
+
+E_ACUTE = "\u00e9"
+
+
+@pytest.mark.parametrize("labels", [("x", "x"), ("x", "y")])
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("a.jpg", "./a.jpg"), ("a.jpg", "b/../a.jpg"), ("b/a.jpg", "b//a.jpg"), ("b/a.jpg", "b/./a.jpg"),
+        ("b/a.jpg", r"b\a.jpg"), (E_ACUTE + ".jpg", unicodedata.normalize("NFD", E_ACUTE) + ".jpg"),
+        (" a.jpg", "a.jpg"),
+    ],
+)  # fmt: skip
+def test_one_file_in_two_spellings_is_noticed(tmp_path, one, other, labels):
+    """Class: rows that mean one file, with one label or two."""
+    path = write(tmp_path, f"path,label\n{one},{labels[0]}\nc.jpg,x\n{other},{labels[1]}\n")
+    with pytest.raises(UserError, match=r"listed twice(.|\n)*list\.csv:2 and :4"):
+        CsvList(path)
+
+
+@pytest.mark.parametrize(
+    "path", ["../a.jpg", "/etc/a.jpg", "b/../../a.jpg", "..", r"..\a.jpg", r"C:\a.jpg", "c:a.jpg", "//a.jpg"]
+)
+def test_paths_that_leave_the_root_need_leave(tmp_path, path):
+    """Class: absolute paths and paths with `..`, in the spelling of every system."""
+    listed = write(tmp_path, f"path,label\nok.jpg,x\n{path},x\n")
+    with pytest.raises(UserError, match=r"leaves the folder(.|\n)*list\.csv:3(.|\n)*allow_outside=True"):
+        CsvList(listed)
+    if path != "..":
+        assert CsvList(listed, allow_outside=True).item_id(1) == path.replace("\\", "/")
+    assert CsvList(write(tmp_path, "path,label\nb/../ok.jpg,x\n", "in.csv")).item_id(0) == "b/../ok.jpg"
+
+
+@pytest.mark.parametrize("what", ["\0", "\v", "\f", "\x1c", "\x85", "\u2028", "\u2029"])
+def test_control_characters_are_named(tmp_path, what):
+    """Class: what ends a line for some reader or a name for the system, within a line."""
+    path = write(tmp_path, f"path,label\na.jpg,x\nb{what}.jpg,y\n")
+    with pytest.raises(UserError, match=rf"U\+{ord(what):04X}(.|\n)*list\.csv:3"):
+        CsvList(path)
+
+
+@pytest.mark.parametrize("delimiter", ["::", "", "\n", '"', 5, None])
+def test_a_delimiter_is_one_character(tmp_path, delimiter):
+    with pytest.raises(UserError, match="delimiter"):
+        CsvList(write(tmp_path, "path,label\na.jpg,x\n"), delimiter=delimiter)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("path;label\na.jpg;x\n", "set `delimiter` to ';'"),
+        ("path,label,path\na.jpg,x,b.jpg\n", r"several columns 'path'(.|\n)*list\.csv:1"),
+        ("path,label\na,b.jpg,x\n", r"more cells than the header(.|\n)*list\.csv:2"),
+        ('path,label\n"a.jpg,x\n', r"broken"),
+        ('path,label\n"a\nb.jpg",x\n', r"over two lines(.|\n)*list\.csv:3"),
+        ("path,label\n" + "a" * 200_000 + ",x\n", r"broken: field larger(.|\n)*list\.csv:2"),
+        ("path,label\n" + "a" * 100_000 + "\n", r"too few cells(.|\n)*list\.csv:2"),
+        ("path,label\na.jpg," + "x" * 100_000 + "\n", r"class(.|\n)*no counterpart"),
+    ],
+)
+def test_broken_csv_gives_one_short_message(tmp_path, text, message):
+    with pytest.raises(UserError, match=message) as caught:
+        CsvList(write(tmp_path, text), classes=["y"])
+    assert len(str(caught.value)) < 1000
+
+
+def test_forms_of_one_csv_mean_the_same(tmp_path):
+    """Class: byte order mark, line ends, quotes, blanks, empty lines and cells."""
+    plain = 'path,label\na.jpg,x\n"b,c.jpg",y\n'
+    forms = [
+        plain, "\ufeff" + plain, plain.replace("\n", "\r\n"), plain.replace("\n", "\r"), plain.rstrip(),
+        plain.replace("\n", "\n\n"), plain.replace("\n", "\n,\n"),
+        '"path", label\n"a.jpg", x \n"b,c.jpg",y,\n',
+    ]  # fmt: skip
+    for number, text in enumerate(forms):
+        path = tmp_path / f"{number}.csv"
+        path.write_bytes(text.encode())
+        dataset = CsvList(path)
+        assert ids(dataset) == ["a.jpg", "b,c.jpg"], repr(text)
+        assert [dataset.classes[i] for i in dataset.labels] == ["x", "y"]
+
+
+def test_classes_that_differ_in_case_only_are_refused(tmp_path):
+    path = write(tmp_path, "path,label\na.jpg,Happy\nb.jpg,happy\n")
+    with pytest.raises(UserError, match="'Happy' and 'happy' are one"):
+        CsvList(path)
+    assert CsvList(path, rename={"happy": "Happy"}).labels.tolist() == [0, 0]  # as the message says
+
+
+@pytest.mark.parametrize("classes", [[1, 2], [None], [""], [b"x"]])
+def test_class_names_are_text(tmp_path, classes):
+    with pytest.raises(UserError, match="class name"):
+        CsvList(write(tmp_path, "path,label\na.jpg,x\n"), classes=classes)
+
+
+def test_groups(tmp_path):
+    text = "path,label,who\na.jpg,x,Ann\nb.jpg,y,Bob\nc.jpg,x,Bob\nd.jpg,y,Ann\n"
+    dataset = CsvList(write(tmp_path, text), group_column="who", rename={"y": None})
+    assert ids(dataset) == ["a.jpg", "c.jpg"]
+    assert [dataset.group_names[g] for g in dataset.groups] == ["Ann", "Bob"]
+    with pytest.raises(UserError, match=r"no 'who'(.|\n)*b\.csv:3"):
+        CsvList(write(tmp_path, "path,label,who\na.jpg,x,A\nb.jpg,x,\n", "b.csv"), group_column="who")
+    with pytest.raises(UserError, match=r"no column 'person'(.|\n)*`group_column`"):
+        CsvList(write(tmp_path, text), group_column="person")
+
+
+def test_rows_are_kept_until_the_csv_changes(tmp_path, monkeypatch, caplog):
+    reads = []
+    real = csv_list._Reading.rows
+    monkeypatch.setattr(csv_list._Reading, "rows", lambda self: reads.append(1) or real(self))
+    monkeypatch.setattr(paths, "AUTO_CACHE_ITEMS", 2)
+    text = "path,label,who\na.jpg,x,Ann\nb.jpg,y,Bob\nc.jpg,,Bob\n"
+    path = write(tmp_path, text)
+
+    def opened(**options):
+        dataset = CsvList(path, group_column="who", **options)
+        return (
+            ids(dataset), dataset.labels.tolist(), dataset.classes, dataset.groups.tolist(),
+            list(dataset.group_names), dataset.where(2),
+        )  # fmt: skip
+
+    first = opened()
+    assert opened() == first
+    assert len(reads) == 1
+    assert CsvList(path).groups is None  # other options, other rows
+    assert len(reads) == 2
+    assert opened(refresh=True) == first
+    assert opened(cache=None) == first
+    assert len(reads) == 4
+    write(tmp_path, text.replace("a.jpg", "z.jpg"))  # same size
+    assert opened()[0] == ["z.jpg", "b.jpg", "c.jpg"]
+    assert len(reads) == 5
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+@pytest.mark.parametrize(
+    ("column", "wrong"),
+    [
+        ("codes", lambda v: v + 200), ("codes", lambda v: v.astype(np.int64)), ("lines", lambda v: v[:1]),
+        ("paths_offsets", lambda v: v[::-1]), ("paths", lambda v: v | 0x80), ("groups", lambda v: v[:1] + 0),
+    ],
+)  # fmt: skip
+def test_kept_rows_that_no_csv_can_have_are_read_anew(tmp_path, monkeypatch, column, wrong, caplog):
+    """Class: kept indexes whose signature and hashes are right and whose content is not."""
+    path = write(tmp_path, "path,label,who\na.jpg,x,A\nb.jpg,y,B\n")
+    options = dict(cache=tmp_path / "kept", group_column="who")
+    real = paths.IndexCache.save
+
+    def damaging(self, signature, arrays, count):
+        real(self, signature, {**arrays, column: wrong(arrays[column])}, count)
+        return arrays
+
+    monkeypatch.setattr(paths.IndexCache, "save", damaging)
+    first = CsvList(path, **options)
+    monkeypatch.undo()
+    with caplog.at_level(logging.WARNING):
+        again = CsvList(path, **options)
+    assert (ids(again), again.labels.tolist()) == (ids(first), [0, 1])
+    assert "not usable" in caplog.text

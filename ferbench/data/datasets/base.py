@@ -5,11 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ferbench.data.decoding import MAX_PIXELS
 from ferbench.data.io import UnreadableImage, decode
+from ferbench.data.text import shown
 from ferbench.errors import UserError
 
 UNLABELED = -1
@@ -22,7 +24,7 @@ class FaceDataset(ABC):
     per item), so that forked workers share it instead of copying it.
 
     Attributes:
-        labels: int16 [N], index into `classes`; `UNLABELED` (-1) where the label is unknown.
+        labels: int16 (int32 beyond 32,767 classes) [N], index into `classes`; `UNLABELED` (-1) where the label is unknown.
         classes: the names that `labels` index, in the order of the *target* set (see `ClassMap`); () if unlabeled.
         targets: float32 [N, C] label distributions (e.g. FER+ votes), or None.
         groups: int32 [N], e.g. the video of each frame, or None where items are independent.
@@ -138,28 +140,37 @@ class ClassMap:
         rename: Mapping[str, str | None] | None = None,
         where: object = None,
     ):
-        renamed = {k.lower(): v for k, v in (rename or {}).items()}
+        renamed = {_text(k, "rename", where).lower(): v for k, v in (rename or {}).items()}
         if target is None:
             own = (renamed.get(name.lower(), name) for name in source)
             target = list(dict.fromkeys(name for name in own if name is not None))
-        self.source, self.target = tuple(source), tuple(target)
-        by_name = {t.lower(): i for i, t in enumerate(self.target)}
-        self.table = np.full(len(self.source) + 1, UNLABELED, np.int16)  # last row: unlabeled stays unlabeled
+        self.source, self.target = tuple(source), tuple(_text(t, "classes", where) for t in target)
+        by_name: dict[str, int] = {}
+        for i, name in enumerate(self.target):
+            other = self.target[by_name.setdefault(name.lower(), i)]
+            if by_name[name.lower()] != i:
+                raise UserError(
+                    f"the classes {shown(other)} and {shown(name)} are one: letters may be small or large", where=where,
+                    expected="different names", fix=f"add rename={{{name!r}: {other!r}}}, or rename one of them",
+                )  # fmt: skip
+        # The last row: unlabeled stays unlabeled. Unlabeled data may be sorted by tens of thousands of identities.
+        kind = np.int16 if len(self.target) <= np.iinfo(np.int16).max else np.int32
+        self.table = np.full(len(self.source) + 1, UNLABELED, kind)
         for i, name in enumerate(self.source):
             to = renamed.get(name.lower(), name)
             if to is None:
                 continue
             if to.lower() not in by_name:
                 raise UserError(
-                    f"class {name!r} has no counterpart in the target classes",
+                    f"class {shown(name)} has no counterpart in the target classes",
                     where=where,
-                    expected="one of " + ", ".join(self.target),
-                    fix=f"add rename={{{name!r}: '<target class>'}} (or None to leave its images out) to the dataset's config",
+                    expected=f"one of {few(self.target)}",
+                    fix=f"add rename={{{shown(name)}: '<target class>'}} to the dataset's config; None leaves its images out",
                 )
             self.table[i] = by_name[to.lower()]
 
     def __call__(self, labels: np.ndarray) -> np.ndarray:
-        """int16 [N]: source labels (or -1) as target labels; -1 where the class is dropped."""
+        """int16 or int32 [N]: source labels (or -1) as target labels; -1 where the class is dropped."""
         return self.table[labels]
 
     def as_dict(self) -> dict[str, str | None]:
@@ -168,6 +179,28 @@ class ClassMap:
             n: (self.target[t] if t >= 0 else None)
             for n, t in zip(self.source, self.table[:-1].tolist(), strict=True)
         }
+
+
+def _text(name: Any, option: str, where: object) -> str:
+    """The class name.
+
+    Raises:
+        UserError: it is no text (a number, say), or empty.
+    """
+    if isinstance(name, str) and name.strip():
+        return name
+    raise UserError(
+        f"{option} has the class name {name!r}, a {type(name).__name__}",
+        where=where,
+        expected="text",
+        fix="put quotes around it",
+    )
+
+
+def few(names: Sequence[str], count: int = 12) -> str:
+    """The first names, for a message, and how many there are if there are more."""
+    shortened = ", ".join(name if len(name) <= 80 else shown(name) for name in names[:count])
+    return shortened + (f", ... ({len(names)} in all)" if len(names) > count else "")
 
 
 class Subset(FaceDataset):

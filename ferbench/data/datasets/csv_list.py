@@ -2,26 +2,97 @@
 
 from __future__ import annotations
 
-import csv
 import os
+import posixpath
+import re
+import time
+import unicodedata
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
+from logging import getLogger
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from ferbench.data.datasets.base import UNLABELED, ClassMap, EncodedDataset
+from ferbench.data.datasets.base import UNLABELED, ClassMap, EncodedDataset, few
+from ferbench.data.decoding import MAX_PIXELS
 from ferbench.data.io import read_file
-from ferbench.data.paths import PathBuilder
+from ferbench.data.paths import IndexCache, PathArray, PathBuilder
+from ferbench.data.text import csv_rows, shown, whole_number
 from ferbench.errors import UserError, nearest
 from ferbench.registry import DATASETS
+
+_WHAT = "the csv of images"
+_TEXTS = ("paths", "labels", "group_names")  # of `_Rows`
+
+_log = getLogger(__name__)
+
+
+class _Rows(NamedTuple):
+    """What a csv says, row by row.
+
+    Attributes:
+        paths: path of each row, with ``/``.
+        lines: int32 [rows], from 1.
+        codes: int32 [rows], index into ``labels``, or -1 for an empty cell.
+        labels: different label texts, in order of appearance.
+        groups: int32 [rows], index into ``group_names``; empty without a column of groups.
+        group_names: different group texts, in order of appearance.
+    """
+
+    paths: PathArray
+    lines: np.ndarray
+    codes: np.ndarray
+    labels: PathArray
+    groups: np.ndarray
+    group_names: PathArray
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """As an index file holds it."""
+        found: dict[str, np.ndarray] = {}
+        for name, value in self._asdict().items():
+            if isinstance(value, PathArray):
+                found |= {name: value.blob, f"{name}_offsets": value.offsets}
+            else:
+                found[name] = value
+        return found
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, Any]) -> _Rows:
+        """Inverse of `arrays`."""
+        parts: dict[str, Any] = {
+            name: PathArray(arrays[name], arrays[f"{name}_offsets"]) if name in _TEXTS else arrays[name]
+            for name in cls._fields
+        }
+        return cls(**parts)
+
+    def check(self) -> None:
+        """Refuse arrays that cannot have come from a csv.
+
+        Raises:
+            ValueError: see `PathArray.check`; columns of different lengths; a code without a text.
+        """
+        for texts in (self.paths, self.labels, self.group_names):
+            texts.check()
+        count = len(self.paths)
+        for codes, texts, counts in (
+            (self.codes, self.labels, {count}),
+            (self.groups, self.group_names, {count, 0}),
+        ):
+            if codes.dtype != np.int32 or codes.ndim != 1 or len(codes) not in counts:
+                raise ValueError("the columns are not equally long")
+            if len(codes) and not UNLABELED <= codes.min() <= codes.max() < len(texts):
+                raise ValueError("a row has a label or a group without a name")
+        if not count or self.lines.shape != (count,) or self.lines.dtype != np.int32:
+            raise ValueError("the rows do not have one line each")
 
 
 @DATASETS.register_module()
 class CsvList(EncodedDataset):
     """Images listed in a csv file with a header, one row an image.
 
-    A label is a class name, or an integer index into ``source_classes``; an empty cell means unlabeled.
+    A label is a class name, or an integer index into ``source_classes`` (ASCII digits); an empty cell means unlabeled.
 
     Args:
         path: the csv file (UTF-8).
@@ -31,13 +102,22 @@ class CsvList(EncodedDataset):
         rename: csv class -> target class, or None to leave its rows out (see `ClassMap`).
         path_column: header of the path column. Backslashes are read as ``/``.
         label_column: header of the label column; None reads the list as unlabeled.
+        group_column: header of a column that says what belongs together (person, video), for splits
+            ``by='group'``; None: items are independent.
         delimiter: one character between cells.
+        allow_outside: let listed paths be absolute or leave ``root`` (``..``). Such a list means other files
+            on another machine.
+        cache: where the rows of a long list are kept (see `IndexCache`): 'auto', a folder, or None. They are
+            used again while the csv's size, times and inode are what they were.
+        refresh: read the csv although its kept rows seem valid.
         name: short name for logs and records; the csv's stem if None.
         grayscale: see `EncodedDataset`.
+        max_pixels: see `EncodedDataset`.
 
     Raises:
-        UserError: no such file or column, a row with too few cells, a label that is no class or out of range,
-            a path listed twice; each with file and line.
+        UserError: no such file or column, a row with too few or too many cells, a label that is no class or out
+            of range, an image listed twice (also in two spellings), a path that leaves ``root``; each with file
+            and line.
     """
 
     def __init__(
@@ -52,79 +132,33 @@ class CsvList(EncodedDataset):
         delimiter: str = ",",
         name: str | None = None,
         grayscale: bool = False,
+        group_column: str | None = None,
+        allow_outside: bool = False,
+        cache: str | os.PathLike[str] | None = "auto",
+        refresh: bool = False,
+        max_pixels: int = MAX_PIXELS,
     ):
         self.path = Path(path).expanduser()
         self.root = self.path.parent if root is None else Path(root).expanduser()
         self.name = name or self.path.stem
-        self.grayscale = grayscale
-        names, lines = PathBuilder(), array("i")
-        codes = array("i")  # rows of `found`, in order of appearance
-        found: dict[str, int] = {}
-        for line, item, label in self._rows(path_column, label_column, delimiter):
-            names.extend([item.replace("\\", "/")])
-            lines.append(line)
-            codes.append(found.setdefault(label, len(found)) if label else UNLABELED)
-        self._paths, self._lines = names.build(), np.asarray(lines)
+        self.grayscale, self.max_pixels = grayscale, max_pixels
+        if not isinstance(delimiter, str) or len(delimiter) != 1 or delimiter in '"\r\n':
+            raise UserError(
+                f"delimiter={delimiter!r}", where=self.path,
+                expected="one character between cells, e.g. ',' or ';' or '\\t'",
+            )  # fmt: skip
+        columns = {"path_column": path_column, "label_column": label_column, "group_column": group_column}
+        reading = _Reading(self.path, columns, delimiter, allow_outside)
+        rows = reading.kept_rows(cache, refresh)
+        self._paths, self._lines = rows.paths, rows.lines
         self._kept: np.ndarray | None = None  # rows of the csv, or None for all
-        if not len(self._paths):
-            raise UserError(
-                "the csv lists no images", where=self.path, expected="one row per image under the header"
-            )
-        self._refuse_duplicates()
-        coded = np.asarray(codes, dtype=np.int64)
-        self.labels = np.full(len(coded), UNLABELED, np.int16)
-        if found:
-            self._label(coded, list(found), classes, source_classes, rename)
-
-    def _rows(
-        self, path_column: str, label_column: str | None, delimiter: str
-    ) -> Iterator[tuple[int, str, str]]:
-        """Line, path and label text ('' if none) of each row."""
-        try:
-            with open(self.path, newline="", encoding="utf-8-sig") as file:
-                reader = csv.reader(file, delimiter=delimiter)
-                header = [cell.strip() for cell in next(reader, [])]
-                path_at = self._column(header, path_column, "path_column")
-                label_at = (
-                    None if label_column is None else self._column(header, label_column, "label_column")
-                )
-                needed = 1 + max(path_at, -1 if label_at is None else label_at)
-                for row in reader:
-                    if not row:
-                        continue
-                    if len(row) < needed or not row[path_at].strip():
-                        raise UserError(
-                            f"a row has no path or too few cells: {delimiter.join(row)!r}",
-                            where=f"{self.path}:{reader.line_num}", expected=delimiter.join(header),
-                        )  # fmt: skip
-                    label = "" if label_at is None else row[label_at].strip()
-                    yield reader.line_num, row[path_at].strip(), label
-        except OSError as error:
-            raise UserError(
-                f"the csv of images cannot be read ({error.strerror})", where=self.path,
-                expected="a csv file with a header", fix="check `path` in the dataset's config",
-            ) from error  # fmt: skip
-        except (UnicodeDecodeError, csv.Error) as error:
-            raise UserError(f"not a csv file in UTF-8 ({error})", where=self.path) from error
-
-    def _column(self, header: list[str], name: str, option: str) -> int:
-        if name not in header:
-            raise UserError(
-                f"the csv has no column {name!r}" if any(header) else "the csv is empty",
-                where=f"{self.path}:1",
-                expected=nearest(name, header) if any(header) else "a header line",
-                fix=f"set `{option}` to the column's header",
-            )  # fmt: skip
-        return header.index(name)
-
-    def _refuse_duplicates(self) -> None:
-        pair = self._paths.duplicate()
-        if pair is not None:
-            first, second = (int(self._lines[i]) for i in pair)
-            raise UserError(
-                f"{self._paths[pair[0]]!r} is listed twice", where=f"{self.path}:{first} and :{second}",
-                expected="every image once", fix="remove one of the two rows",
-            )  # fmt: skip
+        self.labels = np.full(len(rows.codes), UNLABELED, np.int16)
+        if len(rows.labels):
+            self._label(np.asarray(rows.codes), list(rows.labels), classes, source_classes, rename)
+        if group_column is not None:
+            groups = np.asarray(rows.groups)
+            self.groups = groups if self._kept is None else groups[self._kept]
+            self.group_names = rows.group_names
 
     def _label(
         self,
@@ -136,17 +170,20 @@ class CsvList(EncodedDataset):
     ) -> None:
         source = list(source_classes) if source_classes is not None else sorted(found)
         position = {name.lower(): i for i, name in enumerate(source)}
+        position |= {name: i for i, name in enumerate(source)}
         rows = np.full(len(found) + 1, UNLABELED, np.int64)  # last row: an empty cell
         for code, text in enumerate(found):
-            row = position.get(text.lower())
-            integer = _integer(text)
-            if integer is not None and (row is None or source_classes is None):
-                row = integer if source_classes is not None and 0 <= integer < len(source) else None
+            row = position.get(text, position.get(text.lower()))
+            if _looks_like_a_number(text) and (row is None or source_classes is None):
+                number = whole_number(text)
+                known = source_classes is not None and number is not None and 0 <= number < len(source)
+                row = number if known else None
             if row is None:
+                what = "out of range" if whole_number(text) is not None else "no class"
                 raise UserError(
-                    f"label {text!r} is {'out of range' if integer is not None else 'no class'}",
+                    f"label {shown(text)} is {what}",
                     where=f"{self.path}:{self._lines[np.argmax(codes == code)]}",
-                    expected="a class name" if source_classes is None else "one of " + ", ".join(source),
+                    expected="a class name" if source_classes is None else f"one of {few(source)}, or its index",
                     fix="give the csv's class names, in the order of its integers, as `source_classes`",
                 )  # fmt: skip
             rows[code] = row
@@ -175,8 +212,168 @@ class CsvList(EncodedDataset):
         return read_file(os.path.join(self.root, self.item_id(index)), self.where, index)
 
 
-def _integer(text: str) -> int | None:
+class _Reading(NamedTuple):
+    """How a csv is read. ``columns`` are the headers by the name of the option that sets them."""
+
+    path: Path
+    columns: Mapping[str, str | None]
+    delimiter: str
+    allow_outside: bool
+
+    def kept_rows(self, cache: str | os.PathLike[str] | None, refresh: bool) -> _Rows:
+        """The rows, from the index of an earlier start if the csv is what it was."""
+        options = {**self.columns, "delimiter": self.delimiter, "allow_outside": self.allow_outside}
+        index = IndexCache(self.path.parent, f"csv {self.path.name} {sorted(options.items())}", cache)
+        signature = {"format": "csv-1", "options": options, "file": self._stamp()}
+        saved = None if refresh else index.load(signature, lambda arrays: _Rows.from_arrays(arrays).check())
+        if saved is not None:
+            return _Rows.from_arrays(saved)
+        started = time.perf_counter()
+        rows = self.rows()
+        if time.perf_counter() - started > 5:
+            _log.info(
+                "read %d rows of %s in %.0f s", len(rows.lines), self.path, time.perf_counter() - started
+            )
+        if self._stamp() == signature["file"]:  # else it was written to meanwhile
+            return _Rows.from_arrays(index.save(signature, rows.arrays(), len(rows.lines)))
+        return rows
+
+    def _stamp(self) -> list[int]:
+        """Changes when the file does."""
+        try:
+            status = os.stat(self.path)
+        except (OSError, ValueError):
+            return []  # reading it says what is wrong
+        return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
+
+    def rows(self) -> _Rows:
+        """Read and check the csv.
+
+        Raises:
+            UserError: see `CsvList`.
+        """
+        paths, lines, codes, groups = PathBuilder(), array("i"), array("i"), array("i")
+        labels: dict[str, int] = {}
+        group_names: dict[str, int] = {}
+        for line, item, label, group in self._cells():
+            paths.extend([item])
+            lines.append(line)
+            codes.append(labels.setdefault(label, len(labels)) if label else UNLABELED)
+            if group is not None:
+                groups.append(group_names.setdefault(group, len(group_names)))
+        if not lines:
+            raise UserError(
+                "the csv lists no images", where=self.path, expected="one row per image under the header"
+            )
+        found = _Rows(
+            paths.build(), np.array(lines, np.int32), np.array(codes, np.int32), PathArray.from_strings(labels),
+            np.array(groups, np.int32), PathArray.from_strings(group_names),
+        )  # fmt: skip
+        self._refuse_duplicates(found)
+        return found
+
+    def _cells(self) -> Iterator[tuple[int, str, str, str | None]]:
+        """Line, path, label text ('' if none) and group (None without such a column) of each row."""
+        rows = csv_rows(self.path, _WHAT, "save it as a csv in UTF-8, or check `path`", self.delimiter)
+        header = [cell.strip() for cell in next(rows, (1, []))[1]]
+        at = {
+            key: None if name is None else self._column(header, name, key)
+            for key, name in self.columns.items()
+        }
+        path_at, label_at, group_at = (at[key] for key in ("path_column", "label_column", "group_column"))
+        assert path_at is not None
+        needed = 1 + max(i for i in at.values() if i is not None)
+        for line, row in rows:
+            if not any(cell.strip() for cell in row):
+                continue
+            if len(row) < needed or not (item := row[path_at].strip()):
+                self._refuse(line, "a row has no path or too few cells", row, header)
+            if len(row) > len(header) and any(cell.strip() for cell in row[len(header) :]):
+                self._refuse(line, "a row has more cells than the header", row, header)
+            if not _is_plain(item):
+                item = self._checked_path(line, item)
+            group = None if group_at is None else row[group_at].strip()
+            if group == "":
+                self._refuse(line, f"a row has no {self.columns['group_column']!r}", row, header)
+            yield line, item, "" if label_at is None else row[label_at].strip(), group
+
+    def _checked_path(self, line: int, item: str) -> str:
+        item = item.replace("\\", "/")
+        if "\n" in item:
+            raise UserError(f"a path goes over two lines: {shown(item)}", where=f"{self.path}:{line}")
+        inside = _one_spelling(item)
+        if inside in (".", "..") or (
+            not self.allow_outside and (inside.startswith(("../", "/")) or re.match("[A-Za-z]:", inside))
+        ):
+            raise UserError(
+                f"a listed path leaves the folder of the images: {shown(item)}", where=f"{self.path}:{line}",
+                expected="paths relative to `root`, and below it",
+                fix="set `root` to a folder that holds all images, or allow_outside=True",
+            )  # fmt: skip
+        return item
+
+    def _refuse(self, line: int, what: str, row: list[str], header: list[str]) -> None:
+        raise UserError(
+            f"{what}: {shown(self.delimiter.join(row))}", where=f"{self.path}:{line}",
+            expected=shown(self.delimiter.join(header)),
+        )  # fmt: skip
+
+    def _column(self, header: list[str], name: str, option: str) -> int:
+        if header.count(name) == 1:
+            return header.index(name)
+        if name in header:
+            raise UserError(
+                f"the csv has several columns {name!r}", where=f"{self.path}:1", expected="different headers",
+                fix=f"rename one, or set `{option}` to another",
+            )  # fmt: skip
+        fix = f"set `{option}` to the column's header"
+        other = [d for d in ",;\t|" if len(header) == 1 and name in header[0].split(d)]
+        if other:
+            fix = f"set `delimiter` to {other[0]!r}"
+        raise UserError(
+            f"the csv has no column {name!r}" if any(header) else "the csv is empty",
+            where=f"{self.path}:1",
+            expected=nearest(name, [h[:80] for h in header]) if any(header) else "a header line",
+            fix=fix,
+        )
+
+    def _refuse_duplicates(self, rows: _Rows) -> None:
+        pair = rows.paths.duplicate(_one_spelling)
+        if pair is not None:
+            one, other = rows.paths[pair[0]], rows.paths[pair[1]]
+            spelt = "" if one == other else f", the second time as {shown(other)}"
+            raise UserError(
+                f"{shown(one)} is listed twice{spelt}",
+                where=f"{self.path}:{rows.lines[pair[0]]} and :{rows.lines[pair[1]]}",
+                expected="every image once", fix="remove one of the two rows",
+            )  # fmt: skip
+
+
+def _is_plain(path: str) -> bool:
+    """Whether a path is certainly relative, below its root and spelt in the one way (quick; most are)."""
+    return (
+        path.isascii()
+        and path[0] not in "./"
+        and "/." not in path
+        and "//" not in path
+        and "\\" not in path
+        and "\n" not in path
+        and path[1:2] != ":"
+        and path[-1] != "/"
+    )
+
+
+def _one_spelling(path: str) -> str:
+    """Equal for all spellings of one path: ``./a.jpg``, ``b/../a.jpg``, accents as letters or as marks."""
+    if _is_plain(path):
+        return path
+    return posixpath.normpath(unicodedata.normalize("NFC", path))
+
+
+def _looks_like_a_number(text: str) -> bool:
+    """Whether Python would take it for one: ``1``, also ``+1``, ``0_1``, ``1.0``, digits of other scripts."""
     try:
-        return int(text)
+        float(text)
     except ValueError:
-        return None
+        return text.isdecimal()
+    return text.lower().lstrip("+-") not in ("nan", "inf", "infinity")
