@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
 import os
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ferbench import process
-from ferbench.config import find_config, load_config, parse_options
+from ferbench.config import DATA_VARIABLE, find_config, load_config, parse_options
 from ferbench.errors import DiskFull, ExitStatus, UserError, disk_full, path_refused
 from ferbench.process import tune_process
 from ferbench.scaffold.write import KINDS, new_plugin
@@ -57,20 +59,54 @@ def main(argv: Sequence[str] | None = None) -> int:
         process.command_line = ()
 
 
-def default_work_dir(config: Path, seed: int) -> Path:
-    """``work_dirs/<folder of the config>/<config>/seed<N>``."""
-    return Path("work_dirs") / config.parent.name / config.stem / f"seed{seed}"
+def default_work_dir(
+    config: Path,
+    seed: int,
+    options: Mapping[str, Any] | None = None,
+    plugins: Sequence[str] = (),
+    data: str | Path | None = None,
+) -> Path:
+    """``work_dirs/<folder of the config>/<config>/seed<N>``, and ``-`` with eight digits where something else was chosen.
+
+    The digits are a hash of options, plug-ins and data folder: the same command finds its folder again, in whatever order its
+    options are given, and another one does not meet a run that it is not.
+    """
+    default, chosen = Path("data").resolve(), Path(data or os.environ.get(DATA_VARIABLE) or "data")
+    folder = chosen.expanduser().resolve()
+    given = {
+        "options": {key: value for key, value in (options or {}).items() if key != "randomness.seed"},
+        "plugins": [
+            str(Path(p).expanduser().resolve()) if Path(p).expanduser().exists() else p for p in plugins
+        ],
+        "data": None if folder == default else str(folder),
+    }
+    text = json.dumps(given, sort_keys=True, default=repr)
+    suffix = f"-{hashlib.sha256(text.encode()).hexdigest()[:8]}" if any(given.values()) else ""
+    return Path("work_dirs") / config.parent.name / config.stem / f"seed{seed}{suffix}"
 
 
 def _train(args: argparse.Namespace) -> int:
     tune_process()
+    data = args.data or os.environ.get(DATA_VARIABLE)
     cfg = _load(args)
     seed = _set_seed(cfg, args.seed)
-    args.work_dir = args.work_dir or cfg.get("work_dir") or default_work_dir(find_config(args.config), seed)
+    args.work_dir = (
+        args.work_dir
+        or cfg.get("work_dir")
+        or default_work_dir(
+            find_config(args.config), seed, parse_options(args.cfg_options), args.plugin, data
+        )
+    )
     from ferbench.distributed import leave
     from ferbench.engine import api
 
-    api.train(cfg, work_dir=str(args.work_dir), resume=args.resume, overwrite=args.overwrite)
+    api.train(
+        cfg,
+        work_dir=str(args.work_dir),
+        resume=args.resume,
+        overwrite=args.overwrite,
+        take_over=args.take_over,
+    )
     leave()
     return 0
 
@@ -114,8 +150,9 @@ def _benchmark(args: argparse.Namespace) -> int:
     return benchmark(
         Options(
             grid=args.config, out=args.out, data=args.data, jobs=args.jobs, launcher=args.launcher,
-            resume=args.resume, retry_failed=args.retry_failed, only=tuple(args.only), dry_run=args.dry_run,
-            trials=args.tune, plugins=tuple(args.plugin), command=process.command(),
+            resume=args.resume, retry_failed=args.retry_failed, take_over=args.take_over,
+            only=tuple(args.only), dry_run=args.dry_run, trials=args.tune, plugins=tuple(args.plugin),
+            command=process.command(),
         )
     )  # fmt: skip
 
@@ -169,7 +206,11 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     train = commands.add_parser("train", help="train, validate, and test a config")
     _add_config_options(train)
     _add_launcher(train)
-    train.add_argument("--work-dir", metavar="DIR", help="default: work_dirs/<algorithm>/<config>/seed<N>")
+    train.add_argument(
+        "--work-dir",
+        metavar="DIR",
+        help="default: work_dirs/<algorithm>/<config>/seed<N>, with a hash of options, plug-ins and data that are given",
+    )
     train.add_argument(
         "--resume",
         nargs="?",
@@ -179,6 +220,9 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
         help="go on from the newest checkpoint of the work dir, or from PATH",
     )
     train.add_argument("--overwrite", action="store_true", help="replace an earlier run in the work dir")
+    train.add_argument(
+        "--take-over", action="store_true", help="go on in a folder that is locked by a machine that is gone"
+    )
     train.add_argument("--seed", type=int, metavar="N", help="default: the config's, else 0")
     train.set_defaults(run=_train)
 
@@ -238,6 +282,11 @@ def _add_benchmark(commands: argparse._SubParsersAction) -> None:
     grid.add_argument("--dry-run", action="store_true", help="check everything, show the plan, run nothing")
     grid.add_argument("--resume", action="store_true", help="go on where the grid in the folder is")
     grid.add_argument("--retry-failed", action="store_true", help="the same, and do failed runs again")
+    grid.add_argument(
+        "--take-over",
+        action="store_true",
+        help="with --resume: also do runs that are locked by a machine that is gone",
+    )
     grid.add_argument(
         "--only", nargs="+", action="extend", default=[], metavar="PATTERN",
         help="do only the runs whose folder below runs/, or names, fit a pattern, e.g. '*/FixMatch*/seed0'",
@@ -310,7 +359,7 @@ def _rank(args: argparse.Namespace) -> int:
 
 def _fail(args: argparse.Namespace, error: UserError) -> int:
     _say(args, str(error))
-    return error.status
+    return ExitStatus.DISK_FULL if disk_full(error) else error.status
 
 
 def _say(args: argparse.Namespace, message: str) -> None:
@@ -318,14 +367,26 @@ def _say(args: argparse.Namespace, message: str) -> None:
     if rank:
         time.sleep(SECONDS_FOR_FIRST_RANK)
     who = f" (process {rank})" if rank else ""
-    print(f"error{who}: {message}", file=sys.stderr, flush=True)
+    with suppress(OSError):
+        print(f"error{who}: {message}", file=sys.stderr, flush=True)
+    for stream in (
+        sys.stdout,
+        sys.stderr,
+    ):  # where they go to a full disk, Python would end with a status of its own
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _how_to_resume(args: argparse.Namespace) -> str:
     if args.command == "benchmark":
-        words = ["ferbench", *process.command_line, *([] if args.resume else ["--resume"])]
+        given = [word for word in process.command_line if word != "--take-over"]
+        words = ["ferbench", *given, *([] if args.resume else ["--resume"])]
     elif args.command == "train" and args.work_dir:
-        given = [word for word in process.command_line if word not in ("--resume", "--overwrite")]
+        given = [
+            word for word in process.command_line if word not in ("--resume", "--overwrite", "--take-over")
+        ]
         words = ["ferbench", *given, "--resume"]
     else:
         return ""

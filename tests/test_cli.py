@@ -62,7 +62,12 @@ class TestTrain:
     def test_defaults(self, api, config):
         assert main(["train", config]) == 0
         [(_, cfg, _, options)] = api.calls
-        assert options == {"work_dir": "work_dirs/my_configs/tiny/seed5", "resume": False, "overwrite": False}
+        assert options == {
+            "work_dir": "work_dirs/my_configs/tiny/seed5",
+            "resume": False,
+            "overwrite": False,
+            "take_over": False,
+        }
         assert cfg.launcher == "none"
         assert cfg.randomness == {"seed": 5}
 
@@ -71,13 +76,41 @@ class TestTrain:
         more = ["--cfg-options", "model.algorithm.floor=0.5", "--cfg-options", "log_interval=3"]
         assert main(["train", config, *words, *more]) == 0
         [(_, cfg, _, options)] = api.calls
-        assert options == {"work_dir": "w", "resume": True, "overwrite": True}
+        assert options == {"work_dir": "w", "resume": True, "overwrite": True, "take_over": False}
         assert (cfg.launcher, cfg.randomness.seed) == ("pytorch", 7)
         assert (cfg.model.algorithm.floor, cfg.log_interval) == (0.5, 3)
 
     def test_the_seed_is_in_the_default_folder(self, api, config):
         main(["train", config, "--seed", "0"])
         assert api.calls[0][3]["work_dir"] == "work_dirs/my_configs/tiny/seed0"
+
+    def test_other_options_are_in_the_default_folder(self, api, config, tmp_path, monkeypatch):
+        """Two runs that differ in what they compute, or in their data, do not meet; the same command finds its folder."""
+        monkeypatch.setenv("FERBENCH_DATA", "")
+        monkeypatch.delenv("FERBENCH_DATA")
+        for name in ("data", "other", "p.py", "q.py"):
+            Path(name).touch() if name.endswith(".py") else Path(name).mkdir()
+        one, two = "model.algorithm.floor=0.5", "log_interval=3"
+        commands = [
+            ([], ["--data", "data"]),
+            (["--cfg-options", one], ["--cfg-options", one]),
+            (["--cfg-options", two], ["--cfg-options", two]),
+            (["--cfg-options", one, two], ["--cfg-options", two, "--cfg-options", one]),
+            (["--data", "other"], ["--data", "other/"]),
+            (["--plugin", "./p.py"], ["--plugin", str(tmp_path / "p.py")]),
+            (["--plugin", "./q.py"], ["--plugin", "./q.py", "--resume"]),
+        ]
+        folders = []
+        for words, again in commands:
+            for own in (words, again):
+                monkeypatch.delenv("FERBENCH_DATA", raising=False)
+                assert main(["train", config, *own]) == 0
+            first, second = (call[3]["work_dir"] for call in api.calls[-2:])
+            assert first == second
+            folders.append(first)
+        assert folders[0] == "work_dirs/my_configs/tiny/seed5"
+        assert all(re.fullmatch(r"work_dirs/my_configs/tiny/seed5-[0-9a-f]{8}", f) for f in folders[1:])
+        assert len(set(folders)) == len(folders)
 
     def test_resume_from_a_path(self, api, config):
         main(["train", config, "--resume", "runs/last.pth"])
@@ -363,7 +396,7 @@ class TestShellScripts:
         script = repo / "tools" / "dist_train.sh"
         done = shell(script, "c.py", "2", "--seed", "3", "--work-dir", "a b", bin=fake_bin, PYTHON="python")
         assert done.stdout.splitlines() == [
-            "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2",
+            "-m", "ferbench.torchrun", "--standalone", "--nproc_per_node", "2",
             str(repo / "tools/train.py"), "c.py", "--launcher", "pytorch", "--seed", "3", "--work-dir", "a b",
         ]  # fmt: skip
 

@@ -19,5 +19,6 @@ fi
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 if [ -z "${PYTHON:-}" ] && [ -x "$ROOT/.venv/bin/python" ]; then PYTHON=$ROOT/.venv/bin/python; fi
 
-exec "${PYTHON:-python}" -m torch.distributed.run --standalone --nproc_per_node "$GPUS" \
+export PYTHONPATH=$ROOT${PYTHONPATH:+:$PYTHONPATH}
+exec "${PYTHON:-python}" -m ferbench.torchrun --standalone --nproc_per_node "$GPUS" \
     "$ROOT/tools/train.py" "$CONFIG" --launcher pytorch "$@"

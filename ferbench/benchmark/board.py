@@ -16,12 +16,13 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from ferbench.benchmark import lock, record, store
+from ferbench.benchmark import record, store
 from ferbench.benchmark.check import Checked
 from ferbench.benchmark.execute import FAILED, FINISHED, Outcome, Task
 from ferbench.benchmark.grid import Grid
 from ferbench.benchmark.store import State
 from ferbench.benchmark.tuning import size_of
+from ferbench.engine import lock
 from ferbench.errors import UserError
 
 TAIL = 20_000  # bytes of a log that hold its last entries
@@ -73,7 +74,7 @@ def hours_of(pairs: Sequence[Pair]) -> dict[str, float | None]:
 
 def is_left(state: State) -> bool:
     """Whether a run is still to be done, by somebody."""
-    return state.word in (store.TODO, store.UNFINISHED, store.TAKEN)
+    return state.word in (store.TODO, store.UNFINISHED, store.TAKEN, store.LOCKED)
 
 
 def plan_notes(grid: Grid, pairs: Sequence[Pair], trials: int | None, how: str) -> list[str]:
@@ -99,6 +100,10 @@ def plan_notes(grid: Grid, pairs: Sequence[Pair], trials: int | None, how: str) 
             lines.append(f"{checked.run}: {state.reason}; the run is looked at again")
         elif state.word == store.TAKEN:
             lines.append(f"{checked.run}: done by {state.reason}")
+        elif state.word == store.LOCKED:
+            lines.append(
+                f"{checked.run}: locked by {state.reason}; whether that lives cannot be told from here"
+            )
     return lines
 
 

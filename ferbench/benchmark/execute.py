@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import signal
 import subprocess
@@ -15,8 +14,9 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 
-from ferbench.benchmark import lock, ranks, record
-from ferbench.errors import UserError, disk_full
+from ferbench.benchmark import ranks, record
+from ferbench.engine import lock
+from ferbench.errors import ExitStatus, UserError, disk_full
 
 CONSOLE = "console.log"
 POLL = 0.2  # seconds between two looks at whether to stop
@@ -27,8 +27,16 @@ DROPPED = {"all": (), "best": ("last.pth",), "none": ("*.pth",)}  # by what is k
 
 FINISHED, FAILED, INTERRUPTED, TAKEN, DISK_FULL = "finished", "failed", "interrupted", "taken", "disk full"
 
-_NO_SPACE = tuple(os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT))
-_INTERRUPTED = (130, -signal.SIGINT, -signal.SIGTERM)
+_CAN_GO_ON = {
+    ExitStatus.STOPPED: INTERRUPTED,
+    ExitStatus.INTERRUPTED: INTERRUPTED,
+    **{
+        -number: INTERRUPTED
+        for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+    },
+    ExitStatus.DISK_FULL: DISK_FULL,
+    ExitStatus.TAKEN: TAKEN,
+}  # by exit code
 
 
 @dataclass(frozen=True)
@@ -45,6 +53,7 @@ class Task:
         images: source images that it sees.
         keep: checkpoints to keep of a finished run: ``all``, ``best`` or ``none``.
         processes: that train it together.
+        take_over: do it though it is locked by a machine of which nothing can be known.
     """
 
     title: str
@@ -56,6 +65,7 @@ class Task:
     images: int = 0
     keep: str = "all"
     processes: int = 1
+    take_over: bool = False
 
 
 @dataclass(frozen=True)
@@ -93,7 +103,7 @@ def execute(task: Task, environment: Mapping[str, str] | None = None, stop: Stop
         return Outcome(INTERRUPTED)
     try:
         task.folder.mkdir(parents=True, exist_ok=True)
-        held = lock.take(task.folder / lock.NAME)
+        held = lock.take(task.folder / lock.NAME, task.take_over)
         if held is None:
             return Outcome(TAKEN, str(lock.owner_of(task.folder / lock.NAME)))
         try:
@@ -139,11 +149,10 @@ def _train(task: Task, held: lock.Lock, environment: Mapping[str, str], stop: St
         start = output.tell()
         process = subprocess.Popen(
             task.command,
-            stdin=subprocess.DEVNULL,
+            stdin=held.descriptor,  # a training that outlives its runner keeps the lock
             stdout=output,
             stderr=subprocess.STDOUT,
             env={**os.environ, **environment, "PYTHONPATH": _python_path(), ranks.MARK: mark},
-            pass_fds=(held.descriptor,),  # a training that outlives its runner keeps the lock
             start_new_session=True,  # Ctrl-C is the runner's to hand on
         )
         try:
@@ -185,18 +194,17 @@ def _judge(task: Task, code: int, output: str, stop: Stop) -> Outcome:
         for checkpoint in [f for p in DROPPED[task.keep] for f in task.folder.glob(p)]:
             checkpoint.unlink()
         return Outcome(FINISHED)
-    if stop.asked.is_set() or code in _INTERRUPTED:
-        return Outcome(INTERRUPTED)
-    if any(text.lower() in output.lower() for text in (*_NO_SPACE, "no space is left")):
-        return Outcome(DISK_FULL, _last_error(output))
+    word = INTERRUPTED if stop.asked.is_set() else _CAN_GO_ON.get(code)
     said = own.failure if own is not None and own.status == record.FAILED else _last_error(output)
     how = _ending(code)
-    if task.processes > 1:
-        first = ranks.failure_of(output)
-        if ranks.was_interrupted(output) or (first is not None and first.code in _INTERRUPTED):
-            return Outcome(INTERRUPTED)
-        if first is not None:  # the record may have the word of a process that only lost its connection
-            said, how = first.said, f"process {first.rank}: {_ending(first.code)}"
+    first = ranks.failure_of(output) if task.processes > 1 else None
+    if first is not None:  # the record may have the word of a process that only lost its connection
+        word = word or _CAN_GO_ON.get(first.code)
+        said, how = first.said, f"process {first.rank}: {_ending(first.code)}"
+    if word is not None:
+        if own is not None and own.status == record.FAILED:
+            record.write(replace(own, status=record.RUNNING, failure=None), task.folder / record.NAME)
+        return Outcome(word, None if word == INTERRUPTED else said or how)
     reason = " ".join(f"{said or 'it said nothing'} ({how})".split())
     mark_failed(task, reason)
     return Outcome(FAILED, reason)
@@ -240,7 +248,7 @@ def train_command(
     config: Path, folder: Path, data: str | Path | None, plugins: Sequence[str], processes: int = 1
 ) -> tuple[str, ...]:
     """The command line that trains a run, or goes on with it; as ``tools/dist_train.sh`` with several processes."""
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
+    torchrun = ["-m", "ferbench.torchrun", "--standalone", "--nproc_per_node", str(processes)]
     words = [
         sys.executable,
         *(torchrun if processes > 1 else []),

@@ -8,27 +8,40 @@ from __future__ import annotations
 
 import os
 import queue
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
 
-from ferbench.benchmark import lock
 from ferbench.benchmark.execute import (
     DISK_FULL,
     FAILED,
     INTERRUPTED,
+    TAKEN,
     Outcome,
     Stop,
     Task,
     execute,
     mark_failed,
 )
+from ferbench.engine import lock, slurm
 from ferbench.errors import UserError
 from ferbench.process import available_cores
 
-_NO_FAILURE = ("CANCELLED", "PREEMPTED", "TIMEOUT")  # states of a Slurm job whose run can go on
+SECONDS_BETWEEN_QUESTIONS = 15.0  # to Slurm, of a job
+#: States of a Slurm job whose run can go on.
+_NO_FAILURE = (
+    "BOOT_FAIL",
+    "CANCELLED",
+    "DEADLINE",
+    "NODE_FAIL",
+    "PREEMPTED",
+    "REVOKED",
+    "TIMEOUT",
+    "forgotten",
+)
 
 
 class Handle(Protocol):
@@ -150,10 +163,7 @@ class SlurmLauncher(Launcher):
         with self._executor.batch():
             jobs = [self._executor.submit(execute, task) for task in tasks]
         self._jobs += jobs
-        return [
-            _RemoteHandle(t, job.done, job.result, lambda j=job: str(j.state))
-            for t, job in zip(tasks, jobs, strict=True)
-        ]
+        return [_SlurmHandle(task, job) for task, job in zip(tasks, jobs, strict=True)]
 
     def stop(self, now: bool = False) -> None:
         """See `Launcher.stop`."""
@@ -217,22 +227,57 @@ class RayLauncher(Launcher):
 class _RemoteHandle:
     """A run on another machine, which may end without telling how: its node or its job was taken away."""
 
-    def __init__(self, task: Task, done: Any, result: Any, state: Any = lambda: ""):
-        self.task, self.done, self._result, self._state = task, done, result, state
+    def __init__(self, task: Task, done: Any, result: Any):
+        self.task, self.done, self._result = task, done, result
 
     def result(self) -> Outcome:
         try:
             return self._result()
         except Exception as error:
-            # The job is over, so nobody holds the lock; its process could not give it up.
-            (self.task.folder / lock.NAME).unlink(missing_ok=True)
-            state = self._state()
-            if state.startswith(_NO_FAILURE) or "Cancelled" in type(error).__name__:
-                return Outcome(INTERRUPTED)
-            first = next(iter(str(error).splitlines()), "")  # submitit goes on with the job's whole output
-            reason = " ".join(f"{state} {type(error).__name__}: {first}".split())
-            mark_failed(self.task, reason)
-            return Outcome(FAILED, reason)
+            return self._lost(error)
+
+    def _lost(self, error: Exception, state: str = "") -> Outcome:
+        """What is to be said of a run whose process told nothing: it is over only if nobody can hold its lock any more."""
+        known, owner = lock.look(self.task.folder / lock.NAME)
+        if known is not lock.State.FREE:
+            return Outcome(TAKEN, str(owner))
+        if state.startswith(_NO_FAILURE) or "Cancelled" in type(error).__name__:
+            return Outcome(INTERRUPTED)
+        first = next(iter(str(error).splitlines()), "")  # submitit goes on with the job's whole output
+        reason = " ".join(f"{state} {type(error).__name__}: {first}".split())
+        mark_failed(self.task, reason)
+        return Outcome(FAILED, reason)
+
+
+class _SlurmHandle(_RemoteHandle):
+    """A job, whose end is known by its result, or by Slurm: submitit asks only ``sacct``, which many clusters lack.
+
+    A job that Slurm has put back into its queue is not over.
+    """
+
+    def __init__(self, task: Task, job: Any):
+        super().__init__(task, self._is_done, job.result)
+        self._job, self._state = job, ""
+        self._asked = time.monotonic()
+
+    def _is_done(self) -> bool:
+        if self._state or self._job.done():
+            return True
+        if time.monotonic() < self._asked + SECONDS_BETWEEN_QUESTIONS:
+            return False
+        self._asked = time.monotonic()
+        known = slurm.shown(str(self._job.job_id))
+        if known is not None and known.over and not self._job.done():  # the result may have come in between
+            self._state = known.state or "forgotten by Slurm"
+        return bool(self._state)
+
+    def result(self) -> Outcome:
+        if self._state:
+            return self._lost(RuntimeError(f"job {self._job.job_id} left no result"), self._state)
+        return super().result()
+
+    def _lost(self, error: Exception, state: str = "") -> Outcome:
+        return super()._lost(error, state or str(self._job.state))
 
 
 def make_launcher(

@@ -67,11 +67,6 @@ def said_by(rank: int, output: str) -> str:
     return " ".join(lines[frames[-1] + 1 :] if frames else lines[-1:])
 
 
-def was_interrupted(output: str) -> bool:
-    """Whether torchrun was told to end."""
-    return "SignalException: Process " in output
-
-
 def kill_marked(value: str) -> None:
     """Kill the processes of a start that are left: torchrun gives each one a session of its own, and one that is killed itself
     leaves them behind. Without ``/proc`` (not Linux) nothing is done.

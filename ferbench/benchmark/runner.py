@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -21,12 +22,16 @@ from ferbench.benchmark.launchers import Handle, Launcher, make_launcher, requir
 from ferbench.benchmark.protocol import require_one_protocol
 from ferbench.benchmark.store import State, Store
 from ferbench.benchmark.tuning import report_of, tuned_runs, with_choice
-from ferbench.errors import UserError
+from ferbench.engine import lock
+from ferbench.errors import DiskFull, UserError
 from ferbench.process import available_cores, interrupted_by, noted
 
 LOOK = 0.5  # seconds between two looks at what has ended
 
 OK, SOME_FAILED = 0, 1
+LOCKED_HOW = (
+    "if they are gone for certain, --resume --take-over does these runs (or remove the files, and --resume)"
+)
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,7 @@ class Options:
         launcher: ``local``, ``slurm`` or ``ray``.
         resume: go on with a grid that the folder holds.
         retry_failed: do failed runs again.
+        take_over: do runs, too, that are locked by a machine of which nothing can be known.
         only: patterns (as of files) of the folders of the runs that are to be done; empty: all.
         dry_run: only show the plan.
         trials: K of ``--tune``; None: no tuning.
@@ -55,6 +61,7 @@ class Options:
     launcher: str = "local"
     resume: bool = False
     retry_failed: bool = False
+    take_over: bool = False
     only: tuple[str, ...] = ()
     dry_run: bool = False
     trials: int | None = None
@@ -66,10 +73,11 @@ def benchmark(options: Options, console: Console | None = None) -> int:
     """Run a grid.
 
     Returns:
-        0: every run that was to be done is finished, or done by another runner; 1: some have failed.
+        0: every run that was to be done is finished, or done by another runner; 1: some have failed or are left.
 
     Raises:
-        UserError: a mistake in the grid or in one of its runs (nothing has run), another grid in the folder, a full disk.
+        UserError: a mistake in the grid or in one of its runs (nothing has run), another grid in the folder.
+        DiskFull: no space is left; the runs were asked to end and can go on.
         KeyboardInterrupt: interrupted, or told to terminate; the runs were asked to end and can go on.
     """
     for name, value in (("--jobs", options.jobs), ("--tune", options.trials)):
@@ -100,7 +108,7 @@ class Runner:
         if options.dry_run:
             self.store.require_this(self.grid, checked)
         else:
-            self.store.open(self.grid, checked, options.resume or options.retry_failed)
+            self.store.open(self.grid, checked, options.resume or options.retry_failed or options.take_over)
         self._show_plan(checked)
         if options.dry_run:
             return OK
@@ -191,8 +199,8 @@ class Runner:
     def _ended(self, task: Task, how: Outcome, board: Board) -> None:
         board.end(task, how)
         if how.word == DISK_FULL:
-            raise UserError(
-                f"no space is left on the disk: {how.reason}",
+            raise DiskFull(
+                "no space is left on the disk",
                 where=task.folder,
                 fix="free some; the records are intact, and --resume goes on where the grid was",
             )
@@ -200,9 +208,10 @@ class Runner:
     def _stop(self, launcher: Launcher, hurry: Sequence[int]) -> None:
         """Ask the runs to end, and wait for them; after one more signal kill them, after another do not wait for other
         machines."""
-        if not all(handle.done() for _, handle in self.under_way):
-            self.console.print("stopping the runs, which can go on later; once more to kill them")
         try:
+            if not all(handle.done() for _, handle in self.under_way):
+                with suppress(OSError):  # the disk that its output goes to is full
+                    self.console.print("stopping the runs, which can go on later; once more to kill them")
             launcher.stop()
             self._until_done(hurry, 1)
             if hurry:
@@ -217,7 +226,9 @@ class Runner:
 
     def _tasks(self, checked: Sequence[Checked]) -> list[Task]:
         """What is to be done, with its config written."""
-        wanted = {store.TODO, store.UNFINISHED} | ({store.FAILED} if self.options.retry_failed else set())
+        wanted = {store.TODO, store.UNFINISHED}
+        wanted |= {store.FAILED} if self.options.retry_failed else set()
+        wanted |= {store.LOCKED} if self.options.take_over else set()
         return [
             self._task(c) for c in checked if self._wanted(c.run) and self.store.state(c.run).word in wanted
         ]
@@ -238,7 +249,7 @@ class Runner:
             title=str(run), folder=folder, blank=blank, retry_failed=options.retry_failed,
             command=train_command(config, folder, data, self.grid.plugins, self.grid.processes),
             iterations=checked.iterations, images=checked.images, keep=self.grid.keep,
-            processes=self.grid.processes,
+            processes=self.grid.processes, take_over=options.take_over,
         )  # fmt: skip
 
     def _with_chosen_parameters(self, first: Sequence[Checked], later: Sequence[Checked]) -> list[Checked]:
@@ -267,12 +278,14 @@ class Runner:
 
     def _summary(self, checked: Sequence[Checked]) -> int:
         states: list[tuple[Checked, State]] = [(c, self.store.state(c.run)) for c in checked]
-        counts = {w: sum(s.word == w for _, s in states) for w in (store.DONE, store.FAILED, store.TAKEN)}
+        words = (store.DONE, store.FAILED, store.TAKEN, store.LOCKED)
+        counts = {w: sum(s.word == w for _, s in states) for w in words}
         open_runs = [c.run for c, s in states if s.word not in counts]
         left = sum(map(self._wanted, open_runs))
         others = len(open_runs) - left
         parts = [f"{counts[store.DONE]} of {len(states)} runs are finished"]
         parts += [f"{counts[store.TAKEN]} are done by another runner"] if counts[store.TAKEN] else []
+        parts += [f"{counts[store.LOCKED]} are locked"] if counts[store.LOCKED] else []
         parts += [f"{left} are still to be done: --resume"] if left else []
         parts += [f"{others} left out by --only"] if others else []
         say(self.console, "; ".join(parts), "bold")
@@ -283,7 +296,17 @@ class Runner:
         ]
         for line in failures(failed, "--retry-failed does them again"):
             say(self.console, line, "red")
-        return SOME_FAILED if failed or left or self._mixed(states) else OK
+        locked = [f"  {c.run} ({self.store.run_folder(c.run) / lock.NAME}): by {s.reason}"
+                  for c, s in states if s.word == store.LOCKED and self._wanted(c.run)]  # fmt: skip
+        if locked:
+            lines = [
+                f"{len(locked)} locked by machines that cannot be asked from here, and not done:",
+                *locked,
+                LOCKED_HOW,
+            ]
+            for line in lines:
+                say(self.console, line, "red")
+        return SOME_FAILED if failed or left or locked or self._mixed(states) else OK
 
     def _mixed(self, states: Sequence[tuple[Checked, State]]) -> bool:
         """Whether runs that belong together cannot be compared; says why."""

@@ -16,19 +16,20 @@ from pathlib import Path
 from pprint import pformat
 from typing import Any
 
-from ferbench.benchmark import lock, record
+from ferbench.benchmark import record
 from ferbench.benchmark.check import Checked
 from ferbench.benchmark.grid import Grid, Run
 from ferbench.benchmark.protocol import difference, hash_of
 from ferbench.data.io import replacing
+from ferbench.engine import lock
 from ferbench.errors import UserError
 
 FORMAT = 1
 NAME, TUNING = "grid.json", "tuning.json"
 SHOWN = 6  # runs or keys that a message lists
 
-TODO, UNFINISHED, DONE, FAILED, TAKEN = "to do", "unfinished", "finished", "failed", "taken"
-WORDS = (DONE, FAILED, TAKEN, UNFINISHED, TODO)
+TODO, UNFINISHED, DONE, FAILED, TAKEN, LOCKED = "to do", "unfinished", "finished", "failed", "taken", "locked"
+WORDS = (DONE, FAILED, TAKEN, LOCKED, UNFINISHED, TODO)
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,8 @@ class State:
     """How far a run has come.
 
     Attributes:
-        word: ``to do``; ``unfinished``: begun, and can go on; ``finished``; ``failed``; ``taken``: somebody does it now.
+        word: ``to do``; ``unfinished``: begun, and can go on; ``finished``; ``failed``; ``taken``: somebody does it now;
+            ``locked``: by somebody elsewhere of whom nothing can be known.
         reason: why it failed, who does it, or what is wrong with its record.
         record: if it has a whole one.
     """
@@ -67,16 +69,26 @@ class Store:
     def state(self, run: Run) -> State:
         """How far a run has come. A damaged record is named, and its run counts as unfinished."""
         folder = self.run_folder(run)
-        if lock.is_held(folder / lock.NAME):
-            return State(TAKEN, str(lock.owner_of(folder / lock.NAME)))
-        if not (folder / record.NAME).is_file():
-            return State(UNFINISHED if (folder / "last.pth").is_file() else TODO)
-        try:
-            found = record.read(folder / record.NAME)
-        except UserError as error:
-            return State(UNFINISHED, f"{error.what} ({folder / record.NAME})")
+        state, owner = lock.look(folder / lock.NAME)
+        found, damage = self._record(folder)
+        if state is lock.State.HELD:
+            return State(TAKEN, str(owner))
+        if state is lock.State.UNKNOWN and not (found and found.status == record.FINISHED):
+            return State(LOCKED, str(owner))
+        if found is None:
+            begun = damage or (folder / "last.pth").is_file()
+            return State(UNFINISHED if begun else TODO, damage)
         word = {record.FINISHED: DONE, record.FAILED: FAILED, record.RUNNING: UNFINISHED}[found.status]
         return State(word, found.failure, found)
+
+    @staticmethod
+    def _record(folder: Path) -> tuple[record.Record | None, str | None]:
+        """The record of a run, and what is wrong with it."""
+        path = folder / record.NAME
+        try:
+            return (record.read(path) if path.is_file() else None), None
+        except UserError as error:
+            return None, f"{error.what} ({path})"
 
     def open(self, grid: Grid, checked: Sequence[Checked], resume: bool) -> None:
         """Make the folder this grid's, or find that it is; nothing but ``grid.json`` is written.

@@ -6,6 +6,8 @@ import copy
 import json
 import os
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -20,10 +22,12 @@ from ferbench.data import manifest
 from ferbench.data.io import replacing
 from ferbench.data.loader import explaining_dead_workers
 from ferbench.distributed import rank
-from ferbench.engine import checkpoint
+from ferbench.engine import checkpoint, slurm
 from ferbench.engine.build import Data, build_data
 from ferbench.engine.folder import SPLIT, adopt, checkpoint_to_resume, start_anew
 from ferbench.engine.hooks.keeper import LAST
+from ferbench.engine.lock import holding
+from ferbench.engine.runlog import stop_on_full_disk
 from ferbench.engine.runner import SSLRunner
 from ferbench.errors import UserError
 from ferbench.evaluation.predictions import file_name
@@ -43,7 +47,11 @@ _runs = count()  # runs of this process
 
 
 def train(
-    cfg: Config, work_dir: str | Path | None = None, resume: bool | str = False, overwrite: bool = False
+    cfg: Config,
+    work_dir: str | Path | None = None,
+    resume: bool | str = False,
+    overwrite: bool = False,
+    take_over: bool = False,
 ) -> SSLRunner:
     """Train as a config says, and report.
 
@@ -52,15 +60,16 @@ def train(
         work_dir: folder of the run.
         resume: False; True: from ``last.pth`` of the folder, or from the start if it holds no run; or a checkpoint.
         overwrite: start anew in a folder that holds a run.
+        take_over: train in a folder that is locked by somebody of whom nothing can be known: the user says that it is gone.
 
     Raises:
+        FolderTaken: somebody else trains in the folder, or may do.
         UserError: any mistake in config, data or folder; nothing is lost or half-written.
         KeyboardInterrupt: interrupted, or told to terminate (SIGTERM).
     """
     cfg = complete(cfg, work_dir)
     folder = Path(cfg.work_dir)
-    with interrupted_by(signal.SIGTERM), explaining_dead_workers():
-        _start_processes(cfg.launcher)
+    with interrupted_by(signal.SIGTERM), explaining_dead_workers(), _alone(folder, cfg.launcher, take_over):
         source = checkpoint_to_resume(folder, resume, overwrite)
         own_split = cfg.get("split") and not cfg.split.get("file")  # else the manifest is the user's
         if own_split and source is not None and (source.parent / SPLIT).is_file():
@@ -183,11 +192,19 @@ def complete(cfg: Config, work_dir: str | Path | None) -> Config:
     return cfg
 
 
+@contextmanager
+def _alone(folder: Path, launcher: str, take_over: bool) -> Iterator[None]:
+    """Connect the processes of the run, and hold the lock of its folder, so that no other run reads or changes it."""
+    _start_processes(launcher)
+    with holding(folder, take_over):
+        yield
+
+
 def _start_processes(launcher: str) -> None:
     """Start gloo on CPUs, where mmengine would ask for a GPU; on GPUs mmengine starts NCCL."""
+    if launcher == "slurm":
+        slurm.set_environment()
     if launcher != "none" and not torch.cuda.is_available() and not torch.distributed.is_initialized():
-        if launcher == "slurm":
-            _slurm_environment()
         missing = [
             name for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ
         ]
@@ -199,23 +216,8 @@ def _start_processes(launcher: str) -> None:
         torch.distributed.init_process_group("gloo")
 
 
-def _slurm_environment() -> None:
-    """What torchrun would have set, from Slurm's variables."""
-    for ours, theirs in (
-        ("RANK", "SLURM_PROCID"),
-        ("WORLD_SIZE", "SLURM_NTASKS"),
-        ("LOCAL_RANK", "SLURM_LOCALID"),
-    ):
-        if theirs not in os.environ:
-            raise UserError(
-                f"--launcher slurm, but {theirs} is not set", fix="start it by tools/slurm_train.sh"
-            )
-        os.environ[ours] = os.environ[theirs]
-    os.environ.setdefault("MASTER_PORT", "29500")
-    os.environ.setdefault("MASTER_ADDR", os.environ.get("SLURM_LAUNCH_NODE_IPADDR", "127.0.0.1"))
-
-
 def _build_runner(cfg: Config, data: Data) -> SSLRunner:
     runner = SSLRunner.from_cfg(cfg)
     runner.data = data
+    stop_on_full_disk(runner.logger)
     return runner

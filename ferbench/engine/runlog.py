@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
+import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ferbench.data.io import replacing
 from ferbench.distributed import rank
+from ferbench.errors import disk_full
 from ferbench.viz.runlog import read_metrics
 
 NAME = "metrics.jsonl"
@@ -37,6 +42,19 @@ class RunLog:
         kept = [r for r in read_metrics(self.path.parent) if r["iter"] <= iteration and r["kind"] != "test"]
         with replacing(self.path) as stream:
             stream.write("".join(json.dumps(r) + "\n" for r in kept).encode())
+
+
+def stop_on_full_disk(logger: logging.Logger) -> None:
+    """Let the handlers of the text log raise the error of a full disk, which Python's would print and forget."""
+
+    def handle(record: logging.LogRecord, own: Callable[[logging.LogRecord], None]) -> None:
+        if disk_full(error := sys.exc_info()[1]):
+            assert error is not None
+            raise error
+        own(record)
+
+    for handler in logger.handlers:
+        handler.handleError = partial(handle, own=handler.handleError)  # type: ignore[method-assign]
 
 
 def _finite(value: Any) -> Any:

@@ -14,6 +14,13 @@ import sys
 import time
 from pathlib import Path
 
+EXITS = {
+    "disk full": (74, ""),  # its output, on the same disk, says nothing of it
+    "disk full for another process": (74, ""),
+    "talk of a full disk": (2, "error: the server said: [Errno 28] No space left on device"),
+    "stopped": (75, ""),
+}
+
 
 def main() -> None:
     plan_file, config_file = Path(sys.argv[1]), Path(sys.argv[2])
@@ -58,11 +65,17 @@ def end(ending: str, own: dict, folder: Path) -> None:
         sys.exit(2)
     if ending == "killed":
         os.kill(os.getpid(), signal.SIGKILL)
-    if ending == "disk full":
-        print(
-            "error: the checkpoint could not be written: [Errno 28] No space left on device", file=sys.stderr
-        )
-        sys.exit(2)
+    if ending == "disk full for another process":
+        write(folder, {**own, "status": "failed", "failure": "Connection closed by peer", "results": []})
+    if ending in EXITS:
+        code, words = EXITS[ending]
+        print(words, file=sys.stderr)
+        sys.exit(code)
+    wait_for_the_runner(ending)
+
+
+def wait_for_the_runner(ending: str) -> None:
+    """Endings that the runner has a part in."""
     if ending == "interrupt runner":
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(130))
         os.kill(os.getppid(), signal.SIGTERM)

@@ -21,12 +21,12 @@ from run_grid import FAKE, play
 from test_grid import grid_file  # noqa: F401 - a fixture
 
 from ferbench import cli
-from ferbench.benchmark import board, execute, launchers, lock, record, runner, store
+from ferbench.benchmark import board, execute, launchers, record, runner, store
 from ferbench.benchmark.grid import Run, config_of, read_grid, runs_of
 from ferbench.benchmark.protocol import hash_of
 from ferbench.benchmark.store import Store
-from ferbench.engine import api
-from ferbench.errors import UserError
+from ferbench.engine import api, lock
+from ferbench.errors import DiskFull, ExitStatus, UserError
 
 TWO = "algorithms = {'A': dict(type='Supervised'), 'B': dict(type='FixMatch', threshold=0.4)}"
 TUNED = """algorithms = {
@@ -296,9 +296,35 @@ class TestMistakes:
 
 
 class TestFullDisk:
+    """It is known by the exit status of a run, whatever that printed, and stops the grid; no run has failed by it."""
+
+    def test_a_word_of_it_is_none(self, stage):
+        stage.tell(["A/seed0", ["talk of a full disk"]])
+        assert stage.run()[0] == 1
+        assert stage.starts() == ALL
+        assert stage.records()["A/seed0"][0] == "failed"
+
+    def test_of_one_of_several_processes(self, stage):
+        """The one that writes the record has only lost its connection."""
+        stage.tell(["A/seed0", ["disk full for another process", "finish"]])
+        with pytest.raises(DiskFull):
+            stage.run()
+        assert stage.records() == {"A/seed0": ("running", None)}
+        assert stage.run(resume=True)[0] == 0
+
+    def test_of_the_lock(self, stage, monkeypatch):
+        def pwrite(*_):
+            raise OSError(lock.errno.EDQUOT, "Disk quota exceeded")
+
+        monkeypatch.setattr(lock.os, "pwrite", pwrite)
+        with pytest.raises(DiskFull):
+            stage.run()
+        assert stage.starts() == []
+        assert not list(stage.folder.rglob(".lock"))
+
     def test_of_a_run(self, stage):
         stage.tell(["A/seed1", ["disk full", "finish"]])
-        with pytest.raises(UserError, match=r"no space is left on the disk(.|\n)*--resume"):
+        with pytest.raises(DiskFull, match=r"no space is left on the disk(.|\n)*--resume"):
             stage.run()
         assert stage.starts() == ALL[:3]
         found = stage.records()
@@ -312,16 +338,25 @@ class TestFullDisk:
 
     def test_of_the_runner(self, stage, monkeypatch):
         def mark_failed(task, reason):
-            raise UserError("cannot be written") from OSError(execute.errno.ENOSPC, "No space left on device")
+            raise UserError("cannot be written") from OSError(lock.errno.ENOSPC, "No space left on device")
 
         monkeypatch.setattr(execute, "mark_failed", mark_failed)
         stage.tell(["A/seed0", ["killed"]])
-        with pytest.raises(UserError, match="no space is left on the disk"):
+        with pytest.raises(DiskFull, match="no space is left on the disk"):
             stage.run()
         assert stage.records() == {"A/seed0": ("running", None)}
 
 
 class TestInterruptions:
+    def test_a_run_that_was_told_to_stop(self, stage):
+        """By somebody else than the grid: it is left, not failed."""
+        stage.tell(["B/seed0", ["stopped", "finish"]])
+        code, printed = stage.run()
+        assert code == 1
+        assert "3 of 4 runs are finished; 1 are still to be done: --resume" in printed
+        assert stage.records()["B/seed0"] == ("running", None)
+        assert stage.run(resume=True)[0] == 0
+
     @pytest.mark.parametrize("jobs", [1, 2])
     def test_sigterm(self, jobs, stage):
         """One run tells its runner to end, which asks all runs to end, and waits for them."""
@@ -388,7 +423,7 @@ class TestInterruptions:
             "--jobs",
             "1",
         ]
-        assert cli.main(words) == cli.INTERRUPTED
+        assert cli.main(words) == ExitStatus.INTERRUPTED
         told = capsys.readouterr().err
         assert told.startswith("error: interrupted; go on with: ferbench benchmark ")
         assert told.rstrip().endswith(f"--out {stage.folder} --data {images} --jobs 1 --resume")
@@ -409,6 +444,34 @@ class TestTwoRunners:
         assert stage.starts() == ["A/seed0", "A/seed1", "B/seed1"]
         assert f"tiny · B · seed 0: done by process {os.getpid()}" in printed
         assert "1 are done by another runner" in printed
+
+    @pytest.mark.parametrize("advice", ["--take-over", "remove"])
+    def test_a_run_that_is_locked_by_a_lost_machine(self, advice, stage):
+        """Nothing can be known of it: that is said, the exit code is not 0, and what is proposed works."""
+        stage.run(dry_run=True)
+        leave_lock(stage.folder / "runs/tiny/all/B/seed0")
+        (stage.folder / "grid.json").write_text(grid_json(stage))
+        code, printed = stage.run(resume=True)
+        assert code == 1
+        assert stage.starts() == ["A/seed0", "A/seed1", "B/seed1"]
+        assert "3 of 4 runs are finished; 1 are locked" in printed
+        [line] = [line for line in printed.splitlines() if line.startswith("  tiny · B · seed 0 (")]
+        assert line.endswith("): by process 1 on node7 since 2026-01-01T00:00:00+00:00")
+        assert "--resume --take-over does these runs (or remove the files, and --resume)" in printed
+        if advice == "remove":
+            Path(line.split("(", 1)[1].rsplit("): by", 1)[0]).unlink()
+        code, printed = stage.run(resume=True, take_over=advice == "--take-over")
+        assert code == 0
+        assert "4 of 4 runs are finished" in printed
+        assert stage.starts()[3:] == ["B/seed0"]
+        assert not list(stage.folder.rglob(".lock"))
+
+    def test_a_finished_run_is_finished_whoever_locked_it(self, stage):
+        stage.run()
+        leave_lock(stage.folder / "runs/tiny/all/B/seed0")
+        code, printed = stage.run(resume=True)
+        assert code == 0
+        assert "4 of 4 runs are finished" in printed
 
     def test_one_that_is_taken_or_finished_in_the_meantime(self, stage, make_record):
         task = task_in(stage.folder / "run", make_record())
@@ -613,7 +676,7 @@ class TestLaunchers:
         one, two = (
             execute.train_command(Path("c.py"), Path("f"), None, ["p"], processes) for processes in (1, 2)
         )
-        torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+        torchrun = ["-m", "ferbench.torchrun", "--standalone", "--nproc_per_node", "2"]
         assert list(two) == [one[0], *torchrun, *one[1:], "--launcher", "pytorch"]
 
     def test_the_user_s_number_of_threads_wins(self, monkeypatch):
@@ -643,6 +706,13 @@ class TestLaunchers:
         assert stage.starts() == []
 
 
+def leave_lock(folder, **changes):
+    """As a process on a machine that is gone leaves it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    own = {"host": "node7", "pid": 1, "since": "2026-01-01T00:00:00+00:00", **changes}
+    (folder / lock.NAME).write_text(json.dumps(own))
+
+
 class FakeSubmitit:
     """submitit as far as the launcher knows it: jobs are done as soon as they are submitted, in this process."""
 
@@ -670,8 +740,7 @@ class FakeSubmitit:
             if words in str(task.folder):
                 state = own
                 if own == "TIMEOUT":  # the others ended before they began
-                    task.folder.mkdir(parents=True)
-                    (task.folder / lock.NAME).write_text('{"host": "node7", "pid": 1, "since": ""}')
+                    leave_lock(task.folder)
         if state == "COMPLETED":
             outcome = function(task)
 
@@ -708,14 +777,33 @@ class TestSlurm:
 
     def test_jobs_that_are_lost(self, stage, submitit):
         submitit(broken=[("A/seed0", "TIMEOUT"), ("B/seed0", "OUT_OF_MEMORY"), ("A/seed1", "CANCELLED by 0")])
-        code, _ = stage.run(launcher="slurm")
+        code, printed = stage.run(launcher="slurm")
         assert code == 1
         assert stage.records() == {
             "B/seed0": ("failed", "OUT_OF_MEMORY RuntimeError: Job 12 (task 0) was lost"), "B/seed1": ("finished", None),
         }  # fmt: skip
-        assert not list(stage.folder.rglob(".lock"))
+        assert "taken: tiny · A · seed 0: process 1 on node7" in printed
         submitit()
-        assert stage.run(launcher="slurm", retry_failed=True)[0] == 0
+        assert stage.run(launcher="slurm", retry_failed=True)[0] == 1
+        assert stage.run(launcher="slurm", resume=True, take_over=True)[0] == 0
+
+    @pytest.mark.parametrize(("state", "outcome"), [
+        ("NODE_FAIL", execute.INTERRUPTED), ("CANCELLED", execute.INTERRUPTED), ("", execute.INTERRUPTED),
+        ("OUT_OF_MEMORY", execute.FAILED), ("RUNNING", None), ("PENDING", None),
+    ])  # fmt: skip
+    def test_a_job_that_left_no_result_where_there_is_no_sacct(
+        self, state, outcome, tmp_path, make_record, monkeypatch
+    ):
+        """submitit would wait for ever; the controller knows. What it has put back into the queue is not over."""
+        monkeypatch.setattr(launchers, "SECONDS_BETWEEN_QUESTIONS", 0)
+        monkeypatch.setattr(launchers.slurm, "shown", lambda number: launchers.slurm.Shown(state, 0))
+        job = SimpleNamespace(done=lambda: False, job_id="12_3", result=None, state="UNKNOWN")
+        task = task_in(tmp_path, make_record())
+        handle = launchers._SlurmHandle(task, job)
+        assert handle.done() == (outcome is not None)
+        if outcome:
+            assert handle.result().word == outcome
+            assert (tmp_path / "record.json").exists() == (outcome == execute.FAILED)
 
     def test_a_parameter_that_it_does_not_know(self, stage, submitit, grid_file):  # noqa: F811
         submitit()
@@ -789,6 +877,22 @@ class TestRay:
         assert ray.most == 2
         assert ray.address is None  # shut down
         assert stage.records() == dict.fromkeys(ALL, ("finished", None))
+
+    @pytest.mark.parametrize("lives", [True, False])
+    def test_a_worker_that_is_lost(self, lives, tmp_path, make_record):
+        """Its training may go on without it: its lock stays, and it is not marked as failed, unless it is known to be dead."""
+
+        def result():
+            raise RuntimeError("the worker died")
+
+        held = lock.take(tmp_path / lock.NAME)
+        if not lives:
+            os.close(held.descriptor)
+            held._open.discard(held.descriptor)
+        outcome = launchers._RemoteHandle(task_in(tmp_path, make_record()), None, result).result()
+        assert outcome.word == (execute.TAKEN if lives else execute.FAILED)
+        assert (tmp_path / "record.json").exists() == (not lives)
+        assert (lock.take(tmp_path / lock.NAME) is None) == lives
 
     def test_no_cluster(self, stage, ray, grid_file):  # noqa: F811
         stage.grid = grid_file("ray = dict(address='nowhere')", algorithms=TWO)
@@ -908,5 +1012,7 @@ class TestForReal:
 
 
 def test_states_have_words():
-    assert {store.TODO, store.UNFINISHED, store.DONE, store.FAILED, store.TAKEN} == set(store.WORDS)
+    assert {store.TODO, store.UNFINISHED, store.DONE, store.FAILED, store.TAKEN, store.LOCKED} == set(
+        store.WORDS
+    )
     assert Store(Path("x")).run_folder(Run("d", {}, "A", {}, 1)) == Path("x/runs/d/all/A/seed1")

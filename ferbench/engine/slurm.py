@@ -1,0 +1,146 @@
+"""Slurm: what its environment says of this process, and what its controller says of a job."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from typing import NamedTuple
+
+from ferbench.errors import UserError
+
+FIRST_PORT, PORTS = 15_000, 15_000  # below Linux' ports for outgoing connections, which begin at 32768
+SECONDS_TO_ANSWER = 20.0
+
+_OVER = (
+    "BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED", "REVOKED",
+    "TIMEOUT",
+)  # fmt: skip
+
+
+class Job(NamedTuple):
+    """One start of a Slurm job.
+
+    Attributes:
+        id: number of the job (of an array: of its member).
+        restarts: how often it had been requeued before this start.
+        cluster: whose job it is.
+    """
+
+    id: str
+    restarts: int
+    cluster: str
+
+    def __str__(self) -> str:
+        return f"Slurm job {self.id}"
+
+
+def own_job() -> Job | None:
+    """The job that this process belongs to; None outside Slurm."""
+    number = os.environ.get("SLURM_JOB_ID")
+    if not number:
+        return None
+    restarts = os.environ.get("SLURM_RESTART_COUNT", "0")
+    return Job(number, int(restarts or 0), os.environ.get("SLURM_CLUSTER_NAME", ""))
+
+
+def is_over(job: Job) -> bool | None:
+    """Whether a start of a job has ended, as the controller says; None if it cannot be asked, or is of another cluster."""
+    cluster = re.search(r"^ClusterName\s*=\s*(\S+)", _ask("show", "config") or "", re.MULTILINE)
+    if cluster is None or (job.cluster and cluster[1] != job.cluster):
+        return None
+    known = shown(job.id)
+    return None if known is None else known.over or known.restarts > job.restarts
+
+
+class Shown(NamedTuple):
+    """What the controller says of a job.
+
+    Attributes:
+        state: e.g. ``RUNNING``; empty if it knows the job no more, which it forgets some minutes after its end.
+        restarts: how often it was requeued.
+    """
+
+    state: str
+    restarts: int
+
+    @property
+    def over(self) -> bool:
+        """Whether it has ended and will not be started again."""
+        return not self.state or self.state in _OVER
+
+
+def shown(number: str) -> Shown | None:
+    """What the controller says of a job; None if it does not answer.
+
+    Args:
+        number: ``12``, or ``12_3`` for a member of an array.
+    """
+    answer = _ask("show", "job", "--oneliner", number)
+    for line in (answer or "").splitlines():
+        told = dict(re.findall(r"\b(JobId|JobState|Restarts)=(\w+)", line))
+        if "JobState" in told and ("_" in number or told.get("JobId") == number):
+            return Shown(told["JobState"], int(told.get("Restarts", 0)))
+    return Shown("", 0) if "Invalid job id" in (answer or "") else None
+
+
+def set_environment() -> None:
+    """Set what torchrun would have set, from Slurm's variables; what the user has set of address and port stays.
+
+    Raises:
+        UserError: a variable of Slurm's is missing.
+    """
+    for ours, theirs in (
+        ("RANK", "SLURM_PROCID"),
+        ("WORLD_SIZE", "SLURM_NTASKS"),
+        ("LOCAL_RANK", "SLURM_LOCALID"),
+    ):
+        if theirs not in os.environ:
+            raise UserError(
+                f"--launcher slurm, but {theirs} is not set", fix="start it by tools/slurm_train.sh"
+            )
+        os.environ[ours] = os.environ[theirs]
+    os.environ.setdefault("MASTER_PORT", str(port_of(*map(_number, ("SLURM_JOB_ID", "SLURM_STEP_ID")))))
+    os.environ.setdefault("MASTER_ADDR", _address())
+
+
+def port_of(job: int, step: int = 0) -> int:
+    """Port at which the processes of a job step meet: jobs and steps that are at work on one node have different ones.
+
+    Args:
+        job: number of the job.
+        step: of the job, of at most 31 at a time.
+    """
+    return FIRST_PORT + (31 * job + step % 31) % PORTS
+
+
+def first_host(nodes: str) -> str:
+    """The first of a list of nodes as Slurm writes it: ``rack[2-3]n[07,09-12],login`` -> ``rack2n07``."""
+    first = re.match(r"(?:\[[^\]]*\]|[^,\[])*", nodes)
+    return re.sub(r"\[(\w+)[^\]]*\]", r"\1", first[0] if first else "")
+
+
+def _address() -> str:
+    """Where process 0 is: on the first node of the step (not where ``srun`` was typed, which may be a login node)."""
+    nodes = os.environ.get("SLURM_STEP_NODELIST") or os.environ.get("SLURM_JOB_NODELIST", "")
+    count = os.environ.get("SLURM_STEP_NUM_NODES") or os.environ.get("SLURM_JOB_NUM_NODES", "1")
+    return "127.0.0.1" if count == "1" or not nodes else first_host(nodes)
+
+
+def _number(variable: str) -> int:
+    text = os.environ.get(variable, "")
+    return int(text) if text.isdecimal() else 0
+
+
+def _ask(*words: str) -> str | None:
+    """What ``scontrol`` answers, errors included; None without Slurm, or if the controller does not answer."""
+    if shutil.which("scontrol") is None:
+        return None
+    try:
+        done = subprocess.run(
+            ["scontrol", *words], capture_output=True, text=True, timeout=SECONDS_TO_ANSWER, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout + done.stderr
