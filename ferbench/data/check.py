@@ -100,6 +100,10 @@ class CheckReport:
                 if value:
                     number = value if isinstance(value, int) else len(value)
                     found.append(f"{name}: {number} {key.replace('_', ' ')}")
+            if endings := counts.get("other_endings"):
+                found.append(
+                    f"{name}: {sum(endings.values())} files are left out for their ending: {_short(endings)}"
+                )
         return found
 
     @property
@@ -311,6 +315,8 @@ def _classes_table(report: CheckReport) -> Table:
 
 
 def _short(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{k} {v}" for k, v in value.items()) or "none"
     if isinstance(value, list | tuple):
         return f"{len(value)}" + (
             f" ({', '.join(map(str, value[:5]))}{', ...' * (len(value) > 5)})" if value else ""

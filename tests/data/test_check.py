@@ -146,3 +146,12 @@ def test_labeled_images_in_the_unlabeled_stream_are_no_leak():
     data = Wrong([0, 1, 2])
     assert run_check({"labeled": data, "unlabeled": data}).warnings == []
     assert "3 pictures of test" in run_check({"unlabeled": data, "test": data}).warnings[0]
+
+
+def test_files_left_out_for_their_ending_are_named(tmp_path):
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((4, 4, 3), np.uint8))
+    for name in ("b.heic", "c.HEIC", "list.txt"):
+        (tmp_path / name).touch()
+    report = run_check({"labeled": ImageFolder(tmp_path)})
+    assert report.warnings == [f"{tmp_path.name}: 3 files are left out for their ending: .heic 2, .txt 1"]
+    assert "other_endings .heic 2, .txt 1" in printed(report)

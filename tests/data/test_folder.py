@@ -94,7 +94,7 @@ def test_bad_folders(tmp_path):
     with pytest.raises(UserError, match=r"class 'a' has no counterpart"):
         ImageFolder(tmp_path, labeled=True, classes=["b"])
     plant(tmp_path, "stray.jpg")
-    with pytest.raises(UserError, match=r"1 images lie beside(.|\n)*stray\.jpg"):
+    with pytest.raises(UserError, match=r"the paths of 1 images name no class(.|\n)*stray\.jpg"):
         ImageFolder(tmp_path, labeled=True)
 
 
@@ -194,3 +194,88 @@ def test_workers_share_the_index(tmp_path, method):
     answer = queue.get(timeout=1200)
     worker.join()
     assert answer == ("1.jpg", (8, 8, 3), True)
+
+
+def by_item(dataset, codes, names):
+    return {i: names[c] for i, c in zip(ids(dataset), codes.tolist(), strict=True)}
+
+
+def test_classes_and_persons_from_levels_of_folders(tmp_path):
+    """CK+ and Oulu as they are often cut: a folder per person, in it one per expression."""
+    plant(tmp_path, "S005/happy/1.png", "S005/sad/1.png", "S010/happy/take2/1.png", "S010/contempt/1.png")
+    dataset = ImageFolder(tmp_path, class_from=2, group_from=1, rename={"contempt": None})
+    assert by_item(dataset, dataset.labels, dataset.classes) == {
+        "S005/happy/1.png": "happy", "S005/sad/1.png": "sad", "S010/happy/take2/1.png": "happy"
+    }  # fmt: skip
+    assert by_item(dataset, dataset.groups, dataset.group_names) == {
+        "S005/happy/1.png": "S005", "S005/sad/1.png": "S005", "S010/happy/take2/1.png": "S010"
+    }  # fmt: skip
+    last = ImageFolder(tmp_path, class_from=-1)
+    assert last.classes == ("contempt", "happy", "sad", "take2")
+    assert ImageFolder(tmp_path, class_from=1).classes == ImageFolder(tmp_path, labeled=True).classes
+
+
+def test_classes_and_persons_from_patterns(tmp_path):
+    """JAFFE, KDEF and RaFD: the file's name says who and what."""
+    plant(tmp_path, "KA.HA1.29.jpg", "KA.SA2.30.jpg", "x/KL.HA1.158.jpg")
+    dataset = ImageFolder(
+        tmp_path, class_from=r"\.(HA|SA|NE)\d", group_from=r"([^/.]+)\.[^/]*$", classes=["Sad", "Happy"],
+        rename={"ha": "Happy", "SA": "Sad"},
+    )  # fmt: skip
+    assert by_item(dataset, dataset.labels, dataset.classes) == {
+        "KA.HA1.29.jpg": "Happy", "KA.SA2.30.jpg": "Sad", "x/KL.HA1.158.jpg": "Happy"
+    }  # fmt: skip
+    assert [dataset.group_names[g] for g in dataset.groups] == ["KA", "KA", "KL"]
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("class_from", 3, r"1 images name no class, the first is 'a/b/x\.jpg'"), ("class_from", 0, "class_from=0"),
+        ("group_from", -3, "1 images name no group"), ("group_from", True, "group_from=True"),
+        ("class_from", 1.5, "class_from=1.5"), ("class_from", "[", "no regular expression"),
+        ("class_from", "a/b", "0 groups"), ("group_from", "(a)/(b)", "2 groups"),
+        ("group_from", "(z+)", "1 images name no group"),
+        ("class_from", "(z*)", "1 images name no class"), ("extensions", ".jpg", r"extensions='\.jpg'"),
+    ],
+)  # fmt: skip
+def test_paths_that_name_nothing(tmp_path, option, value, message):
+    """Class: levels and patterns that are none, or that do not fit an image."""
+    plant(tmp_path, "a/b/x.jpg")
+    with pytest.raises(UserError, match=message):
+        ImageFolder(tmp_path, **{option: value})
+
+
+def test_files_left_out_for_their_ending_are_counted(tmp_path, monkeypatch):
+    """Class: endings of all kinds, in small and capital letters, also none; an index keeps the counts."""
+    read = ["a.jpg", "a.JFIF", "a.jpe", "a.gif", "a.Avif", "a.tif", "a.jp2"]
+    plant(tmp_path, *(f"Neutral/{name}" for name in read))
+    plant(
+        tmp_path, "Neutral/a.heic", "Neutral/b.HEIC", "Neutral/c.heif", "Neutral/README", "Neutral/d.tar.gz"
+    )
+    counts = {".heic": 2, ".heif": 1, "(none)": 1, ".gz": 1}
+    for _ in range(2):
+        dataset = ImageFolder(tmp_path, labeled=True, cache=tmp_path / ".kept")
+        assert ids(dataset) == sorted(f"Neutral/{name}" for name in read)
+        assert dataset.summary() == {"kept": 7, "dropped_classes": 0, "other_endings": counts}
+        monkeypatch.setattr(folder_module, "scan_tree", lambda *_: pytest.fail("scanned anew"))
+    monkeypatch.undo()
+    plant(tmp_path, *(f"many/frame.{i:05d}" for i in range(300)))
+    assert ImageFolder(tmp_path).other_endings["others"] > 100
+    with pytest.raises(UserError, match=r"no images, but files that end in \.heic 2"):
+        ImageFolder(tmp_path / "Neutral", extensions=[".bmp"])
+
+
+def test_a_link_in_a_circle_is_an_unreadable_image(tmp_path):
+    plant(tmp_path, "a.jpg")
+    (tmp_path / "b.jpg").symlink_to("b.jpg")
+    (tmp_path / "c").symlink_to("c")
+    dataset = ImageFolder(tmp_path)
+    assert ids(dataset) == ["a.jpg", "b.jpg"]
+    with pytest.raises(UnreadableImage, match=r"b\.jpg: Too many levels"):
+        dataset.read(1)
+
+
+def test_a_class_in_two_codings_of_its_accent_is_one(tmp_path):
+    plant(tmp_path, "de\u0301gou\u0302t/1.jpg")
+    assert ImageFolder(tmp_path, labeled=True, classes=["d\u00e9go\u00fbt"]).labels.tolist() == [0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -126,7 +127,7 @@ class ClassMap:
         target: class names of the experiment, in the order of the network's outputs; None takes the source's names,
             renamed, in their order.
         rename: source name -> target name, for sets that spell a class differently (``{'happy': 'Happiness'}``).
-            Comparison ignores case. ``None`` as the target name drops the class.
+            Comparison ignores case and how accents are coded. ``None`` as the target name drops the class.
         where: config key or file that an error names.
 
     Raises:
@@ -140,15 +141,15 @@ class ClassMap:
         rename: Mapping[str, str | None] | None = None,
         where: object = None,
     ):
-        renamed = {_text(k, "rename", where).lower(): v for k, v in (rename or {}).items()}
+        renamed = {_key(_text(k, "rename", where)): v for k, v in (rename or {}).items()}
         if target is None:
-            own = (renamed.get(name.lower(), name) for name in source)
+            own = (renamed.get(_key(name), name) for name in source)
             target = list(dict.fromkeys(name for name in own if name is not None))
         self.source, self.target = tuple(source), tuple(_text(t, "classes", where) for t in target)
         by_name: dict[str, int] = {}
         for i, name in enumerate(self.target):
-            other = self.target[by_name.setdefault(name.lower(), i)]
-            if by_name[name.lower()] != i:
+            other = self.target[by_name.setdefault(_key(name), i)]
+            if by_name[_key(name)] != i:
                 raise UserError(
                     f"the classes {shown(other)} and {shown(name)} are one: letters may be small or large", where=where,
                     expected="different names", fix=f"add rename={{{name!r}: {other!r}}}, or rename one of them",
@@ -157,17 +158,17 @@ class ClassMap:
         kind = np.int16 if len(self.target) <= np.iinfo(np.int16).max else np.int32
         self.table = np.full(len(self.source) + 1, UNLABELED, kind)
         for i, name in enumerate(self.source):
-            to = renamed.get(name.lower(), name)
+            to = renamed.get(_key(name), name)
             if to is None:
                 continue
-            if to.lower() not in by_name:
+            if _key(to) not in by_name:
                 raise UserError(
                     f"class {shown(name)} has no counterpart in the target classes",
                     where=where,
                     expected=f"one of {few(self.target)}",
                     fix=f"add rename={{{shown(name)}: '<target class>'}} to the dataset's config; None leaves its images out",
                 )
-            self.table[i] = by_name[to.lower()]
+            self.table[i] = by_name[_key(to)]
 
     def __call__(self, labels: np.ndarray) -> np.ndarray:
         """int16 or int32 [N]: source labels (or -1) as target labels; -1 where the class is dropped."""
@@ -179,6 +180,11 @@ class ClassMap:
             n: (self.target[t] if t >= 0 else None)
             for n, t in zip(self.source, self.table[:-1].tolist(), strict=True)
         }
+
+
+def _key(name: str) -> str:
+    """Equal for names that are one: in small letters, accents as letters."""
+    return unicodedata.normalize("NFC", name).lower()
 
 
 def _text(name: Any, option: str, where: object) -> str:
