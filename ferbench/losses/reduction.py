@@ -25,4 +25,5 @@ def mean_over(per_item: Tensor, weight: Tensor, over: str) -> Tensor:
     if over == "batch":
         return weighted_mean(per_item, weight)
     total = sum_over_ranks(weight.detach().float().sum())
-    return (per_item * weight).sum() * world_size() / total.clamp(min=torch.finfo(total.dtype).tiny)
+    # Not by a tiny number where nothing counts: its inverse times the loss scale of fp16 is infinite, the gradient NaN.
+    return (per_item * weight).sum() * world_size() / torch.where(total > 0, total, 1.0)

@@ -202,10 +202,16 @@ class SSLModel(nn.Module):
                 torch.distributed.broadcast(buffer, 0)
 
     def autocast(self) -> torch.autocast:
-        """The precision of a forward pass."""
+        """The precision of a forward pass.
+
+        Without the cache of cast weights: up to torch 2.10 it gives a pass that learns the copies that a pass without a
+        graph has made, and no gradient reaches the weights.
+        """
         dtype = PRECISIONS[self.precision]
         kind = next(self.network.parameters()).device.type
-        return torch.autocast(kind, dtype=dtype or torch.bfloat16, enabled=dtype is not None)
+        return torch.autocast(
+            kind, dtype=dtype or torch.bfloat16, enabled=dtype is not None, cache_enabled=False
+        )
 
     def _normalize(self, images: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {name: self.preprocess.normalize(x) for name, x in images.items()}

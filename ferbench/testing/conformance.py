@@ -14,7 +14,7 @@ from __future__ import annotations
 import importlib
 import io
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from ferbench.parts import build
 from ferbench.registry import ALIGNMENTS, TARGETS, THRESHOLDS
 from ferbench.testing.evidence import make_evidence
 from ferbench.testing.experiment import CLASSES, MAX_ITERS, Experiment
+from ferbench.testing.gradients import check_gradients
 from ferbench.testing.processes import RANKS, on_two_processes
 from ferbench.testing.unsaved import alike, unsaved
 from ferbench.testing.waits import Waits
@@ -122,19 +123,21 @@ def _check_state(first: nn.Module, resumed: nn.Module, name: str) -> None:
     )
 
 
-def check_algorithm(*configs: Config, processes: bool = True) -> None:
+def check_algorithm(*configs: Config, processes: bool = True, learn_later: Collection[str] = ()) -> None:
     """Check algorithms by a few steps of a small run each.
 
-    Finite loss and gradients; detached log parts and pseudo-labels; weights in [0, 1]; the same run twice; exact
-    continuation from a checkpoint (``weights_only``), with no state outside it; a batch of one, nothing selected, a class
-    without labels; bfloat16; no reading back from the device at every step; the same weights and rule states from 1 and 2
-    processes.
+    Finite loss; detached log parts and pseudo-labels; weights in [0, 1]; the same run twice; exact continuation from a
+    checkpoint (``weights_only``), with no state outside it; a batch of one, nothing selected, a class without labels;
+    float32, bfloat16 and float16, and in each a finite gradient that is not zero for every trainable tensor within three
+    steps; no reading back from the device at every step; the same weights and rule states from 1 and 2 processes.
 
     Args:
         configs: of the algorithms; several share the two processes, which take some seconds to start. These import the
             modules of the algorithms' parts, which need not be installed; a class of the program itself (``__main__``)
             or of a function cannot be imported.
         processes: whether to compare with two processes.
+        learn_later: trainable tensors that by definition start later than in three steps, see
+            `ferbench.testing.gradients.check_gradients`.
 
     Raises:
         AssertionError: what is wrong, and what to do about it.
@@ -143,8 +146,9 @@ def check_algorithm(*configs: Config, processes: bool = True) -> None:
     for config in configs:
         _check_steps(config)
         _check_edges(config)
+        check_gradients(config, learn_later)
     if processes:
-        _check_processes(configs)
+        check_processes(*configs)
 
 
 def _check_steps(config: Config) -> None:
@@ -224,7 +228,8 @@ def _check_result(result: Any, name: str) -> None:
     _check_thresholds(found.thresholds, name)
 
 
-def _check_processes(configs: Sequence[Config]) -> None:
+def check_processes(*configs: Config) -> None:
+    """The part of `check_algorithm` that compares 1 and 2 processes."""
     modules = sorted({module for config in configs for module in _modules(config)})
     with on_two_processes(_train, [dict(c) for c in configs], modules) as folder:
         for number, config in enumerate(configs):

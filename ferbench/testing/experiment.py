@@ -1,4 +1,4 @@
-"""A training run of a few steps in memory: random images, a small network without batch-norm, no files."""
+"""A training run of a few steps in memory: random images, a small network, no files."""
 
 from __future__ import annotations
 
@@ -22,13 +22,18 @@ MAX_ITERS = 8
 
 
 class SmallNet(nn.Module):
-    """Two convolutions, no batch-norm: what it makes of an image does not depend on the batch."""
+    """Two convolutions.
+
+    Args:
+        batch_norm: between them. Without, what it makes of an image does not depend on the batch.
+    """
 
     num_features = 6
 
-    def __init__(self) -> None:
+    def __init__(self, batch_norm: bool = False) -> None:
         super().__init__()
-        self.layers = nn.Sequential(nn.Conv2d(3, 6, 3, 2, 1), nn.Tanh(), nn.Conv2d(6, 6, 3, 2, 1), nn.Tanh())
+        first = [nn.Conv2d(3, 6, 3, 2, 1, bias=not batch_norm), *([nn.BatchNorm2d(6)] if batch_norm else [])]
+        self.layers = nn.Sequential(*first, nn.Tanh(), nn.Conv2d(6, 6, 3, 2, 1), nn.Tanh())
 
     def forward(self, images: Tensor) -> Tensor:
         """[B, 3, S, S] -> [B, 6]."""
@@ -43,8 +48,9 @@ class Experiment:
 
     Args:
         algorithm: its config.
-        precision: of the forward pass, see `SSLModel`.
+        precision: of the forward pass, see `SSLModel`; gradients stay until the next step.
         labeled_batch, unlabeled_batch: images per step over all processes.
+        batch_norm: of the network, see `SmallNet`.
         sharpness: factor on the classifier's last layer; 0 makes every prediction uniform, so that nothing is selected.
     """
 
@@ -55,10 +61,12 @@ class Experiment:
         labeled_batch: int = 4,
         unlabeled_batch: int = 8,
         sharpness: float = 4.0,
+        batch_norm: bool = False,
     ):
+        self.name = f"algorithm {algorithm.get('type')} in {precision}"
         torch.manual_seed(derive_seed("experiment") % 2**31)
         self.model = SSLModel(
-            SmallNet(),
+            SmallNet(batch_norm),
             dict(algorithm),
             dict(size=SIZE),
             num_classes=CLASSES,
@@ -95,6 +103,7 @@ class Experiment:
             )
         parameters = [p for p in self.model.parameters() if p.requires_grad]
         self.optimizer = torch.optim.SGD(parameters, lr=0.05, momentum=0.9)
+        self.scaler = torch.amp.GradScaler("cpu", init_scale=1024.0, enabled=precision == "fp16")
 
     def loss(self, labels: Tensor | None = None) -> StepResult:
         """The next step's result, without an update of the weights.
@@ -108,9 +117,14 @@ class Experiment:
     def step(self) -> StepResult:
         """One step: loss, update, EMA, and the passes over the data sets that are due."""
         result = self.loss()
+        assert result.loss.requires_grad, (
+            f"{self.name}: the loss carries no gradient; name the views that need one"
+        )
         self.optimizer.zero_grad()
-        result.loss.backward()
-        self.optimizer.step()
+        self.scaler.scale(result.loss).backward()
+        self.scaler.unscale_(self.optimizer)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
         generation = self.model.algorithm.generation
         done = self.iteration if generation is None else self.iteration % generation
         self.model.update_ema(done + 1)

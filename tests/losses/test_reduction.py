@@ -31,13 +31,16 @@ def test_factors_per_class() -> None:
     assert loss(class_weight=factors.tolist()).item() == pytest.approx(expected, abs=1e-5)
 
 
-def test_nothing_selected_is_zero_whatever_the_divisor() -> None:
+@pytest.mark.parametrize("over", ["batch", "weight"])
+@pytest.mark.parametrize("scale", [1.0, 65536.0])
+def test_nothing_selected_is_zero_whatever_the_divisor(over, scale) -> None:
+    """Also the gradient, and that of a loss that is scaled for fp16."""
     logits = torch.from_numpy(LOGITS).requires_grad_()
-    part = LOSSES.build(dict(type="ConsistencyCrossEntropy", over="weight"))
+    part = LOSSES.build(dict(type="ConsistencyCrossEntropy", over=over))
     value = part(logits, torch.from_numpy(LABELS), torch.zeros(6))
-    value.backward()
+    (scale * value).backward()
     assert value.item() == 0
-    assert not logits.grad.any()
+    assert logits.grad.unique().tolist() == [0.0]
 
 
 def test_a_tiny_weight_is_a_weight() -> None:

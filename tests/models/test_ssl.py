@@ -297,6 +297,16 @@ def test_bfloat16_step(mode) -> None:
     assert half.predict(images(2, 0), "ema").dtype == torch.float32
 
 
+def test_no_cast_weight_is_kept_from_a_pass_without_a_graph() -> None:
+    """Where it is (torch 2.6 to 2.10), no convolution learns; `ferbench.testing.gradients` sees that in every algorithm."""
+    model = make_model(precision="bf16")
+    assert torch.is_autocast_cache_enabled()
+    with model.autocast():
+        assert not torch.is_autocast_cache_enabled()
+        with torch.autocast("cpu", enabled=False):  # as losses have it
+            assert not torch.is_autocast_cache_enabled()
+
+
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_dtm_with_its_low_confidence_term_trains(precision) -> None:
     model = make_model(algorithm=dict(type="DTM"), precision=precision).train()

@@ -18,6 +18,8 @@ from ferbench.algorithms.rebalancing import Rebalancing
 from ferbench.errors import UserError
 from ferbench.registry import ALGORITHMS, ALIGNMENTS, TARGETS, THRESHOLDS
 from ferbench.testing import check_algorithm, check_rule
+from ferbench.testing.conformance import check_processes
+from ferbench.testing.gradients import check_gradients
 from ferbench.thresholds import Evidence, RunContext, ThresholdRule
 
 RULES = [
@@ -44,6 +46,10 @@ def config(name: str) -> dict:
     return dict(type=name, **base, **NEEDED.get(name, own))
 
 
+#: Heads that start later than in three steps.
+LEARN_LATER = {
+    "SimMatch": ["network.heads.projection"]
+}  # once every labeled item is in the bank: here step 4
 OWN = [n for n in ALGORITHMS.names() if ALGORITHMS.get(n).__module__.startswith("ferbench.")]
 
 
@@ -54,11 +60,11 @@ def test_rules(kind, name) -> None:
 
 @pytest.mark.parametrize("name", OWN)
 def test_algorithms(name) -> None:
-    check_algorithm(config(name), processes=False)
+    check_algorithm(config(name), processes=False, learn_later=LEARN_LATER.get(name, ()))
 
 
 def test_algorithms_on_two_processes() -> None:
-    check_algorithm(*map(config, OWN))
+    check_processes(*map(config, OWN))
 
 
 class Half(ThresholdRule):
@@ -411,6 +417,80 @@ def test_a_broken_algorithm_is_caught() -> None:
         check_algorithm(dict(type=OneThreshold), processes=False)
     with pytest.raises(UserError, match=r"PerClass returned torch\.float32"):
         check_algorithm(dict(type="Matching", threshold=dict(type=PerClass)), processes=False)
+
+
+class UnusedHead(Plain):
+    """No loss asks its head."""
+
+    def heads(self, num_features: int, num_classes: int) -> dict[str, torch.nn.Module]:
+        return {"unused": torch.nn.Linear(num_features, 2)}
+
+
+class DetachedFeatures(Plain):
+    """Only its last layer learns: a mistyped detach."""
+
+    def step(self, network: Network, batch: Batch) -> StepResult:
+        result = super().step(network, batch)
+        features = network({"labeled": batch.labeled["weak"]}, ())["labeled"].features
+        loss = torch.nn.functional.cross_entropy(network.head("own", features), batch.labels)
+        return StepResult(loss, {}, result.pseudo_labels)
+
+    def heads(self, num_features: int, num_classes: int) -> dict[str, torch.nn.Module]:
+        return {"own": torch.nn.Linear(num_features, num_classes)}
+
+
+class StarvedInHalf(Plain):
+    """Its own cast of the weights cuts the graph, in low precision alone (as autocast's cache did up to torch 2.10)."""
+
+    def step(self, network: Network, batch: Batch) -> StepResult:
+        result = super().step(network, batch)
+        if not torch.is_autocast_enabled("cpu"):
+            return result
+        norm = next(m for m in network.network.modules() if isinstance(m, torch.nn.BatchNorm2d))
+        return StepResult(result.loss.detach() * norm.weight.sum() * norm.bias.sum().exp(), {})
+
+
+class InfiniteSlope(Plain):
+    """A finite loss, whose gradient is not: the root of 0."""
+
+    def step(self, network: Network, batch: Batch) -> StepResult:
+        result = super().step(network, batch)
+        return StepResult(result.loss + (0 * result.loss).sqrt(), {})
+
+
+class LateHead(UnusedHead):
+    """Its head learns from the fifth step on."""
+
+    def step(self, network: Network, batch: Batch) -> StepResult:
+        result = super().step(network, batch)
+        if batch.iteration < 4:
+            return result
+        output = network({"labeled": batch.labeled["weak"]}, ("labeled",))["labeled"]
+        return StepResult(result.loss + output.heads["unused"].square().mean(), {}, result.pseudo_labels)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "message"),
+    [
+        (UnusedHead, r"UnusedHead.* in fp32: network.heads.unused.weight, network.heads.unused.bias got no"),
+        (DetachedFeatures, r"in fp32: network.backbone.layers.0.weight, .*network.head.fc.bias got no"),
+        (StarvedInHalf, r"in bf16: network.backbone.layers.0.weight, .*network.head.fc.bias got no"),
+        (InfiniteSlope, "in fp32, step 0: the gradient of .* is NaN or infinite"),
+        (LateHead, r"network.heads.unused.weight, .* or name in learn_later"),
+    ],
+)
+def test_a_tensor_that_does_not_learn_is_caught(algorithm, message) -> None:
+    """Without an error and with a good-looking loss: in every precision, or in a low one alone."""
+    with pytest.raises(AssertionError, match=message):
+        check_gradients(dict(type=algorithm))
+
+
+def test_what_learns_later_is_named() -> None:
+    check_algorithm(dict(type=LateHead), processes=False, learn_later=["network.heads.unused"])
+    with pytest.raises(AssertionError, match="learn_later names head, which is not trained; known: network"):
+        check_gradients(dict(type=LateHead), ["head"])
+    with pytest.raises(AssertionError, match=r"network\.head gets a gradient at once"):
+        check_gradients(dict(type=Plain), ["network.head"])
 
 
 def test_a_loss_over_the_rows_of_one_process_is_caught() -> None:
