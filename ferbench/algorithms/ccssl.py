@@ -18,7 +18,7 @@ class CCSSL(FixMatch):
 
     Args:
         threshold: fixed confidence threshold of the pseudo-labels.
-        contrast_threshold, contrast_weight: of the class-aware contrast.
+        contrast_threshold, contrast_weight, own_view: ``threshold``, ``weight`` and ``own_view`` of the class-aware contrast.
         parts: any argument of `FixMatch` and `Matching`.
     """
 
@@ -27,7 +27,13 @@ class CCSSL(FixMatch):
         threshold: float = 0.95,
         contrast_threshold: float = 0.9,
         contrast_weight: float = 1.0,
+        own_view: str = "one",
         **parts: Any,
     ):
-        term = dict(type="ClassAwareContrast", weight=contrast_weight, threshold=contrast_threshold)
+        term = dict(
+            type="ClassAwareContrast",
+            weight=contrast_weight,
+            threshold=contrast_threshold,
+            own_view=own_view,
+        )
         super().__init__(threshold, **{"terms": [term], **parts})

@@ -13,7 +13,8 @@ class ICT(Mixing):
     """A mixture of two unlabeled images is to be predicted as the mixture of the EMA model's predictions of both.
 
     Interpolation Consistency Training (Verma et al. 2019, arXiv 1903.03825, alg. 1), lambda ~ Beta(alpha, alpha):
-    ``L = L_x + lambda_u * ramp * mean_i(mean_c (p(mix(u_i, u_j))_c - mix(p_ema(u_i), p_ema(u_j))_c)^2)``.
+    ``L = L_x + lambda_u * ramp * mean_i(mean_c (p(mix(u_i, u_j))_c - softmax(mix(z_ema(u_i), z_ema(u_j)))_c)^2)``,
+    z: logits, which the authors' code mixes; ``mix_targets="probabilities"`` mixes their softmax, as the paper may be read.
     The second batch of the paper is the first one permuted, as in the authors' code. Labeled images are not mixed (the
     authors' code can, too: the paper's algorithm does not). The EMA model predicts in training mode (batch-norm by the
     batch), as in their code. The ramp is linear here. Mixed images stay out of batch-norm's running statistics, as in
@@ -36,6 +37,7 @@ class ICT(Mixing):
             mixed_views=("weak",),
             mix_labeled=False,
             dominant=False,
+            mix_targets="logits",
             unlabeled_statistics=False,
         )
         super().__init__(alpha=alpha, lambda_u=lambda_u, ramp=ramp, **{**defaults, **parts})

@@ -12,13 +12,16 @@ from torch import Tensor
 
 from ferbench.algorithms.base import Network, Views
 from ferbench.algorithms.matching import Matching, MatchingStep
-from ferbench.arguments import POSITIVE, check_numbers
+from ferbench.arguments import POSITIVE, check_choice, check_numbers
 from ferbench.data.randomness import derive_seed
 from ferbench.distributed import gather_rows, rank, world_size
+from ferbench.errors import UserError
 from ferbench.functional.mixup import mix
 from ferbench.functional.probabilities import as_probabilities
 from ferbench.lifecycle import Part, RunContext
 from ferbench.models.classifier import Output
+
+MIX_TARGETS = ("probabilities", "logits")
 
 
 class Rows(NamedTuple):
@@ -26,7 +29,7 @@ class Rows(NamedTuple):
 
     Attributes:
         images: [b, 3, S, S].
-        target: [b, C] probabilities.
+        target: [b, C] probabilities, or logits.
         weight: [b] in [0, 1].
     """
 
@@ -100,6 +103,8 @@ class Mixing(Matching):
     Args:
         mixed_views: unlabeled views that are mixed; their order is that of the concatenation, after the labeled images.
         mix_labeled: mix the labeled images, too; else ``L_x`` is on the labeled images as they are.
+        mix_targets: what of the pseudo-labels is mixed: ``probabilities``, or ``logits``, of which the softmax is then the
+            target (unlabeled images alone: a label has no logits).
         alpha, dominant: see `Mixer`.
         parts: any argument of `Matching`, but for ``prediction_view``: the mixtures are what learns.
     """
@@ -110,10 +115,18 @@ class Mixing(Matching):
         alpha: float,
         mix_labeled: bool = True,
         dominant: bool = True,
+        mix_targets: str = "probabilities",
         **parts: Any,
     ):
         super().__init__(prediction_view=mixed_views[0], **parts)
-        self.mixed_views, self.mix_labeled = tuple(mixed_views), mix_labeled
+        check_choice(self, MIX_TARGETS, mix_targets=mix_targets)
+        if mix_targets == "logits" and mix_labeled:
+            raise UserError(
+                "labels have no logits that could be mixed",
+                where="model.algorithm.mix_targets",
+                expected="mix_labeled=False, or mix_targets='probabilities'",
+            )
+        self.mixed_views, self.mix_labeled, self.mix_targets = tuple(mixed_views), mix_labeled, mix_targets
         self.mixer = Mixer(alpha, dominant)
 
     @property
@@ -140,6 +153,10 @@ class Mixing(Matching):
     def _compared(self, step: MatchingStep) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]:
         batch, classes = step.batch, step.probs.shape[1]
         target = as_probabilities(step.target, classes)
+        if (
+            self.mix_targets == "logits"
+        ):  # up to a constant per row, which the softmax drops from a mixture, too
+            target = target.clamp_min(1e-30).log()
         groups = [Rows(batch.unlabeled[view], target, step.weight) for view in self.mixed_views]
         labeled, labeled_target = {}, batch.target
         if self.mix_labeled:
@@ -153,4 +170,5 @@ class Mixing(Matching):
         passed = super()._pass(step.network, labeled, {"mixed": mixed.images}, ("labeled", "mixed"))
         outputs = {**step.outputs, **passed}
         prediction = self._with_margins(outputs["mixed"].logits)
-        return (outputs["labeled"].logits, labeled_target), (prediction, mixed.target, mixed.weight)
+        target = mixed.target.softmax(dim=1) if self.mix_targets == "logits" else mixed.target
+        return (outputs["labeled"].logits, labeled_target), (prediction, target, mixed.weight)

@@ -56,8 +56,9 @@ def make(name: str, **options):
     return algorithm
 
 
-def step(algorithm, iteration: int = 32, labels: Tensor | None = None):
+def step(algorithm, iteration: int = 32, labels: Tensor | None = None, sharpness: float = 1.0):
     x, network = images(), LinearNetwork()
+    network.ema *= sharpness
     target = torch.from_numpy(LABELS) if labels is None else labels
     batch = Batch(
         labeled={"weak": torch.from_numpy(x["labeled"])},
@@ -236,21 +237,49 @@ def test_remixmatch_has_a_rotation_head_if_it_is_to_turn_images() -> None:
     assert heads(make("ReMixMatch", rotation=0.0)) == []
 
 
-def test_ict_against_numpy() -> None:
+@pytest.mark.parametrize("mixed", ["logits", "probabilities"])
+def test_ict_against_numpy(mixed) -> None:
     """The teacher's predictions are mixed as the images are; lambda is not made the larger share; labels stay apart."""
     order = [1, 2, 0]
-    algorithm = make("ICT", ramp=1.0, lambda_u=8.0)
+    algorithm = make("ICT", ramp=1.0, lambda_u=8.0, **({} if mixed == "logits" else {"mix_targets": mixed}))
     algorithm.mixer.draw = drawn(0.3, order)
     result, network = step(algorithm)
     x, w = {n: a.astype(np.float64) for n, a in images().items()}, network.student
-    guess = softmax(x["weak"] @ network.ema)
-    inputs, targets = (0.3 * a + 0.7 * a[order] for a in (x["weak"], guess))
+    logits = x["weak"] @ network.ema
+    guess = softmax(logits)
+    given = logits if mixed == "logits" else guess
+    inputs, targets = (0.3 * a + 0.7 * a[order] for a in (x["weak"], given))
+    targets = softmax(targets) if mixed == "logits" else targets
     supervised = cross_entropy(x["labeled"] @ w, np.eye(CLASSES)[LABELS])
     unsupervised = ((softmax(inputs @ w) - targets) ** 2).mean()
     assert result.parts["unsupervised"].item() == pytest.approx(unsupervised, abs=1e-5)
     assert result.loss.item() == pytest.approx(supervised + 8.0 * 0.5 * unsupervised, abs=1e-5)
     np.testing.assert_allclose(result.pseudo_labels.target, guess, atol=1e-5)
     assert network.calls == [({"labeled"}, {"labeled"}, True), ({"mixed"}, {"mixed"}, False)]
+
+    # d/dz of mean_ic (p - t)^2 is 2 p * ((p - t) - sum_c p (p - t)) / (b C).
+    p = softmax(inputs @ w)
+    slope = 2 * p * ((p - targets) - (p * (p - targets)).sum(axis=1, keepdims=True)) / p.size
+    of_labels = (softmax(x["labeled"] @ w) - np.eye(CLASSES)[LABELS]) / LABELED
+    expected = x["labeled"].T @ of_labels + 8.0 * 0.5 * inputs.T @ slope
+    np.testing.assert_allclose(network.weight.grad, expected, atol=1e-5)
+
+
+def test_logits_of_certain_predictions_are_mixed_without_nan() -> None:
+    """Probabilities that float32 rounds to 0 and 1."""
+    algorithm = make("ICT", ramp=0.0)
+    algorithm.mixer.draw = drawn(0.5, [1, 2, 0])
+    result, _ = step(algorithm, sharpness=1e4)
+    assert result.pseudo_labels.probs.max() == 1
+    assert result.loss.isfinite()
+
+
+def test_labels_have_no_logits_to_mix() -> None:
+    with pytest.raises(UserError, match="labels have no logits"):
+        make("ICT", mix_labeled=True)
+    make("ICT", mix_labeled=True, mix_targets="probabilities")
+    with pytest.raises(UserError, match="mix_targets='logit'"):
+        make("ICT", mix_targets="logit")
 
 
 @pytest.mark.parametrize("name", ["MixMatch", "ICT"])

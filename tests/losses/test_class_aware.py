@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ferbench.errors import UserError
 from ferbench.functional.losses import class_aware_contrast, masked_contrast
 from ferbench.models.classifier import Output
 from ferbench.registry import LOSSES
@@ -57,8 +58,22 @@ def test_without_classes_it_is_the_contrast_of_views() -> None:
     )
 
 
-def test_who_is_compared_with_whom() -> None:
-    """Items 0 and 1 are surely class 0, item 2 is surely class 1, item 3 is less sure of class 0."""
+def slope(views: list[np.ndarray], loss) -> list[np.ndarray]:
+    """Central differences of ``loss(views)`` in every number of the views."""
+    slopes = [np.zeros_like(x) for x in views]
+    for x, found in zip(views, slopes, strict=True):
+        for place in np.ndindex(x.shape):
+            kept, values = x[place], []
+            for offset in (1e-6, -1e-6):
+                x[place] = kept + offset
+                values.append(loss(views))
+            x[place], found[place] = kept, (values[0] - values[1]) / 2e-6
+    return slopes
+
+
+@pytest.mark.parametrize(("own_view", "own"), [("one", lambda q: 1.0), ("confidence", lambda q: q * q)])
+def test_who_is_compared_with_whom(own_view, own) -> None:
+    """Items 0 and 1 are surely class 0, item 2 is surely class 1, item 3 is less sure of class 0: loss and gradient."""
     probs = np.array([[0.95, 0.03, 0.02], [0.92, 0.05, 0.03], [0.04, 0.93, 0.03], [0.89, 0.06, 0.05]])
     rng = np.random.default_rng(5)
     views = [unit_rows(rng, 4) for _ in "12"]
@@ -71,17 +86,28 @@ def test_who_is_compared_with_whom() -> None:
             for name, x in zip(("strong", "strong2"), embeddings, strict=True)
         },
     }
-    term = LOSSES.build(dict(type="ClassAwareContrast", temperature=0.5, threshold=0.9))
+    term = LOSSES.build(dict(type="ClassAwareContrast", temperature=0.5, threshold=0.9, own_view=own_view))
     assert (term.views, term.needs_gradient) == (("strong", "strong2"),) * 2
     value = term(make_step(outputs, [0.0] * 4))
 
     top = probs.max(axis=1)
     pair = {(0, 1), (1, 0)}
-    expected = slow(views, lambda i, j: top[i] * top[j] * (i == j or (i, j) in pair), 0.5)
-    assert value.item() == pytest.approx(expected, abs=1e-5)
+
+    def loss(views: list[np.ndarray]) -> float:
+        return slow(views, lambda i, j: own(top[i]) if i == j else top[i] * top[j] * ((i, j) in pair), 0.5)
+
+    assert value.item() == pytest.approx(loss(views), abs=1e-5)
     value.backward()
     assert weak.logits.grad is None
-    assert all(x.grad.isfinite().all() and x.grad.any() for x in embeddings)
+    for x, expected in zip(embeddings, slope(views, loss), strict=True):
+        np.testing.assert_allclose(x.grad, expected, atol=1e-5)
+        assert np.abs(expected).max() > 0.01
+
+
+def test_an_own_view_that_is_neither_is_refused() -> None:
+    assert LOSSES.build(dict(type="ClassAwareContrast")).own_view == "one"
+    with pytest.raises(UserError, match="own_view='two'"):
+        LOSSES.build(dict(type="ClassAwareContrast", own_view="two"))
 
 
 def test_bfloat16_is_compared_in_float32() -> None:
