@@ -45,16 +45,19 @@ def _check(config: Mapping[str, Any], learn_later: tuple[str, ...], precision: s
     for step in range(STEPS):
         experiment.step()
         for key, tensor in trained.items():
-            if tensor.grad is not None:
-                assert tensor.grad.isfinite().all(), (
-                    f"{name}, step {step}: the gradient of {key} is NaN or infinite; guard divisions, roots and logarithms"
-                )
-                if tensor.grad.any():
-                    learned.add(key)
+            if tensor.grad is None:
+                continue
+            finite = bool(tensor.grad.isfinite().all())
+            # In fp16 a gradient may overflow once: the scale is halved, and the update left out.
+            assert finite or precision == "fp16", (
+                f"{name}, step {step}: the gradient of {key} is NaN or infinite; guard divisions, roots and logarithms"
+            )
+            if finite and tensor.grad.any():
+                learned.add(key)
     starved = [key for key in trained if key not in learned and not key.startswith(learn_later)]
     assert not starved, (
-        f"{name}: {', '.join(starved)} got no gradient in {STEPS} steps; name the view that needs one, detach less, let a "
-        "loss use the head; or name in learn_later what by definition starts later"
+        f"{name}: {', '.join(starved)} got no finite gradient but 0 in {STEPS} steps; name the view that needs one, detach "
+        "less, let a loss use the head, guard divisions; or name in learn_later what by definition starts later"
     )
     early = [key for key in learn_later if any(n.startswith(key) for n in learned)]
     assert not early, f"{name}: {early[0]} gets a gradient at once; take it out of learn_later"

@@ -450,6 +450,16 @@ class StarvedInHalf(Plain):
         return StepResult(result.loss.detach() * norm.weight.sum() * norm.bias.sum().exp(), {})
 
 
+class NeverFiniteInHalf(Plain):
+    """An overflow that no scale of the loss cures."""
+
+    def step(self, network: Network, batch: Batch) -> StepResult:
+        result = super().step(network, batch)
+        if torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.float16:
+            return StepResult(result.loss + (0 * result.loss).sqrt(), {})
+        return result
+
+
 class InfiniteSlope(Plain):
     """A finite loss, whose gradient is not: the root of 0."""
 
@@ -472,9 +482,19 @@ class LateHead(UnusedHead):
 @pytest.mark.parametrize(
     ("algorithm", "message"),
     [
-        (UnusedHead, r"UnusedHead.* in fp32: network.heads.unused.weight, network.heads.unused.bias got no"),
-        (DetachedFeatures, r"in fp32: network.backbone.layers.0.weight, .*network.head.fc.bias got no"),
-        (StarvedInHalf, r"in bf16: network.backbone.layers.0.weight, .*network.head.fc.bias got no"),
+        (
+            UnusedHead,
+            r"UnusedHead.* in fp32: network.heads.unused.weight, network.heads.unused.bias got no finite gradient but 0",
+        ),
+        (
+            DetachedFeatures,
+            r"in fp32: network.backbone.layers.0.weight, .*network.head.fc.bias got no finite gradient but 0",
+        ),
+        (
+            StarvedInHalf,
+            r"in bf16: network.backbone.layers.0.weight, .*network.head.fc.bias got no finite gradient but 0",
+        ),
+        (NeverFiniteInHalf, r"in fp16: network.backbone.layers.0.weight, .* got no finite gradient but 0"),
         (InfiniteSlope, "in fp32, step 0: the gradient of .* is NaN or infinite"),
         (LateHead, r"network.heads.unused.weight, .* or name in learn_later"),
     ],
