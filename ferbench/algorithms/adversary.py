@@ -20,7 +20,7 @@ class Adversary(Part):
     Miyato et al. 2018, arXiv 1704.03976, eq. 5-13; norms are L2, over an image. The iteration runs in float32 also where the
     step does not, with the same dropout masks in both predictions. ``xi`` is larger than the paper's 1e-6: a perturbation
     that small vanishes in the rounding of float32 pixels, and what is found is noise (docs/parity.md). The noise is drawn
-    for the global batch as a function of seed and iteration. Images and perturbed images leave batch-norm's running
+    for the global batch as a function of seed and the batch's number. Images and perturbed images leave batch-norm's running
     statistics alone.
 
     Args:
@@ -42,14 +42,14 @@ class Adversary(Part):
         """See `Part.bind`."""
         self.seed = context.seed
 
-    def forward(self, network: Network, images: Tensor, iteration: int) -> Tensor:
+    def forward(self, network: Network, images: Tensor, number: int) -> Tensor:
         """Logits of the perturbed images: [b, 3, S, S] -> [b, C], with a graph to the weights alone."""
-        perturbed = images.detach() + self.eps * self.direction(network, images, iteration)
+        perturbed = images.detach() + self.eps * self.direction(network, images, number)
         return self._logits(network, perturbed, learning=True)
 
-    def direction(self, network: Network, images: Tensor, iteration: int) -> Tensor:
+    def direction(self, network: Network, images: Tensor, number: int) -> Tensor:
         """Where the prediction changes most: [b, 3, S, S], each image of length 1."""
-        generator = torch.Generator(images.device).manual_seed(derive_seed(self.seed, "vat", iteration))
+        generator = torch.Generator(images.device).manual_seed(derive_seed(self.seed, "vat", number))
         shape = (world_size() * len(images), *images.shape[1:])
         direction = _unit(local_rows(torch.randn(shape, generator=generator, device=images.device)))
         devices = [images.device] if images.is_cuda else []

@@ -33,6 +33,8 @@ class Batch:
         index: [mu * b] place of each unlabeled item in the unlabeled set.
         labeled_index: [b] place of each labeled item in the labeled set.
         iteration: 0 at the first step.
+        number: of this batch in the run: the iteration, unless steps are cut into micro-batches, which have one iteration.
+            Random numbers are drawn as functions of it, so that no two batches draw the same.
     """
 
     labeled: Mapping[str, Tensor]
@@ -42,6 +44,11 @@ class Batch:
     index: Tensor | None
     labeled_index: Tensor
     iteration: int
+    number: int = -1
+
+    def __post_init__(self) -> None:
+        if self.number < 0:
+            self.number = self.iteration
 
 
 class Network(Protocol):

@@ -41,9 +41,9 @@ class Rows(NamedTuple):
 class Mixer(Part):
     """MixUp (Zhang et al. 2018, arXiv 1710.09412) within the concatenation of several groups of rows.
 
-    One lambda ~ Beta(alpha, alpha) and one permutation per step, drawn for the global batch as functions of seed and
-    iteration. The images of all processes are gathered, so that any row can be any other's partner; each process gets its
-    own rows back, mixed.
+    One lambda ~ Beta(alpha, alpha) and one permutation per batch, drawn for all processes as functions of seed and the
+    batch's number. The images of all processes are gathered, so that any row can be any other's partner; each process gets
+    its own rows back, mixed.
 
     Args:
         alpha: of the Beta distribution.
@@ -59,12 +59,12 @@ class Mixer(Part):
         """See `Part.bind`."""
         self.seed = context.seed
 
-    def draw(self, rows: int, iteration: int) -> tuple[float, np.ndarray]:
+    def draw(self, rows: int, number: int) -> tuple[float, np.ndarray]:
         """Lambda (before the larger share is taken), and the partner of every row of the global concatenation, [rows]."""
-        generator = np.random.default_rng(derive_seed(self.seed, "mixup", iteration))
+        generator = np.random.default_rng(derive_seed(self.seed, "mixup", number))
         return float(generator.beta(self.alpha, self.alpha)), generator.permutation(rows)
 
-    def forward(self, groups: Sequence[Rows], iteration: int) -> list[Rows]:
+    def forward(self, groups: Sequence[Rows], number: int) -> list[Rows]:
         """The groups, mixed among each other; a row of weight w is mixed into another with w times the partner's share."""
         own = Rows(*(torch.cat(column).detach() for column in zip(*groups, strict=True)))
         everybody = own
@@ -75,7 +75,7 @@ class Mixer(Part):
                 torch.cat([gather_rows(group.weight) for group in groups]),
             )
         sizes = [len(group.images) for group in groups]
-        kept, order = self.draw(world_size() * sum(sizes), iteration)
+        kept, order = self.draw(world_size() * sum(sizes), number)
         if self.dominant:
             kept = max(kept, 1.0 - kept)
         starts = [world_size() * sum(sizes[:i]) + rank() * size for i, size in enumerate(sizes)]
@@ -162,7 +162,7 @@ class Mixing(Matching):
         if self.mix_labeled:
             known = as_probabilities(batch.target, classes)
             groups = [Rows(batch.labeled["weak"], known, torch.ones_like(known[:, 0])), *groups]
-        groups = self.mixer(groups, batch.iteration)
+        groups = self.mixer(groups, batch.number)
         if self.mix_labeled:
             images, labeled_target, _ = groups.pop(0)
             labeled = {"labeled": images}

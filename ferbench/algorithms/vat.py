@@ -54,6 +54,6 @@ class VAT(Matching):
 
     def _compared(self, step: MatchingStep) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]:
         batch = step.batch
-        logits = self.adversary(step.network, batch.unlabeled[self.prediction_view], batch.iteration)
+        logits = self.adversary(step.network, batch.unlabeled[self.prediction_view], batch.number)
         labeled = step.outputs["labeled"].logits, batch.target
         return labeled, (self._with_margins(logits), step.target, step.weight)

@@ -29,7 +29,7 @@ class RotationTerm(ExtraTerm):
     """``mean_i H(r_i, q(Rotate(u_i, r_i)))``, r one of 0, 90, 180, 270 degrees (ReMixMatch, arXiv 1911.09785, sec. 3.3).
 
     The unlabeled images are turned on the device, and a head ``rotation`` on the features (a linear layer to 4 classes)
-    tells by how much. The angles are a function of seed and iteration and drawn for the global batch, so they do not
+    tells by how much. The angles are a function of seed and the batch's number and drawn for the global batch, so they do not
     depend on the number of processes.
 
     Args:
@@ -75,6 +75,6 @@ class RotationTerm(ExtraTerm):
         items = len(batch.unlabeled[self.view])
         if self.every_angle:
             return torch.arange(ANGLES, device=like.device).repeat_interleave(items)
-        draw = np.random.default_rng(derive_seed(self.seed, "rotation", batch.iteration))
+        draw = np.random.default_rng(derive_seed(self.seed, "rotation", batch.number))
         angles = torch.from_numpy(draw.integers(ANGLES, size=items * world_size()))
         return local_rows(angles).to(like.device, non_blocking=True)

@@ -60,11 +60,11 @@ class SecondHead(ExtraTerm):
         weak = [outputs[view].heads[self.head].detach().float().softmax(dim=1) for view in self.weak_views]
         return torch.stack(weak).mean(dim=0)
 
-    def draws(self, what: str, iteration: int, like: Tensor, count: int = 1) -> list[Tensor]:
+    def draws(self, what: str, number: int, like: Tensor, count: int = 1) -> list[Tensor]:
         """``count`` uniform numbers per row of ``like`` [b, ...], each [b]; those that a single process would draw."""
         rows = len(like)
         index = np.arange(rank() * rows, (rank() + 1) * rows)
-        drawn = uniforms(self.seed, np.full(rows, iteration), index, f"{self.head} {what}", count)
+        drawn = uniforms(self.seed, np.full(rows, number), index, f"{self.head} {what}", count)
         return list(torch.from_numpy(drawn).to(like.device, torch.float32, non_blocking=True).unbind(dim=1))
 
 
@@ -75,7 +75,7 @@ class AuxiliaryBalancedLoss(SecondHead):
     a is the head's prediction, q its prediction on the weak view, kept soft. ``M_x ~ Bernoulli(n_min / n_y)`` makes
     the labeled items balanced; ``M_u ~ Bernoulli(1 - r (1 - n_min / n_c))``, c = argmax q, does so gradually as r, the share
     of the run that is done, grows from 0 to 1. (The authors let r grow in 500 steps, here it grows at each iteration.) All
-    of it reaches the features. M is drawn for the global batch as a function of seed and iteration.
+    of it reaches the features. M is drawn for the global batch as a function of seed and the batch's number.
 
     Args:
         weight: factor in the total loss.
@@ -111,12 +111,12 @@ class AuxiliaryBalancedLoss(SecondHead):
         """Unweighted term, []."""
         batch = step.batch
         labeled = step.outputs["labeled"].heads[self.head]
-        (draw,) = self.draws("labeled", batch.iteration, labeled)
+        (draw,) = self.draws("labeled", batch.number, labeled)
         kept = (draw < self.labeled_rate[batch.labels]).float()
         supervised = weighted_mean(cross_entropy(labeled, batch.target), kept)
 
         q = self.own_probs(step.outputs)
-        (draw,) = self.draws("unlabeled", batch.iteration, q)
+        (draw,) = self.draws("unlabeled", batch.number, q)
         rate = 1 - batch.iteration / self.max_iters * (1 - self.rate)
         kept = (draw < rate[q.argmax(dim=1)]) * pass_mask(q, self.threshold)
         predictions = [step.outputs[view].heads[self.head] for view in self.needs_gradient]
@@ -198,7 +198,7 @@ class TailEnhancedLoss(SecondHead):
     f: features of weak views from the EMA model, without gradient, so that only the head learns. A labeled item of class c
     is mixed with an unlabeled one with probability ``(n_max - n_c) / n_max``, lambda ~ U(``low``, 1). ``w_c`` makes the
     labeled stream balanced, in expectation as the class-balanced draws of the paper, which would be a third stream. Draws
-    are made for the global batch as functions of seed and iteration.
+    are made for the global batch as functions of seed and the batch's number.
 
     Args:
         low: smallest lambda.
@@ -234,7 +234,7 @@ class TailEnhancedLoss(SecondHead):
         labeled, unlabeled = self._features(step)
         # Row i of the global labeled batch meets row i * mu of the unlabeled one, on whatever process both are.
         partner = torch.arange(len(labeled), device=labeled.device) * len(unlabeled) // len(labeled)
-        choice, position = self.draws("mixing", batch.iteration, labeled, count=2)
+        choice, position = self.draws("mixing", batch.number, labeled, count=2)
         mixed = choice < self.rate[batch.labels]
         ratio = self.low + (1 - self.low) * position
         logits = step.network.head(self.head, enhance(labeled, unlabeled[partner], ratio, mixed))

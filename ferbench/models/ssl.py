@@ -124,13 +124,14 @@ class SSLModel(nn.Module):
         self.ema_network.eval()
         return self
 
-    def forward(self, batch: Mapping[str, Any], iteration: int) -> StepResult:
+    def forward(self, batch: Mapping[str, Any], iteration: int, number: int = -1) -> StepResult:
         """The loss of one step.
 
         Args:
             batch: ``labeled`` and ``unlabeled`` (absent for a supervised run), as `ferbench.data.loader` yields them,
                 on the device.
             iteration: 0 at the first step.
+            number: see `Batch`; the iteration unless given.
         """
         labeled, unlabeled = batch["labeled"], batch.get("unlabeled")
         step_batch = Batch(
@@ -141,6 +142,7 @@ class SSLModel(nn.Module):
             index=unlabeled["index"] if unlabeled else None,
             labeled_index=labeled["index"],
             iteration=iteration,
+            number=number,
         )
         with self.autocast():
             return self.algorithm.step(self.passes, step_batch)

@@ -121,7 +121,7 @@ def test_rows_of_two_groups_by_hand(dominant, kept) -> None:
     """The third row has weight 1/2, so that it is mixed into the first with half the partner's share."""
     mixer = Mixer(alpha=1.0, dominant=dominant)
     mixer.draw = drawn(0.25, [2, 1, 0])
-    first, second = mixer([rows([0.0, 0.5], [1.0, 1.0]), rows([1.0], [0.5])], iteration=0)
+    first, second = mixer([rows([0.0, 0.5], [1.0, 1.0]), rows([1.0], [0.5])], number=0)
     expected = [[(1 - kept) / 2], [0.5]], [[kept]]
     for mixed, values in zip((first, second), expected, strict=True):
         torch.testing.assert_close(mixed.images, torch.tensor(values))
@@ -137,7 +137,7 @@ def test_two_processes_mix_as_one(monkeypatch) -> None:
     groups = [rows(rng.random(n).tolist(), rng.random(n).tolist()) for n in (4, 6, 6)]
     mixer = Mixer(alpha=1.0)
     mixer.bind(CONTEXT)
-    whole = mixer(groups, iteration=3)
+    whole = mixer(groups, number=3)
 
     def half(tensor: Tensor, rank: int) -> Tensor:
         return tensor.chunk(2)[rank]
@@ -149,7 +149,7 @@ def test_two_processes_mix_as_one(monkeypatch) -> None:
         monkeypatch.setattr(mixing, "world_size", lambda: 2)
         monkeypatch.setattr(mixing, "rank", lambda rank=rank: rank)
         monkeypatch.setattr(mixing, "gather_rows", lambda _local, pending=pending: next(pending))
-        mixed = mixer([Rows(*(half(c, rank) for c in group)) for group in groups], iteration=3)
+        mixed = mixer([Rows(*(half(c, rank) for c in group)) for group in groups], number=3)
         for ours, theirs in zip(mixed, whole, strict=True):
             for a, b in zip(ours, theirs, strict=True):
                 torch.testing.assert_close(a, half(b, rank), rtol=0, atol=0)

@@ -138,7 +138,7 @@ def test_the_perturbation_follows_the_exact_curvature(bfloat16) -> None:
     module = curved()
     images = torch.randn(ITEMS, 3, 12, 12, generator=torch.Generator().manual_seed(1))
     with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
-        direction = make().adversary.direction(Net(module), images, iteration=5).flatten(1)
+        direction = make().adversary.direction(Net(module), images, number=5).flatten(1)
     torch.testing.assert_close(direction.norm(dim=1), torch.ones(ITEMS))
     product = exact(module, images, noise(5, *images.shape))
     assert (nn.functional.cosine_similarity(direction, product) > 0.98).all()
@@ -168,7 +168,7 @@ def test_both_predictions_have_the_same_dropout_masks() -> None:
     module = nn.Sequential(nn.Dropout(0.5), head)
     weak = torch.randn(ITEMS, 40)
     before = torch.get_rng_state()
-    direction = make(xi=0.01).adversary.direction(Net(module), weak, iteration=0)
+    direction = make(xi=0.01).adversary.direction(Net(module), weak, number=0)
     assert torch.equal(torch.get_rng_state(), before)  # the step's own draws stay what they would be
     mask = (direction != 0).double().numpy()
     assert 0.3 < mask.mean() < 0.7

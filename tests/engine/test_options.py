@@ -12,6 +12,7 @@ from sklearn.metrics import f1_score
 from torch import nn
 
 from ferbench import cli
+from ferbench.algorithms.mixing import Mixer
 from ferbench.engine import api
 from ferbench.errors import UserError
 
@@ -20,6 +21,8 @@ SUPERVISED = {
     "model.algorithm._delete_": True, "model.algorithm.type": "Supervised", "model.head.dropout": 0.0,
     "train_cfg.max_iters": 4,
 }  # fmt: skip
+
+MIXMATCH = {"model.algorithm._delete_": True, "model.algorithm.type": "MixMatch"}
 
 
 def log_of(folder):
@@ -35,6 +38,22 @@ class TestMicroBatches:
             torch.testing.assert_close(halves.checkpoint["model"][key], value, rtol=0, atol=1e-6)
         for a, b in zip(whole.metrics[:2], halves.metrics[:2], strict=True):
             assert a.get("losses", {}) == pytest.approx(b.get("losses", {}), abs=1e-6)
+
+    def test_no_two_parts_draw_the_same_numbers(self, make, tmp_path, monkeypatch):
+        """Neither those of one step, nor those of two."""
+        draw, seen = Mixer.draw, []
+
+        def spy(mixer, rows, number):
+            seen.append((rows, number, *draw(mixer, rows, number)))
+            return seen[-1][2:]
+
+        monkeypatch.setattr(Mixer, "draw", spy)
+        cfg = make({**MIXMATCH, "train_cfg.micro_batches": 2, "train_cfg.max_iters": 3})
+        api.train(cfg, tmp_path)
+        assert [number for _, number, *_ in seen] == list(range(6))
+        assert len({rows for rows, *_ in seen}) == 1
+        assert len({kept for _, _, kept, _ in seen}) == 6
+        assert len({tuple(order) for *_, order in seen}) == 6
 
     def test_it_shows_each_part_to_the_rule(self, make, read, tmp_path):
         cfg = make({"train_cfg.micro_batches": 4, "train_cfg.max_iters": 3})

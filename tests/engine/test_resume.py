@@ -22,6 +22,10 @@ NOISY_STUDENT = {
     "model.algorithm.threshold": 0.35,
 }  # fmt: skip
 
+MICRO_BATCHES = {
+    "model.algorithm._delete_": True, "model.algorithm.type": "MixMatch", "train_cfg.micro_batches": 2,
+}  # fmt: skip
+
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
@@ -148,6 +152,13 @@ def test_the_number_of_workers_does_not_matter(stopped, uninterrupted, make, rea
     }
     api.train(make(options), folder, resume=True)
     assert_same_run(differ, read(folder), uninterrupted("dtm"))
+
+
+def test_micro_batches_go_on_with_the_draws_that_come_next(stopped, uninterrupted, make, read, differ):
+    """Each part of a step draws mixtures of its own."""
+    folder = stopped(options=MICRO_BATCHES)
+    api.train(make(MICRO_BATCHES), folder, resume=True)
+    assert_same_run(differ, read(folder), uninterrupted("micro-batches", MICRO_BATCHES))
 
 
 def test_resume_into_another_folder(stopped, uninterrupted, make, read, differ, tmp_path):

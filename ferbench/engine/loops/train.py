@@ -235,7 +235,7 @@ class SemiTrainLoop(BaseLoop):
             # Gradients meet over the processes once, with the last part.
             no_sync = getattr(runner.model, "no_sync", nullcontext) if i + 1 < len(parts) else nullcontext
             with no_sync():
-                result = runner.model(part, self._iter)
+                result = runner.model(part, self._iter, self._iter * len(parts) + i)
                 optim.backward(result.loss / len(parts))
             result.loss = result.loss.detach()
             self.nonfinite += ~result.loss.isfinite()
