@@ -430,6 +430,7 @@ def test_bad_lists_of_test_videos(root):
         ("video59\0", r"U\+0000(.|\n)*list.txt:1"),
         ("a\n../b", r"no name of a video(.|\n)*list.txt:2"),
         ("a,b", "no name of a video"),
+        ("x" * 256, "no name of a video"),
         ("nobody", r"1 test videos have no crops: nobody(.|\n)*skip"),
     ]:
         file.write_text(text)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ferbench.data.datasets.abaw import GET_AFFWILD2
+from ferbench.data.datasets.listed import is_name, names_in
 from ferbench.data.text import shown, text_lines
 from ferbench.errors import UserError, nearest
 
@@ -123,7 +124,7 @@ def read_test_list(file: Path) -> list[str]:
         name = text.strip(" \t").rstrip(",").partition("/")[0]
         if not name or (line == 1 and name.startswith("image_location")):
             continue
-        if name in (".", "..") or "," in name or "\\" in name:
+        if not is_name(name) or "," in name or "\\" in name:
             raise UserError(
                 f"no name of a video: {shown(text)}", where=f"{file}:{line}", expected="<video> or <video>/00001.jpg",
                 fix=GET_AFFWILD2,
@@ -160,12 +161,8 @@ def crops_in(folder: Path) -> Crops:
     A folder holds one kind: with five digits if there are such, else with the number of digits that its padded names
     have, else unpadded. Other files are not looked at.
     """
-    try:
-        names = os.listdir(folder)  # one call, no stat per frame
-    except (FileNotFoundError, NotADirectoryError):
-        return Crops(folder, np.empty(0, np.int64), 5, ENDINGS[0])
     by_ending: dict[str, list[str]] = {}
-    for name in names:
+    for name in names_in(folder):
         stem, ending = os.path.splitext(name)
         if stem.isascii() and stem.isdigit() and len(stem) <= _MOST_DIGITS and int(stem) > 0:
             by_ending.setdefault(ending, []).append(stem)

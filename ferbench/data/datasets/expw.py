@@ -129,3 +129,7 @@ class ExpW(ListedFaces):
                 f"is empty or outside the photograph of {width} x {height}"
             )
         return np.ascontiguousarray(photograph[rows, columns])
+
+    def content(self, index: int) -> bytes:
+        """The photograph and the box of the face."""
+        return super().content(index) + self._boxes[self.kept[index]].astype("<i4").tobytes()

@@ -31,7 +31,7 @@ class Rows:
         Raises:
             UserError: the name is absolute or leaves its folder; with file (``path``) and line.
         """
-        if not all(part not in ("", ".", "..") for part in name.split("/")):
+        if not is_name(name):
             raise bad_line(
                 path, line, f"no name of an image: {shown(name)}", "a path within the images' folder"
             )
@@ -183,6 +183,25 @@ def first_existing(root: Path, relative: Sequence[str], what: str, fix: str) -> 
         if (root / place).exists():
             return root / place
     raise UserError(f"{what} was not found", where=root, expected=" or ".join(relative), fix=fix)
+
+
+def is_name(name: str) -> bool:
+    """Whether ``name`` is a path within a folder that a file system can hold: relative, without ``.`` and ``..``."""
+    return all(part not in ("", ".", "..") and len(part.encode()) <= 255 for part in name.split("/"))
+
+
+def names_in(folder: Path) -> list[str]:
+    """Names of the files in a folder, by one call and without a look at each; none where there is no folder.
+
+    Raises:
+        UserError: the folder cannot be listed.
+    """
+    try:
+        return os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise UserError(f"a folder cannot be listed: {error.strerror}", where=folder) from error
 
 
 def join(folder: Path, name: str) -> str:
