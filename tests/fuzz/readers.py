@@ -31,9 +31,10 @@ from ferbench.config import load_config, parse_options
 from ferbench.data import content, manifest
 from ferbench.data import datasets as sets
 from ferbench.data.datasets.abaw import EXPR_CLASSES
+from ferbench.data.datasets.abaw_places import TEST_LISTS
 from ferbench.data.datasets.base import ClassMap, FaceDataset
 from ferbench.data.datasets.fer2013_images import USAGES
-from ferbench.data.datasets.ferplus import FERPLUS_CLASSES, NO_CLASS
+from ferbench.data.datasets.ferplus_votes import FERPLUS_CLASSES, FOLDERS, NO_CLASS
 from ferbench.data.io import UnreadableImage, decode
 from ferbench.data.manifest import Listing
 from ferbench.data.paths import IndexCache
@@ -126,6 +127,23 @@ def affwild2(root: Path) -> None:
                 put(root / "cropped_aligned" / video / f"{frame:05d}.jpg", image(frame))
 
 
+def affwild2_test(root: Path) -> None:
+    affwild2(root)
+    put(root / f"names_of_videos_in_each_test_set/{TEST_LISTS[0]}", "v1\nv2_left\n")
+
+
+def clips(root: Path) -> None:
+    put(root / "EmoLabel_DataSplit/train(single-labeled)/set_1.csv", "video_name,label\n1,1\n2,7\n3,3\n")
+    put(root / "4_setups/All_scenes/train_All.csv", "00001 Sad\n00002 Happy\n00003 Fear\n")
+    put(
+        root / "Train & Test Set/single/no_caption/set_1/train.txt",
+        "00001.mp4 anger\n00002.mp4 fear\n00003.mp4 neutral\n",
+    )
+    for clip in (1, 2, 3):
+        for frame in (1, 2):
+            put(root / f"frames/{clip:05d}/{frame}.jpg", image(clip + frame))
+
+
 def affectnet(root: Path) -> None:
     header = "subDirectory_filePath,face_x,face_y,face_width,face_height,facial_landmarks,expression,valence,arousal"
     rows = [header]
@@ -154,6 +172,16 @@ def rafdb(root: Path) -> None:
     put(root / "EmoLabel/list_patition_label.txt", "".join(f"{n}.jpg {1 + i}\n" for i, n in enumerate(names)))
     for i, name in enumerate(names):
         put(root / f"Image/aligned/{name}_aligned.jpg", image(i))
+
+
+def rafdb_kaggle(root: Path) -> None:
+    names = [f"train_{i:05d}_aligned.jpg" for i in range(4)]
+    put(
+        root / "train_labels.csv",
+        "image,label\n" + "".join(f"{n},{1 + i % 7}\n" for i, n in enumerate(names)),
+    )
+    for i, name in enumerate(names):
+        put(root / f"DATASET/train/{1 + i % 7}/{name}", image(i))
 
 
 def expw(root: Path) -> None:
@@ -186,6 +214,16 @@ def ferplus(root: Path) -> None:
         for i in range(6)
     ]
     put(root / "fer2013new.csv", "\n".join([",".join(header), *rows]) + "\n")
+
+
+def ferplus_folders(root: Path) -> None:
+    for number, folder in enumerate(FOLDERS):
+        rows = ""
+        for i in range(3):
+            votes = ",".join(str(8 * (c == i) + (c == 9)) for c in range(10))
+            rows += f'fer{i:07d}.png,"(0, 0, 48, 48)",{votes}\n'
+            put(root / f"{folder}/fer{i:07d}.png", image(i + 3 * number, ".png", 48))
+        put(root / f"{folder}/label.csv", rows)
 
 
 def recordio(root: Path) -> None:
@@ -437,16 +475,22 @@ READERS = (
     ),
     Reader("AffWild2Expr", affwild2, lambda r: use(sets.AffWild2Expr(r)), LISTS, share=2),
     Reader("AffWild2Expr unlabeled", affwild2, lambda r: use(sets.AffWild2Expr(r, unlabeled="all")), LISTS),
+    Reader("AffWild2Expr test", affwild2_test, lambda r: use(sets.AffWild2Expr(r, part="Test_Set")), LISTS),
+    Reader("DFEW", clips, lambda r: use(sets.DFEW(r, images=r / "frames")), LISTS),
+    Reader("FERV39k", clips, lambda r: use(sets.FERV39k(r, images=r / "frames")), LISTS),
+    Reader("MAFW", clips, lambda r: use(sets.MAFW(r)), LISTS),
     Reader("AffectNet", affectnet, lambda r: use(sets.AffectNet(r, cache=None)), LISTS, share=2),
     Reader(
         "AffectNet reduced", affectnet_reduced, lambda r: use(sets.AffectNet(r, cache=None)), LISTS, share=2
     ),
     Reader("AffectNet json", affectnet_plus, lambda r: use(sets.AffectNet(r, cache=None)), LISTS, JSON),
     Reader("RAFDB", rafdb, lambda r: use(sets.RAFDB(r)), LISTS, share=2),
+    Reader("RAFDB kaggle", rafdb_kaggle, lambda r: use(sets.RAFDB(r)), LISTS),
     Reader("ExpW", expw, lambda r: use(sets.ExpW(r)), LISTS, share=2),
     Reader("FER2013", fer2013, lambda r: use(sets.FER2013(r, cache=None)), share=2),
     Reader("FER2013 folder", fer2013_folder, lambda r: use(sets.FER2013(r, cache=None))),
     Reader("FERPlus", ferplus, lambda r: use(sets.FERPlus(r, cache=None)), share=2),
+    Reader("FERPlus folders", ferplus_folders, lambda r: use(sets.FERPlus(r, cache=None))),
     Reader("FERPlus shares", ferplus, lambda r: use(sets.FERPlus(r, mode="probability", cache=None))),
     Reader("RecordIO", recordio, lambda r: use(sets.RecordIO(r, cache=None)), share=2),
     Reader("RecordIO scanned", recordio, lambda r: use(sets.RecordIO(r, cache=None, rebuild_index=True))),
