@@ -225,6 +225,13 @@ def test_a_named_csv_is_read_although_the_reduced_release_lies_there(tmp_path):
     assert data.item_ids(np.arange(len(data))) == ["7/0.jpg"]
 
 
+def test_labels_without_their_folder_of_images(tmp_path):
+    root = write_reduced(tmp_path)
+    (root / "train_set/images").rename(root / "train_set/pictures")
+    with pytest.raises(UserError, match=r"the images of AffectNet(.|\n)*train_set/images"):
+        build(root)
+
+
 def test_missing_data(tmp_path):
     with pytest.raises(UserError, match="mohammadmahoor"):
         build(tmp_path / "none")

@@ -110,6 +110,7 @@ def test_summary_counts_everything(root):
         "crops_beyond_last_label": 2,
         "skipped_videos": [],
         "in_several_places": 0,
+        "crops_of_other_names": 0,
         "per_class": {
             "Neutral": 1, "Anger": 0, "Disgust": 2, "Fear": 0,
             "Happiness": 1, "Sadness": 1, "Surprise": 0, "Other": 1,
@@ -354,6 +355,22 @@ def test_crops_of_other_names(root, names):
     for index in range(0, len(dataset), 3):
         subject, name = dataset.item_id(index).split("/")
         assert abs(dataset.read(index).mean() - shade(subject, int(name[:-4]))) <= 2
+
+
+def test_a_stray_name_does_not_hide_the_others(root):
+    """Names of another kind are left out and counted, whichever kind is the rare one."""
+    before = content(AffWild2Expr(root))
+    folder = root / "cropped_aligned/video59"
+    for name in ("3.jpg", "00003.png", "000003.jpg", "00003.JPG"):
+        (folder / name).touch()
+    found = AffWild2Expr(root)
+    assert content(found) == before
+    assert found.summary()["crops_of_other_names"] == 4
+    for frame in (1, 2, 4, 5):
+        (folder / f"{frame:05d}.jpg").rename(folder / f"{frame}.png")
+    found = AffWild2Expr(root)
+    assert content(found) == before
+    assert found.summary()["crops_of_other_names"] == 4
 
 
 @pytest.mark.parametrize(

@@ -132,6 +132,8 @@ def test_names_with_and_without_aligned_have_one_id(tmp_path, folder, listed, ly
     data = build(tmp_path)
     assert names(data) == TRAIN
     assert abs(int(data.read(2)[0, 0, 0]) - 60) < 4
+    (tmp_path / folder / f"train_00001{lying}.{ending}").unlink()  # the first: the others tell the names
+    assert abs(int(build(tmp_path).read(2)[0, 0, 0]) - 60) < 4
 
 
 @pytest.mark.parametrize("csv", [True, False])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,7 +22,7 @@ CROPS = "cropped_aligned"  # how the names of the folders of aligned crops begin
 TEST_LISTS = (  # ABAW5; ABAW6 and later
     "Expression_Classification_Challenge_test_set_release.txt", "Expression_Recognition_Challenge_test_set_release.txt",
 )  # fmt: skip
-ENDINGS = (".jpg", ".png", ".jpeg", ".JPG", ".PNG", ".JPEG")  # of crops; the first that a folder has counts
+ENDINGS = (".jpg", ".png", ".jpeg", ".JPG", ".PNG", ".JPEG")  # of crops
 _MOST_DIGITS = 9  # of a frame number: it fits into 32 bits
 
 
@@ -143,12 +142,14 @@ class Crops(NamedTuple):
         numbers: int64 [N], frame numbers, sorted.
         digits: how many a number has at least, in a file name: 5 in ``00001.jpg``, 1 in ``1.jpg``.
         ending: of the file names.
+        others: how many crops have names of another kind; they are left out.
     """
 
     folder: Path
     numbers: np.ndarray
     digits: int
     ending: str
+    others: int
 
     def path(self, frame: int) -> str:
         """The file of a frame."""
@@ -156,21 +157,27 @@ class Crops(NamedTuple):
 
 
 def crops_in(folder: Path) -> Crops:
-    """The crops ``00001.jpg``, ``00002.jpg``, ... of a folder; or ``1.jpg``, ``00001.png`` ... if all are called so.
+    """The crops ``00001.jpg``, ``00002.jpg``, ... of a folder; or ``1.jpg``, ``00001.png`` ..., if most are called so.
 
-    A folder holds one kind: with five digits if there are such, else with the number of digits that its padded names
-    have, else unpadded. Other files are not looked at.
+    One kind of names counts, so that a frame has one crop: the one that most have, the official one of equals. Names that
+    are no number are not looked at.
     """
-    by_ending: dict[str, list[str]] = {}
+    by_ending: dict[str, list[str]] = {ending: [] for ending in ENDINGS}
     for name in names_in(folder):
         stem, ending = os.path.splitext(name)
-        if stem.isascii() and stem.isdigit() and len(stem) <= _MOST_DIGITS and int(stem) > 0:
-            by_ending.setdefault(ending, []).append(stem)
-    ending = next((e for e in ENDINGS if e in by_ending), ENDINGS[0])
-    stems = by_ending.get(ending, [])
-    padded = Counter(len(stem) for stem in stems if stem[0] == "0")
-    digits = 1 if not padded and any(len(stem) < 5 for stem in stems) else 5
-    if padded and 5 not in padded:
-        digits = padded.most_common(1)[0][0]
-    frames = sorted(int(s) for s in stems if len(s) == digits or (len(s) > digits and s[0] != "0"))
-    return Crops(folder, np.array(frames, np.int64), digits, ending)
+        if (
+            ending in by_ending
+            and stem.isascii()
+            and stem.isdigit()
+            and len(stem) <= _MOST_DIGITS
+            and int(stem) > 0
+        ):
+            by_ending[ending].append(stem)
+    kinds = [
+        (ending, digits, [s for s in stems if len(s) == digits or (len(s) > digits and s[0] != "0")])
+        for ending, stems in by_ending.items()
+        for digits in (5, *sorted({len(s) for s in stems if s[0] == "0"} - {5}), 1)
+    ]
+    ending, digits, stems = max(kinds, key=lambda kind: len(kind[2]))
+    numbers = np.array(sorted(map(int, stems)), np.int64)
+    return Crops(folder, numbers, digits, ending, sum(map(len, by_ending.values())) - len(numbers))

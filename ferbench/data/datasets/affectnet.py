@@ -84,7 +84,13 @@ class AffectNet(ListedFaces):
         folder = require_folder(root, "AffectNet", synthetic=False, get=GET_AFFECTNET)
         base = next((folder / place for place in _PARTS[part] if _is_part(folder / place)), None)
         if base is not None and annotations is None and images is None:
-            self.folder = base / "images" if (base / "images").is_dir() else base
+            apart = (base / "annotations").is_dir() or (base / "images").is_dir()  # not in one folder
+            self.folder = require_folder(
+                base / "images" if apart else base,
+                "the images of AffectNet",
+                synthetic=False,
+                get=GET_AFFECTNET,
+            )
             names, codes = _read_files(base, self.folder, cache)
             self._hold_expressions(names, None, codes)
             return

@@ -40,6 +40,7 @@ class Counts:
     labels_beyond_last_crop: int = 0
     crops_beyond_last_label: int = 0
     in_several_places: int = 0
+    crops_of_other_names: int = 0
     skipped: list[str] = field(default_factory=list)
 
 
@@ -64,7 +65,7 @@ class AffWild2Expr(EncodedDataset):
         part: ``Train_Set`` or ``Validation_Set``; or ``Test_Set``: all crops of the challenge's test videos, without
             labels, as unlabeled data or to be predicted.
         test_list: the list of the test videos, if it is not found below ``root`` (see `find_test_list`).
-        classes: target classes; headers are mapped to them by name.
+        classes: target classes, None for the eight of the challenge; headers are mapped to them by name.
         rename: header's class -> target class, or None to leave its frames out (see `ClassMap`).
         missing_videos: ``error`` or ``skip`` (and count) annotated subjects of whom there is no crop at all.
         unlabeled: None: the labeled frames; ``invalid``: the frames of this part that are annotated as -1;
@@ -91,7 +92,7 @@ class AffWild2Expr(EncodedDataset):
         crops: str | Path | Sequence[str | Path] | None = None,
         part: str = "Train_Set",
         test_list: str | Path | None = None,
-        classes: Sequence[str] = EXPR_CLASSES,
+        classes: Sequence[str] | None = None,
         rename: Mapping[str, str | None] | None = None,
         missing_videos: Literal["error", "skip"] = "error",
         unlabeled: Literal["invalid", "all"] | None = None,
@@ -100,7 +101,7 @@ class AffWild2Expr(EncodedDataset):
         _check_choice("missing_videos", missing_videos, ("error", "skip"))
         _check_choice("unlabeled", unlabeled, (None, "invalid", "all"))
         self.name = name or "affwild2-" + part.removesuffix("_Set").lower()
-        self.classes = tuple(classes)
+        self.classes = tuple(EXPR_CLASSES if classes is None else classes)
         self._rename, self._unlabeled = rename, unlabeled
         self.counts = Counts()
         self.root = None if root is None else require_folder(root, "Aff-Wild2", get=GET_AFFWILD2)
@@ -189,6 +190,7 @@ class AffWild2Expr(EncodedDataset):
     def _crops_of(self, subject: str) -> Crops | None:
         found = [crops for crops in (crops_in(place / subject) for place in self.crops) if len(crops.numbers)]
         self.counts.in_several_places += len(found) > 1
+        self.counts.crops_of_other_names += found[0].others if found else 0
         return found[0] if found else None
 
     def _select(self, annotation: Annotation | None, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -219,7 +221,8 @@ class AffWild2Expr(EncodedDataset):
 
         ``annotated_frames`` = lines under the headers; ``kept`` = items of this dataset; ``missing_crops`` =
         frames with a class but no crop; ``per_class`` = labeled items by class name; ``skipped_videos`` =
-        names without any crop; ``in_several_places`` = subjects of whom more than one folder has crops.
+        names without any crop; ``in_several_places`` = subjects of whom more than one folder has crops;
+        ``crops_of_other_names`` = files that are left out because their names are not of the kind of the others' (`crops_in`).
         """
         c = self.counts
         return {
@@ -227,7 +230,7 @@ class AffWild2Expr(EncodedDataset):
             "kept": c.kept, "dropped_invalid": c.dropped_invalid, "dropped_classes": c.dropped_classes,
             "missing_crops": c.missing_crops, "labels_beyond_last_crop": c.labels_beyond_last_crop,
             "crops_beyond_last_label": c.crops_beyond_last_label, "skipped_videos": list(c.skipped),
-            "in_several_places": c.in_several_places,
+            "in_several_places": c.in_several_places, "crops_of_other_names": c.crops_of_other_names,
             "per_class": dict(zip(self.classes, self.class_counts().tolist(), strict=True)),
         }  # fmt: skip
 

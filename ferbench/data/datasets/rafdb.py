@@ -41,6 +41,7 @@ _LISTS = [
 ]
 _LINE = "<image> <label>, e.g. train_00001.jpg 5"
 _KAGGLE = ("DATASET", "dataset", "")
+_TRIED = 16  # images that are looked for to learn how files are called
 _IMAGES = (".jpg", ".jpeg", ".png")
 
 
@@ -114,7 +115,7 @@ class RAFDB(ListedFaces):
         self._check_kind(codes)
         held = rows.names.build()
         suffixes = ("_aligned", "") if images == "aligned" else ("", "_aligned")
-        self._place = self._placing(held[0], int(codes[0]), suffixes) if len(held) else ""
+        self._place = self._placing(held[:_TRIED], codes[:_TRIED], suffixes)
         self._row_codes = codes
         self.hold(held, None if self.list_file is None else np.asarray(rows.lines), codes)
 
@@ -163,23 +164,23 @@ class RAFDB(ListedFaces):
                 expected="labels from 1 to 11", fix="name the folder `compound` as root, or set labels='basic'",
             )  # fmt: skip
 
-    def _placing(self, name: str, code: int, suffixes: Sequence[str]) -> str:
-        """How an image file is called, by that of the first item: ``*`` stands for the stem, ``?`` for the label."""
-        stem, _, known = name.rpartition(".")
+    def _placing(self, names: Sequence[str], codes: np.ndarray, suffixes: Sequence[str]) -> str:
+        """How image files are called, by those of the first items: ``*`` stands for the stem, ``?`` for the label."""
+        known = os.path.splitext(names[0])[1] if names else _IMAGES[0]
         within = "?/" if self.folder.name == self._part else ""
-        for ending in dict.fromkeys((f".{known}", *_IMAGES)):
-            for suffix in suffixes:
-                place = f"{within}*{suffix}{ending}"
-                if os.path.exists(self._fill(place, stem, code)):
+        places = [f"{within}*{s}{e}" for e in dict.fromkeys((known, *_IMAGES)) for s in suffixes]
+        for name, code in zip(names, codes.tolist(), strict=True):
+            for place in places:
+                if os.path.exists(self._fill(place, os.path.splitext(name)[0], code)):
                     return place
-        return f"{within}*{suffixes[0]}.{known}"
+        return places[0]
 
     def _fill(self, place: str, stem: str, code: int) -> str:
         return join(self.folder, place.replace("?", str(code + 1)).replace("*", stem, 1))
 
     def file(self, index: int) -> str:
         """See `ListedFaces.file`."""
-        stem = self.item_id(index).rpartition(".")[0]
+        stem = os.path.splitext(self.item_id(index))[0]
         return self._fill(self._place, stem, int(self._row_codes[self.kept[index]]))
 
 
