@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from typing import Any
 
 import torch
@@ -9,27 +10,46 @@ from mmengine.optim import OptimWrapper
 from torch import nn
 from torch.optim import Optimizer
 
+from ferbench.errors import UserError
 from ferbench.parts import build
 from ferbench.registry import OPTIM_WRAPPERS, OPTIMIZERS
+
+#: Last parts of names of parameters without weight decay, as in mmpretrain's and timm's recipes.
+NOT_DECAYED = ("cls_token", "dist_token", "pos_embed", "absolute_pos_embed", "relative_position_bias_table")
 
 
 def build_optimizer(model: nn.Module, cfg: dict) -> SSLOptimWrapper:
     """Optimizer and wrapper for the trained parameters of a model, in two groups.
 
-    Vectors (biases, norm weights) get no weight decay, as in FixMatch's code. mmengine's constructor would make one group
-    per parameter, which takes the multi-tensor kernels away, and would list the averaged copy of the classifier too.
+    Vectors (biases, norm weights) get no weight decay, as in FixMatch's code; nor do tokens and position embeddings of
+    transformers, as in the recipes that these are trained with: `NOT_DECAYED`, and what a network's ``no_weight_decay()``
+    names (timm's convention). mmengine's constructor would make one group per parameter, which takes the multi-tensor
+    kernels away, and would list the averaged copy of the classifier too.
 
     Args:
         model: whose parameters that require a gradient are trained.
         cfg: ``optim_wrapper`` of the config.
     """
-    trained = [p for p in model.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in trained if p.ndim > 1]},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
-    ]
+    spared = _not_decayed(model)
+    groups: list[dict[str, Any]] = [{"params": []}, {"params": [], "weight_decay": 0.0}]
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            groups[parameter.ndim <= 1 or name in spared]["params"].append(parameter)
     optimizer = build(OPTIMIZERS, cfg["optimizer"], "optim_wrapper.optimizer", params=groups)
     return build(OPTIM_WRAPPERS, {**cfg, "optimizer": optimizer}, "optim_wrapper")
+
+
+def _not_decayed(model: nn.Module) -> set[str]:
+    """Names of parameters of more than one dimension without weight decay."""
+    names = [name for name, _ in model.named_parameters()]
+    spared = {name for name in names if name.rpartition(".")[2] in NOT_DECAYED}
+    for place, module in model.named_modules():
+        hook = getattr(module, "no_weight_decay", None)
+        if callable(hook):
+            prefix = f"{place}." if place else ""
+            patterns = [prefix + pattern for pattern in hook()]
+            spared.update(name for name in names if any(fnmatchcase(name, p) for p in patterns))
+    return spared
 
 
 @OPTIM_WRAPPERS.register_module()
@@ -84,7 +104,21 @@ class SSLOptimWrapper(OptimWrapper):
         return state
 
     def load_state_dict(self, state_dict: dict) -> None:
-        """See `state_dict`."""
+        """See `state_dict`.
+
+        Raises:
+            UserError: the state is of an optimizer with other groups of parameters.
+        """
+        theirs, ours = (
+            [len(group["params"]) for group in groups]
+            for groups in (state_dict["param_groups"], self.optimizer.param_groups)
+        )
+        if theirs != ours:
+            raise UserError(
+                f"the optimizer's state is of groups of {theirs} parameters, the network's are of {ours}",
+                expected="a checkpoint of the same network, and of a version that groups them alike",
+                fix="start anew in another folder",
+            )
         state_dict = dict(state_dict)
         scale = state_dict.pop("loss_scaler", None)
         if self.scaler and scale:

@@ -5,10 +5,14 @@ from __future__ import annotations
 from copy import deepcopy
 
 import pytest
+import timm.optim
 import torch
 from torch import Tensor, nn
 
 from ferbench.engine.optim import build_optimizer
+from ferbench.errors import UserError
+from ferbench.models.mmpretrain_backbone import MMPretrainBackbone
+from ferbench.models.timm_backbone import TimmBackbone
 
 
 @pytest.fixture
@@ -37,6 +41,114 @@ def test_two_groups_of_the_trained_parameters(net) -> None:
         id(p) for p in (net[0].bias, net[1].weight, net[1].bias, net[2].bias)
     }
     assert vectors["weight_decay"] == 0.0
+
+
+class Tokens(nn.Module):
+    """A plug-in's transformer without a hook."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cls_token, self.pos_embed = (nn.Parameter(torch.zeros(1, n, 4)) for n in (1, 9))
+        self.layer = nn.Linear(4, 4)
+
+
+class Named(Tokens):
+    """One that names a matrix, by a pattern."""
+
+    def no_weight_decay(self) -> set[str]:
+        return {"layer.w*"}
+
+
+def undecayed(network: nn.Module) -> set[str]:
+    wrapper = build_optimizer(network, dict(type="SSLOptimWrapper", optimizer=SGD))
+    decayed, spared = wrapper.optimizer.param_groups
+    assert (decayed["weight_decay"], spared["weight_decay"]) == (0.01, 0.0)
+    assert len(decayed["params"]) + len(spared["params"]) == len(list(network.parameters()))
+    ids = {id(p) for p in spared["params"]}
+    return {name for name, p in network.named_parameters() if id(p) in ids}
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("vit_tiny_patch16_224", dict(img_size=32, embed_dim=24, depth=1, num_heads=2, reg_tokens=2)),
+        ("swin_tiny_patch4_window7_224", dict(img_size=56, embed_dim=12, depths=(1, 1), num_heads=(2, 2))),
+        ("resnet18", {}),
+    ],
+)
+def test_what_timm_does_not_decay_is_not_decayed(name, options) -> None:
+    """Of a transformer: tokens, position embeddings and tables. The groups are those of timm's own optimizers."""
+    backbone = TimmBackbone(name, **options)
+    theirs = timm.optim.param_groups_weight_decay(
+        backbone.network, 0.01, no_weight_decay_list=backbone.network.no_weight_decay() if options else ()
+    )
+    ids = {id(p) for p in theirs[0]["params"]}
+    assert theirs[0]["weight_decay"] == 0
+    expected = {name for name, p in backbone.named_parameters() if id(p) in ids}
+    assert undecayed(backbone) == expected
+    matrices = {n.rpartition(".")[2] for n, p in backbone.named_parameters() if n in expected and p.ndim > 1}
+    assert (
+        matrices
+        == {
+            "vit_tiny_patch16_224": {"cls_token", "reg_token", "pos_embed"},
+            "swin_tiny_patch4_window7_224": {"relative_position_bias_table"},
+            "resnet18": set(),
+        }[name]
+    )
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        (
+            dict(
+                type="mmpretrain.VisionTransformer",
+                arch=dict(embed_dims=24, num_layers=1, num_heads=2, feedforward_channels=24),
+                img_size=32,
+                patch_size=16,
+            ),
+            {"cls_token", "pos_embed"},
+        ),
+        (
+            dict(
+                type="mmpretrain.SwinTransformer",
+                arch=dict(embed_dims=12, depths=[1, 1], num_heads=[2, 2]),
+                img_size=56,
+                window_size=7,
+                use_abs_pos_embed=True,
+                out_indices=(1,),
+            ),
+            {"absolute_pos_embed", "relative_position_bias_table"},
+        ),
+    ],
+)
+def test_tokens_and_embeddings_of_mmpretrain_are_not_decayed(config, expected) -> None:
+    """Which has no such hook; its recipes name them."""
+    backbone = MMPretrainBackbone(config)
+    found = undecayed(backbone)
+    assert {
+        n.rpartition(".")[2] for n, p in backbone.named_parameters() if n in found and p.ndim > 1
+    } == expected
+    assert found >= {n for n, p in backbone.named_parameters() if p.ndim == 1}
+
+
+def test_tokens_of_any_network_are_not_decayed_and_it_may_name_more() -> None:
+    assert undecayed(nn.Sequential(Tokens())) == {"0.cls_token", "0.pos_embed", "0.layer.bias"}
+    assert undecayed(nn.Sequential(Named())) == {
+        "0.cls_token",
+        "0.pos_embed",
+        "0.layer.bias",
+        "0.layer.weight",
+    }
+
+
+def test_a_state_of_other_groups_is_refused(net) -> None:
+    """As that of a transformer from before its tokens were spared."""
+    wrapper, other = (
+        build_optimizer(n, dict(type="SSLOptimWrapper", optimizer=SGD)) for n in (net, nn.Linear(3, 2))
+    )
+    with pytest.raises(UserError, match=r"of groups of \[1, 1\] parameters, the network's are of \[2, 4\]"):
+        wrapper.load_state_dict(other.state_dict())
 
 
 @pytest.mark.parametrize("clip", [None, dict(max_norm=0.5)])
