@@ -33,6 +33,12 @@ def build(registry: Registry, cfg: Any, where: str, **defaults: Any) -> Any:
             raise
         # A part knows what is wrong with its arguments, but not where it stands in the config.
         raise UserError(error.what, where=where, expected=error.expected, fix=error.fix) from error
+    except (
+        ValueError,
+        AssertionError,
+        ImportError,
+    ) as error:  # as constructors of other packages refuse arguments
+        raise _refused(cfg, where, error) from error
     except TypeError as error:  # a class that hands **kwargs on to somebody who does not take them
         refused = re.search(
             r"(unexpected keyword argument|multiple values for keyword argument) '(\w+)'", str(error)
@@ -41,7 +47,19 @@ def build(registry: Registry, cfg: Any, where: str, **defaults: Any) -> Any:
             does = "has no parameter" if refused[1].startswith("unexpected") else "sets by itself"
             what = f"{cfg['type']} {does} {refused[2]!r}"
             raise UserError(what, where=f"{where}.{refused[2]}", expected=str(error)) from error
+        if getattr(kind_of(registry, cfg, where), "__module__", "").partition(".")[0] in _FOREIGN:
+            raise _refused(cfg, where, error) from error
         raise
+
+
+# Their constructors raise a TypeError for an argument of another type; elsewhere it may be a mistake in the part itself.
+_FOREIGN = ("torch", "timm", "mmengine", "mmcv", "mmpretrain")
+
+
+def _refused(cfg: Mapping[str, Any], where: str, error: Exception) -> UserError:
+    name = getattr(cfg["type"], "__name__", cfg["type"])
+    said = " ".join(str(error).split()) or type(error).__name__
+    return UserError(f"{name} cannot be built: {said}", where=where, expected="arguments that it accepts")
 
 
 def check(registry: Registry, cfg: Any, where: str, **defaults: Any) -> None:
@@ -50,21 +68,10 @@ def check(registry: Registry, cfg: Any, where: str, **defaults: Any) -> None:
     Raises:
         UserError: no ``type``, an unknown name, an unknown parameter (names the nearest), or a missing one.
     """
-    if not isinstance(cfg, Mapping) or "type" not in cfg:
-        raise UserError(
-            f"the section has no 'type' but is {cfg!r}", where=where, expected="dict(type=..., ...)"
-        )
-    with registry.switch_scope_and_registry(cfg.get("_scope_")) as scoped:
-        target = scoped.get(cfg["type"]) if isinstance(cfg["type"], str) else cfg["type"]
-    if not callable(target):
-        raise UserError(
-            f"there is no part named {cfg['type']!r}",
-            where=f"{where}.type",
-            expected=nearest(str(cfg["type"]), registry.module_dict),
-        )
+    target = kind_of(registry, cfg, where)
     given = {k: v for k, v in {**defaults, **cfg}.items() if k not in ("type", "_scope_")}
     name = getattr(target, "__name__", str(target))
-    names, takes_any, required = _parameters(target)
+    names, takes_any, required = parameters(target)
     for key in given:
         if not takes_any and key not in names:
             raise UserError(
@@ -83,6 +90,40 @@ def check(registry: Registry, cfg: Any, where: str, **defaults: Any) -> None:
         )
 
 
+def kind_of(registry: Registry, cfg: Any, where: str, wanted: type | None = None) -> Any:
+    """The class or function that a section of the config names.
+
+    Args:
+        registry: where ``cfg['type']`` is looked up.
+        cfg: the section.
+        where: its dotted path in the config, for messages.
+        wanted: what it must be a subclass of; None: anything.
+
+    Raises:
+        UserError: no ``type``, an unknown name, or something else than `wanted`.
+    """
+    if not isinstance(cfg, Mapping) or "type" not in cfg:
+        raise UserError(
+            f"the section has no 'type' but is {cfg!r}", where=where, expected="dict(type=..., ...)"
+        )
+    with registry.switch_scope_and_registry(cfg.get("_scope_")) as scoped:
+        target = scoped.get(cfg["type"]) if isinstance(cfg["type"], str) else cfg["type"]
+    if not callable(target):
+        raise UserError(
+            f"there is no part named {cfg['type']!r}",
+            where=f"{where}.type",
+            expected=nearest(str(cfg["type"]), registry.module_dict),
+        )
+    if wanted is not None and not (inspect.isclass(target) and issubclass(target, wanted)):
+        raise UserError(
+            f"{getattr(target, '__name__', target)} cannot be used here",
+            where=f"{where}.type",
+            expected=f"{wanted.__name__}, or a class that extends it",
+            fix=f"{where} = dict(type={wanted.__name__!r}, ...)",
+        )
+    return target
+
+
 def _section_as_option(name: Any, where: str, parameters: str = "...") -> str:
     """How the whole section is written on the command line; nothing if it has no key path."""
     if not isinstance(name, str) or not re.fullmatch(r"[a-z_]+(\.[a-z_]+)*", where):
@@ -90,7 +131,7 @@ def _section_as_option(name: Any, where: str, parameters: str = "...") -> str:
     return f", e.g. --cfg-options \"{where}=dict(type='{name}', {parameters})\""
 
 
-def _parameters(target: Any) -> tuple[set[str], bool, list[str]]:
+def parameters(target: Any) -> tuple[set[str], bool, list[str]]:
     """What ``target(...)`` takes (``**kwargs``: the base's too), whether it takes any name, what it needs."""
     chain: list[Callable[..., Any]] = [target]
     if inspect.isclass(target):

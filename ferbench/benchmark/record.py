@@ -54,6 +54,7 @@ class Result:
         groups: where the test images are frames of videos, and for the best EMA checkpoint only (smoothed and not):
             video -> the cells of its confusion matrix that are not 0, as [truth, prediction, count]; what intervals are
             bootstrapped over.
+        metrics: further scores by name, those of custom metrics; null: not a number. Absent in older records.
     """
 
     checkpoint: str
@@ -68,6 +69,7 @@ class Result:
     count: int
     smoothed: bool = False
     groups: dict[str, list[list[int]]] | None = None
+    metrics: dict[str, float | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import copy
 import json
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -39,6 +39,10 @@ REQUIRED = ("classes", "model", "views", "train_dataloader", "train_cfg", "optim
 DEFAULT_TYPES = {
     "model": "SSLModel", "train_cfg": "SemiTrainLoop", "optim_wrapper": "SSLOptimWrapper", "val_cfg": "EvaluationLoop",
     "test_cfg": "EvaluationLoop",
+}  # fmt: skip
+DEFAULT_HOOKS = {
+    "checkpoint": "CheckpointKeeper", "param_scheduler": "ParamSchedulerHook", "monitor": "PseudoLabelMonitor",
+    "report": "FinalReport", "record": "RunRecord",
 }  # fmt: skip
 
 SCORES = "scores.json"
@@ -110,23 +114,26 @@ def test(
         UserError: a mistake in the config, data or checkpoint; ``out`` holds such files already.
     """
     into = None if out is None else _new_results(Path(out))
-    content = checkpoint.load(checkpoint_path)
     path = Path(checkpoint_path)
+    seed = checkpoint.load(path)["meta"]["seed"]
     cfg = complete(cfg, path.parent / "test")
     _start_processes(cfg.launcher)
-    cfg.randomness["seed"] = content["meta"]["seed"]
+    cfg.randomness["seed"] = seed
     runner = _build_runner(cfg, build_data(cfg))
+    content = runner.prepare_test(path)
     runner.check_meta(content["meta"], path, exact=False)
     for name, network in (
         ("network", runner.bare_model.network),
         ("ema_network", runner.bare_model.ema_network),
     ):
         state = {
-            k.removeprefix(f"{name}."): v for k, v in content["model"].items() if k.startswith(f"{name}.")
+            k.removeprefix(f"{name}."): v
+            for k, v in content["state_dict"].items()
+            if k.startswith(f"{name}.")
         }
         checkpoint.load_model_state(network, state, path)
     with explaining_dead_workers():
-        scores = runner.evaluation_loop("test").evaluate(into=into)
+        scores = runner.test(into=into)
     rows = score_rows(path.name, content["iter"], scores)
     if into is not None and rank() == 0:
         told = {"checkpoint": path.name, "classes": list(runner.data.classes), "rows": rows}
@@ -183,9 +190,15 @@ def complete(cfg: Config, work_dir: str | Path | None) -> Config:
     cfg.randomness = {"seed": 0, **(cfg.get("randomness") or {})}
     if cfg.randomness["seed"] is None:
         cfg.randomness["seed"] = 0
-    cfg.resume = False  # the runner is told by load_from
+    cfg.resume = False  # `prepare` is told
     for section, kind in DEFAULT_TYPES.items():
         cfg[section].setdefault("type", kind)
+    given = cfg.get("default_hooks") or {}
+    named = {name: {"type": kind} for name, kind in DEFAULT_HOOKS.items()}
+    cfg.default_hooks = {
+        **named,
+        **{k: {**named.get(k, {}), **v} if isinstance(v, Mapping) else v for k, v in given.items()},
+    }
     # mmengine keeps loggers and visualizers by this name: two runs of one process must not share them.
     cfg.experiment_name = f"{cfg.get('experiment_name') or Path(cfg.work_dir).name}_{next(_runs)}"
     cfg.model.setdefault("num_classes", len(cfg.get("classes") or ()))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
@@ -10,7 +10,7 @@ from typing import Any, cast
 import torch
 from mmengine.hooks import Hook
 from mmengine.model import MMDistributedDataParallel
-from mmengine.runner import Runner
+from mmengine.runner import Priority, Runner
 from torch import nn
 
 from ferbench.benchmark import describe
@@ -18,11 +18,15 @@ from ferbench.benchmark.protocol import difference
 from ferbench.distributed import barrier, rank
 from ferbench.engine import checkpoint
 from ferbench.engine.build import Data
-from ferbench.engine.optim import build_optimizer
+from ferbench.engine.hooks import CheckpointKeeper, events
+from ferbench.engine.optim import SSLOptimWrapper, build_optimizer
+from ferbench.engine.schedules import build_schedules, completed
+from ferbench.engine.schedules import restore as restore_schedule
+from ferbench.engine.schedules import state_of as state_of_schedule
 from ferbench.errors import UserError
 from ferbench.models.ssl import SSLModel
-from ferbench.parts import build
-from ferbench.registry import HOOKS, LOOPS, MODELS, PARAM_SCHEDULERS
+from ferbench.parts import build, kind_of
+from ferbench.registry import HOOKS, LOOPS, MODELS, OPTIM_WRAPPERS
 from ferbench.version import __version__
 
 
@@ -31,11 +35,12 @@ class SSLRunner(Runner):
 
     What differs from mmengine's: a DDP wrapper that also runs on CPUs; the model learns what it must know of the data
     before a checkpoint is loaded; a checkpoint holds all state that must survive a kill (`ferbench.engine.checkpoint`),
-    hooks' included; hooks may implement ``after_iteration`` (all of an iteration is done: labeled pass and validation
-    too) and ``state_dict`` / ``load_state_dict``.
+    hooks' included; hooks may implement two events of our own (``after_iteration``: labeled pass and validation are done,
+    too; ``final_test``) and ``state_dict`` / ``load_state_dict``.
     """
 
     data: Data
+    _hooks: list[Hook]
     _train_loop: Any
     optim_wrapper: Any
     param_schedulers: Any
@@ -77,56 +82,131 @@ class SSLRunner(Runner):
 
     def prepare(self, checkpoint_path: Path | None = None) -> None:
         """Build all that a run needs, and load the checkpoint to go on from; nothing is written to the run's folder."""
-        loop = self._train_loop = build(
-            LOOPS, self._train_loop, "train_cfg", runner=self, dataloader=self._train_dataloader
-        )
+        loop = self._train_loop = self.build_train_loop(self._train_loop)
+        kind_of(OPTIM_WRAPPERS, self.optim_wrapper, "optim_wrapper", SSLOptimWrapper)
         self.optim_wrapper = build_optimizer(self.bare_model, self.optim_wrapper)
         if self.bare_model.precision == "fp16":
             self.optim_wrapper.enable_loss_scaling(loop.device.type)
-        if self.param_schedulers is not None:
-            configs = (
-                self.param_schedulers if isinstance(self.param_schedulers, list) else [self.param_schedulers]
-            )
-            self.param_schedulers = [self._build_schedule(c, loop.max_iters) for c in configs]
+        sections = completed(self.param_schedulers, loop.max_iters)
+        self.param_schedulers = build_schedules(
+            sections, self.optim_wrapper, loop.max_iters, self.logger.warning
+        )
         self._val_loop = self.evaluation_loop("val")
         self._test_loop = self.evaluation_loop("test")
+        self._check_hooks()
         self.call_hook("before_run")
         if checkpoint_path is not None:
             self.resume(str(checkpoint_path))
 
+    def _check_hooks(self) -> None:
+        scores = self._val_loop.score_names
+        events.check_hooks(self._hooks, bool(self.param_schedulers))
+        events.check_settings(self._hooks, scores, self._train_loop.max_iters)
+        for schedule in self.param_schedulers:
+            if hasattr(schedule, "monitor"):
+                events.check_monitor(schedule.monitor, scores, type(schedule).__name__)
+        for hook in self._hooks:
+            if isinstance(hook, CheckpointKeeper):
+                hook.check_metric(scores)
+
     def train(self) -> nn.Module:
-        """Train to the end (call `prepare` first)."""
+        """Train to the end, and test (call `prepare` first)."""
         self._train_loop.run()
+        self.call_hook("final_test")
         self.call_hook("after_run")
         self.visualizer.close()
         return self.model
 
-    def _build_schedule(self, config: dict, max_iters: int) -> Any:
-        """A schedule; one that must know the length of the run is told it, so that it is stated once."""
-        kind = PARAM_SCHEDULERS.get(config["type"])
-        told = {"max_iters": max_iters} if "max_iters" in inspect.signature(kind).parameters else {}
-        return build(PARAM_SCHEDULERS, config, "param_scheduler", optimizer=self.optim_wrapper, **told)
+    def prepare_test(self, checkpoint_path: Path) -> dict[str, Any]:
+        """Get ready for a test of a checkpoint; its content. Hooks that serve training only are left out."""
+        self._hooks = events.of_users(self._hooks)
+        self.call_hook("before_run")
+        return self.read_checkpoint(checkpoint_path)
+
+    def test(self, into: Path | None = None) -> dict[str, dict[str, Any]]:
+        """Scores of the model on the test set (call `prepare_test` first).
+
+        Args:
+            into: see `EvaluationLoop.run`.
+        """
+        scores = self.evaluation_loop("test").run(into=into)
+        self.call_hook("after_run")
+        return scores
+
+    def call_hook(self, fn_name: str, **kwargs: Any) -> None:
+        """As mmengine's; what a hook finds wrong before the run has begun is one message."""
+        try:
+            super().call_hook(fn_name, **kwargs)
+        except (ValueError, AssertionError, ImportError) as error:
+            if fn_name != "before_run":
+                raise
+            raise UserError(f"a hook refuses the run: {error}", where="custom_hooks") from error
+
+    def register_default_hooks(self, hooks: Mapping[str, Any] | None = None) -> None:
+        """Those of ``default_hooks`` that are not None; unlike mmengine's, no others."""
+        for name, hook in (hooks or {}).items():
+            if hook is not None:
+                self._register(hook, f"default_hooks.{name}")
+
+    def register_custom_hooks(self, hooks: Sequence[Any]) -> None:
+        """Those of ``custom_hooks``."""
+        if isinstance(hooks, (Mapping, str)):
+            raise UserError(f"custom_hooks is {hooks!r}", expected="a list: [dict(type=..., ...), ...]")
+        for i, hook in enumerate(hooks):
+            self._register(hook, f"custom_hooks[{i}]")
 
     def register_hook(self, hook: Hook | dict, priority: Any = None) -> None:
-        """As mmengine's, with errors that say what is wrong in the config."""
+        """As mmengine's, with errors that say what is wrong."""
+        self._register(hook, "register_hook", priority)
+
+    def _register(self, hook: Any, where: str, priority: Any = None) -> None:
         if not isinstance(hook, Hook):
-            given = {k: v for k, v in hook.items() if k != "priority"} if isinstance(hook, dict) else hook
-            priority = hook.get("priority", priority) if isinstance(hook, dict) else priority
-            hook = build(HOOKS, given, "default_hooks or custom_hooks")
-        super().register_hook(hook, priority)
+            given = {k: v for k, v in hook.items() if k != "priority"} if isinstance(hook, Mapping) else hook
+            priority = hook.get("priority", priority) if isinstance(hook, Mapping) else priority
+            events.check_kind(kind_of(HOOKS, given, where), where)
+            hook = build(HOOKS, given, where)
+        events.check_kind(type(hook), where)
+        try:
+            super().register_hook(hook, priority)
+        except (KeyError, ValueError, TypeError) as error:
+            raise UserError(
+                f"the priority of a hook is {hook.priority!r}",
+                where=where,
+                expected="0 to 100, or one of " + ", ".join(p.name for p in Priority),
+            ) from error
 
     def build_model(self, model: Any) -> nn.Module:
         """The model of the config."""
+        kind_of(MODELS, model, "model", SSLModel)
         return build(MODELS, model, "model")
+
+    def build_train_loop(self, loop: Any) -> Any:
+        """The training loop of the config."""
+        from ferbench.engine.loops.train import SemiTrainLoop
+
+        kind_of(LOOPS, loop, "train_cfg", SemiTrainLoop)
+        return build(LOOPS, loop, "train_cfg", runner=self, dataloader=self._train_dataloader)
 
     def evaluation_loop(self, part: str) -> Any:
         """The loop over ``val`` or ``test``."""
+        from ferbench.engine.loops.evaluation import EvaluationLoop
+
         loop, loader, evaluator = (
             (self._val_loop, self._val_dataloader, self._val_evaluator)
             if part == "val"
             else (self._test_loop, self._test_dataloader, self._test_evaluator)
         )
-        return build(LOOPS, loop, f"{part}_cfg", runner=self, dataloader=loader, evaluator=evaluator)
+        kind_of(LOOPS, loop, f"{part}_cfg", EvaluationLoop)
+        if loop.get("part", part) != part:
+            raise UserError(
+                f"the {part} loop is to read the {loop['part']} set",
+                where=f"{part}_cfg.part",
+                expected=repr(part),
+                fix="leave it out",
+            )
+        return build(
+            LOOPS, loop, f"{part}_cfg", runner=self, dataloader=loader, evaluator=evaluator, part=part
+        )
 
     def save_to(self, path: Path, full: bool = True) -> None:
         """Write a checkpoint (rank 0; the others wait).
@@ -136,19 +216,44 @@ class SSLRunner(Runner):
             full: with optimizer, schedules and hooks, to resume from; else only the model, to test.
         """
         self.bare_model.share_buffers()
-        hooks = {name: hook.state_dict() for name, hook in self._stateful_hooks().items()} if full else {}
+        hooks = events.states_of(self._hooks) if full else {}
         if rank() == 0:
             content: dict[str, Any] = {
                 "meta": self._meta(),
                 "iter": self.iter,
-                "model": self.bare_model.state_dict(),
+                "state_dict": self.bare_model.state_dict(),
             }
             if full:
                 content["optimizer"] = self.optim_wrapper.state_dict()
-                content["schedules"] = [describe.plain(s.state_dict()) for s in self.param_schedulers or []]
+                content["schedules"] = [describe.plain(state_of_schedule(s)) for s in self.param_schedulers]
                 content["hooks"] = hooks
+                content["stopped"] = self._train_loop.stop_training
+            self.call_hook("before_save_checkpoint", checkpoint=content)
+            events.check_plain({k: v for k, v in content.items() if k not in _SURE}, path)
+            content["model"] = content.pop("state_dict")
             checkpoint.save(content, path)
         barrier()
+
+    def read_checkpoint(self, path: str | Path) -> dict[str, Any]:
+        """A checkpoint, as hooks leave it at ``after_load_checkpoint``; its weights are under ``state_dict``.
+
+        Raises:
+            UserError: see `ferbench.engine.checkpoint.load`.
+        """
+        content = checkpoint.load(path)
+        content["state_dict"] = content.pop("model")
+        self.call_hook("after_load_checkpoint", checkpoint=content)
+        return content
+
+    def load_weights(self, path: str | Path) -> int:
+        """Give the model, and the parts of the algorithm, the state of a checkpoint of this run; its iteration.
+
+        Raises:
+            UserError: the checkpoint cannot be read, or is of another model.
+        """
+        content = self.read_checkpoint(path)
+        checkpoint.load_model_state(self.bare_model, content["state_dict"], path)
+        return content["iter"]
 
     def resume(self, filename: str, *_: Any, **__: Any) -> None:
         """Load everything that `save_to` wrote.
@@ -156,7 +261,7 @@ class SSLRunner(Runner):
         Raises:
             UserError: the checkpoint is missing, damaged, of another model, seed or split, or has no optimizer.
         """
-        content = checkpoint.load(filename)
+        content = self.read_checkpoint(filename)
         self.check_meta(content["meta"], filename, exact=True)
         if "optimizer" not in content:
             raise UserError(
@@ -165,14 +270,13 @@ class SSLRunner(Runner):
                 expected="last.pth",
                 fix="--resume without a path",
             )
-        checkpoint.load_model_state(self.bare_model, content["model"], filename)
+        checkpoint.load_model_state(self.bare_model, content["state_dict"], filename)
         self.optim_wrapper.load_state_dict(content["optimizer"])
-        for scheduler, state in zip(self.param_schedulers or [], content["schedules"], strict=True):
-            scheduler.load_state_dict(state)
-        for name, hook in self._stateful_hooks().items():
-            if name in content["hooks"]:
-                hook.load_state_dict(content["hooks"][name])
+        for schedule, state in zip(self.param_schedulers, content["schedules"], strict=True):
+            restore_schedule(schedule, state)
+        events.restore(self._hooks, content["hooks"])
         self._train_loop.start_from(content["iter"])
+        self._train_loop.stop_training = content.get("stopped", False)
         self.logger.info(f"resumed from {filename} at iteration {content['iter']}")
 
     def check_meta(self, meta: dict[str, Any], path: str | Path, exact: bool) -> None:
@@ -216,10 +320,8 @@ class SSLRunner(Runner):
     def _config_text(self) -> str:
         return self.cfg.pretty_text  # formatted by yapf, which takes up to a second
 
-    def _stateful_hooks(self) -> dict[str, Any]:
-        return {type(h).__name__: h for h in self._hooks if hasattr(h, "state_dict")}
 
-
+_SURE = ("meta", "optimizer", "schedules")  # of a checkpoint: no hook adds to them
 _USE_SAVED = "use the config saved in the run's folder; for another experiment use another --work-dir"
 
 # What must not change between the two halves of a run (paths of data and numbers of workers may).

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -75,6 +75,117 @@ class ExpressionMetrics:
                 fix="training has diverged: lower the learning rate, clip gradients, or use precision='fp32'",
             )
         return scores_from_confusion(counts[:-1].view_as(self._confusion))
+
+
+#: What every evaluation gives (`ferbench.functional.metrics.scores_from_confusion`), and what else stands in a row of scores.
+SCORES = ("macro_f1", "accuracy", "balanced_accuracy", "f1", "confusion", "count")
+RESERVED = (
+    "checkpoint",
+    "weights",
+    "iter",
+    "val_macro_f1",
+    "smoothed",
+    "groups",
+    "window",
+    "metrics",
+    "raw",
+    "ema",
+)
+
+
+def is_number(value: Any) -> bool:
+    """Whether a score is one number."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def further_scores(scores: Mapping[str, Any]) -> list[str]:
+    """Names of the numbers among scores that are not ours: those of custom metrics."""
+    return [k for k, v in scores.items() if k not in (*SCORES, *RESERVED) and (v is None or is_number(v))]
+
+
+def scores_of(metrics: Sequence[Any]) -> dict[str, Any]:
+    """What metrics have computed, as plain types. Must be called by all processes.
+
+    Raises:
+        UserError: a metric gave something that is no dict of scores, or the name of another one's score.
+    """
+    found: dict[str, Any] = {}
+    for metric in metrics:
+        name, own = type(metric).__name__, metric.compute()
+        if not isinstance(own, Mapping):
+            raise UserError(f"{name}.compute() gave {own!r}", expected="a dict: name -> score")
+        for key, value in own.items():
+            taken = (
+                found.keys()
+                | set(RESERVED)
+                | (set() if isinstance(metric, ExpressionMetrics) else set(SCORES))
+            )
+            if not isinstance(key, str) or "/" in key or key in taken:
+                raise UserError(
+                    f"{name} calls a score {key!r}",
+                    expected="a text without '/' that no other score is called",
+                )
+            found[key] = _plain(value, f"{name}: {key}")
+    return found
+
+
+def _plain(value: Any, what: str) -> Any:
+    if isinstance(value, (Tensor, np.ndarray, np.generic)):
+        value = value.tolist()
+    if isinstance(value, (list, tuple)):
+        return [_plain(v, what) for v in value]
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v, what) for k, v in value.items()}
+    if value is not None and not isinstance(value, (bool, int, float, str)):
+        raise UserError(f"{what} is a {type(value).__name__}", expected="a number, or a list of numbers")
+    return value
+
+
+@torch.no_grad()
+def try_out(metrics: Sequence[Any], num_classes: int, device: torch.device, where: str) -> list[str]:
+    """Score one made-up image of each class, so that what an evaluator lacks shows before a training and not after it.
+
+    Args:
+        metrics: are as after `reset` in the end.
+        num_classes: C.
+        device: of the probabilities.
+        where: section of the config.
+
+    Returns:
+        Names of the scores that are single numbers.
+
+    Raises:
+        UserError: a metric fails, or the scores that every run reports are missing.
+    """
+    probs = torch.eye(num_classes, device=device) * 0.5 + 0.5 / num_classes
+    labels = torch.arange(num_classes, device=device)
+    for metric in metrics:
+        try:
+            metric.reset()
+            metric.update(probs, labels)
+            metric.compute()
+        except UserError:
+            raise
+        except Exception as error:  # a metric is a program
+            raise UserError(
+                f"{type(metric).__name__} fails with one image of each class: {type(error).__name__}: {error}",
+                where=where,
+                expected="reset(), update(probs [B, C], labels [B]) and compute() -> dict, as ExpressionMetrics has them",
+            ) from error
+    try:
+        scores = scores_of(metrics)
+    except UserError as error:
+        raise UserError(error.what, where=where, expected=error.expected) from error
+    for metric in metrics:
+        metric.reset()
+    if missing := [name for name in SCORES if name not in scores]:
+        raise UserError(
+            f"the evaluator gives no {', '.join(missing)}, which every run reports",
+            where=where,
+            expected="ExpressionMetrics, alone or beside metrics of your own",
+            fix=f"{where} = [dict(type='ExpressionMetrics'), ...]",
+        )
+    return [name for name, value in scores.items() if is_number(value)]
 
 
 class GroupConfusion:

@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Group
 from rich.table import Table
 
+from ferbench.evaluation.metrics import further_scores
 from ferbench.viz.runlog import WEIGHT_NAMES
 
 _SCORES = (("macro-F1", "macro_f1"), ("accuracy", "accuracy"), ("balanced acc.", "balanced_accuracy"))
@@ -61,12 +62,14 @@ def _parts(rows: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
 
 def _table(rows: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> Table:
     head, *lines = _cells(rows, classes)
-    table = Table(title=_title(rows), caption=_CAPTION, title_style="bold", caption_style="dim")
+    table = Table(title=_title(rows), caption=_caption(rows), title_style="bold", caption_style="dim")
     table.add_column(head[0])
     for cell in head[1:]:
         table.add_column(cell, justify="right")
     for i, line in enumerate(lines):
-        table.add_row(*line, style="bold" if i == 1 else None, end_section=i in (0, len(_SCORES)))
+        table.add_row(
+            *line, style="bold" if i == 1 else None, end_section=i in (0, len(lines) - len(classes) - 1)
+        )
     return table
 
 
@@ -80,11 +83,18 @@ def _markdown(rows: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> str:
 
     rule = "|" + "|".join("-" * (w + 1) + (":" if i else "-") for i, w in enumerate(widths)) + "|"
     return "\n".join(
-        [f"{_title(rows)}. {_CAPTION}", "", row(cells[0]), rule, *(row(line) for line in cells[1:]), ""]
+        [f"{_title(rows)}. {_caption(rows)}", "", row(cells[0]), rule, *(row(line) for line in cells[1:]), ""]
     )
 
 
 _CAPTION = "Percent. 'best' was chosen on validation data."
+_CAPTION_FURTHER = (
+    "Percent, but for further scores, as their metrics give them. 'best' was chosen on validation data."
+)
+
+
+def _caption(rows: Sequence[Mapping[str, Any]]) -> str:
+    return _CAPTION_FURTHER if further_scores(rows[0]) else _CAPTION
 
 
 def _title(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -97,8 +107,14 @@ def _cells(rows: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> list[li
     head = ["", *(f"{r['checkpoint']}, {WEIGHT_NAMES[r['weights']]}" for r in rows)]
     iterations = ["iteration", *(f"{r['iter']:,}" for r in rows)]
     overall = [[name, *(_percent(r[key]) for r in rows)] for name, key in _SCORES]
+    further = [[name, *(_number(r.get(name)) for r in rows)] for name in further_scores(rows[0])]
     per_class = [[f"F1 {name}", *(_percent(r["f1"][i]) for r in rows)] for i, name in enumerate(classes)]
-    return [head, iterations, *overall, *per_class]
+    return [head, iterations, *overall, *further, *per_class]
+
+
+def _number(value: float | None) -> str:
+    """Of a custom metric, of which nobody knows whether it is a share."""
+    return "-" if value is None or value != value else f"{value:,.4g}"
 
 
 def _percent(share: float) -> str:

@@ -1,10 +1,6 @@
 """What every run has: evaluation, records, checkpoints, pictures."""
 
 default_hooks = dict(
-    runtime_info=None,  # mmengine's reads every loss back at every step; ours replace these five
-    timer=None,
-    logger=None,
-    sampler_seed=None,
     checkpoint=dict(type="CheckpointKeeper"),
     param_scheduler=dict(type="ParamSchedulerHook"),
     monitor=dict(type="PseudoLabelMonitor", interval=100),

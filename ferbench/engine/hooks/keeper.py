@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from mmengine.hooks import Hook
 
+from ferbench.benchmark.record import WEIGHTS
+from ferbench.errors import UserError, nearest
 from ferbench.registry import HOOKS
 
 LAST = "last.pth"
@@ -32,11 +35,25 @@ class CheckpointKeeper(Hook):
         self.interval, self.metric = interval, metric
         self.best: dict[str, dict[str, float]] = {}
 
+    def check_metric(self, scores: Sequence[str]) -> None:
+        """Whether a validation, which gives some scores, gives the one that chooses.
+
+        Raises:
+            UserError: it does not.
+        """
+        names = [name for name in scores if "/" not in name]
+        if self.metric not in names:
+            raise UserError(
+                f"the best checkpoint is to be chosen by {self.metric!r}, which is no score of a validation",
+                where="default_hooks.checkpoint.metric",
+                expected=nearest(str(self.metric), names),
+            )
+
     def after_val_epoch(self, runner: Any, metrics: dict[str, dict[str, Any]] | None = None) -> None:
         """Save a best model. The first of equally good ones is kept."""
         assert metrics is not None
-        for weights, scores in metrics.items():
-            score = scores[self.metric]
+        for weights in WEIGHTS:
+            score = metrics[weights][self.metric]
             if weights not in self.best or score > self.best[weights]["score"]:
                 self.best[weights] = {"score": score, "iter": runner.iter}
                 runner.save_to(Path(runner.work_dir) / best(weights), full=False)
@@ -44,7 +61,7 @@ class CheckpointKeeper(Hook):
     def after_iteration(self, runner: Any) -> None:
         """Save the state to resume from, after everything else of the iteration."""
         interval = self.interval or runner.train_loop.val_interval
-        if runner.iter % interval == 0 or runner.iter == runner.max_iters:
+        if runner.iter % interval == 0 or runner.train_loop.done:
             runner.train_loop.check_finite()
             runner.save_to(Path(runner.work_dir) / LAST)
 

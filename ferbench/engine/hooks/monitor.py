@@ -14,6 +14,7 @@ from ferbench.distributed import rank
 from ferbench.engine.hooks.statistics import StepStatistics
 from ferbench.engine.runlog import RunLog
 from ferbench.errors import UserError
+from ferbench.evaluation.metrics import further_scores
 from ferbench.lifecycle import parts_of
 from ferbench.registry import HOOKS
 from ferbench.thresholds.base import ThresholdRule
@@ -63,34 +64,41 @@ class PseudoLabelMonitor(Hook):
         for result, labels in zip(outputs, parts, strict=True):
             self.statistics.add(result, labels)
         self.iterations += 1
-        if (runner.iter + 1) % self.interval == 0 or runner.iter + 1 == runner.max_iters:
-            self._check_weights(runner)  # first: a weight that is NaN makes the loss NaN
-            runner.train_loop.check_finite()
-            summary = self.statistics.summary()  # waits for the device: what follows is real time
-            self.busy += time.perf_counter() - self.started
-            self._report(runner, summary)
-            self.busy, self.iterations, runner.train_loop.data_wait = 0.0, 0, 0.0
+        done = runner.iter + 1
+        if done % self.interval == 0 or done == runner.max_iters:
+            self._close_interval(runner, done)
         else:
             self.busy += time.perf_counter() - self.started
 
     def after_iteration(self, runner: Any) -> None:
-        """Time spent on validation, passes and checkpoints is not training time."""
+        """Time spent on validation, passes and checkpoints is not training time. A run that is stopped ends an interval."""
+        if runner.train_loop.done and self.iterations:
+            self._mark(runner)
+            self._close_interval(runner, runner.iter)
         self._mark(runner)
+
+    def _close_interval(self, runner: Any, done: int) -> None:
+        self._check_weights(runner, done)  # first: a weight that is NaN makes the loss NaN
+        runner.train_loop.check_finite()
+        summary = self.statistics.summary()  # waits for the device: what follows is real time
+        self.busy += time.perf_counter() - self.started
+        self._report(runner, summary, done)
+        self.busy, self.iterations, runner.train_loop.data_wait = 0.0, 0, 0.0
 
     def after_val_epoch(self, runner: Any, metrics: dict[str, dict[str, Any]] | None = None) -> None:
         """Record a validation, and print what became of each class."""
         assert metrics is not None
-        self.log.append({"kind": "val", "iter": runner.iter, **metrics})
         raw, ema = metrics["raw"], metrics["ema"]
+        self.log.append({"kind": "val", "iter": runner.iter, "raw": raw, "ema": ema})
         lines = [
             f"val   iter {runner.iter}: macro-F1 {100 * raw['macro_f1']:.2f} raw, {100 * ema['macro_f1']:.2f} EMA; "
             f"accuracy {100 * raw['accuracy']:.2f} raw, {100 * ema['accuracy']:.2f} EMA"
+            + "".join(f"; {k} {raw[k]:.4g} raw, {ema[k]:.4g} EMA" for k in further_scores(ema))
         ]
         lines += self._class_lines(runner.data.classes, ema)
         runner.logger.info("\n".join(lines))
-        self._to_backends(
-            runner, {f"val/{w}/{k}": metrics[w][k] for w in metrics for k in ("macro_f1", "accuracy")}
-        )
+        shown = ("macro_f1", "accuracy", *further_scores(ema))
+        self._to_backends(runner, {f"val/{w}/{k}": metrics[w][k] for w in ("raw", "ema") for k in shown})
 
     def state_dict(self) -> dict[str, Any]:
         """The open interval's sums."""
@@ -104,22 +112,21 @@ class PseudoLabelMonitor(Hook):
     def _mark(self, runner: Any) -> None:
         self.started = time.perf_counter()
 
-    def _check_weights(self, runner: Any) -> None:
+    def _check_weights(self, runner: Any, done: int) -> None:
         """Stop all processes if a rule broke its promise: such weights scale the loss, and make the diagnostics wrong."""
         if outside := self.statistics.count_outside():
             algorithm = runner.bare_model.algorithm
             rules = [p for p in parts_of(algorithm) if isinstance(p, ThresholdRule)] or [algorithm]
             raise UserError(
                 f"{' and '.join(type(r).__name__ for r in rules)} gave {outside} pseudo-labels a weight outside [0, 1] or NaN "
-                f"before iteration {runner.iter + 1}",
+                f"before iteration {done}",
                 where="model.algorithm",
                 expected="weights in [0, 1], which say how much of an item's loss counts",
                 fix="scale or clamp them, and check the rule with ferbench.testing.check_rule (docs/howto/plugin.md)",
             )
 
-    def _report(self, runner: Any, summary: dict[str, Any]) -> None:
+    def _report(self, runner: Any, summary: dict[str, Any], done: int) -> None:
         loop = runner.train_loop
-        done = runner.iter + 1
         speed = {
             "lr": runner.optim_wrapper.param_groups[0]["lr"],
             "images_per_s": loop.images_per_step * self.iterations / self.busy,

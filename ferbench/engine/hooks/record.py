@@ -17,6 +17,7 @@ from ferbench.benchmark import describe, record
 from ferbench.benchmark.curves import Timeline, curves_of, to_targets, val_macro_f1
 from ferbench.benchmark.protocol import hash_of
 from ferbench.distributed import rank
+from ferbench.evaluation.metrics import further_scores
 from ferbench.registry import ALGORITHMS, HOOKS
 from ferbench.viz.runlog import read_metrics
 
@@ -83,7 +84,7 @@ class RunRecord(Hook):
         if rank() == 0:
             self._write(runner, record.RUNNING)
 
-    def after_train(self, runner: Any) -> None:
+    def final_test(self, runner: Any) -> None:
         """Add the test scores."""
         if rank() == 0:
             self._write(runner, record.FINISHED)
@@ -120,6 +121,7 @@ def _results(entries: list[dict[str, Any]]) -> list[record.Result]:
             val_macro_f1=val_macro_f1(entries, row["iter"], row["weights"]),
             smoothed=row["smoothed"],
             groups=row.get("groups") if (row["checkpoint"], row["weights"]) == ("best", "ema") else None,
+            metrics={name: row[name] for name in further_scores(row)},
             **{k: row[k] for k in ("macro_f1", "accuracy", "balanced_accuracy", "f1", "confusion", "count")},
         )
         for row in rows

@@ -10,7 +10,6 @@ from mmengine.hooks import Hook
 from rich.console import Console
 
 from ferbench.distributed import rank
-from ferbench.engine import checkpoint
 from ferbench.engine.build import Data
 from ferbench.engine.hooks.keeper import LAST, best
 from ferbench.engine.runlog import RunLog
@@ -35,19 +34,16 @@ class FinalReport(Hook):
     def __init__(self, pictures: bool = True):
         self.pictures = pictures
 
-    def after_train(self, runner: Any) -> None:
+    def final_test(self, runner: Any) -> None:
         """See the class."""
         folder, log = Path(runner.work_dir), RunLog(runner.work_dir)
-        last = runner.test_loop.evaluate()
+        last = runner.test_loop.run()
         rows = score_rows("last", runner.iter, last)
         for weights in last:
-            path = folder / best(weights)
-            content = checkpoint.load(path)
-            checkpoint.load_model_state(runner.bare_model, content["model"], path)
-            rows += score_rows("best", content["iter"], runner.test_loop.evaluate([weights]))
+            iteration = runner.load_weights(folder / best(weights))
+            rows += score_rows("best", iteration, runner.test_loop.run([weights]))
         rows.sort(key=lambda row: row["smoothed"])
-        path = folder / LAST
-        checkpoint.load_model_state(runner.bare_model, checkpoint.load(path)["model"], path)
+        runner.load_weights(folder / LAST)
         log.append({"kind": "test", "iter": runner.iter, "rows": rows})
         if rank() != 0:
             return

@@ -15,7 +15,7 @@ from ferbench.data.loader import EvalBatches, eval_loader, to_device
 from ferbench.distributed import rank, world_size
 from ferbench.engine.unreadable import UnreadableLog
 from ferbench.errors import UserError
-from ferbench.evaluation.metrics import GroupConfusion, has_videos
+from ferbench.evaluation.metrics import GroupConfusion, has_videos, is_number, scores_of, try_out
 from ferbench.evaluation.predictions import Predictions, file_name, write_predictions
 from ferbench.evaluation.smoothing import WINDOW, has_frames, smoothed_frames
 from ferbench.parts import build
@@ -57,8 +57,15 @@ class EvaluationLoop(BaseLoop):
             )
         self.smoothing_window = smoothing_window
         configs = [evaluator] if isinstance(evaluator, Mapping) else evaluator
-        make = [dict(c, classes=runner.data.classes) for c in configs]
+        if not isinstance(configs, Sequence) or isinstance(configs, str) or not configs:
+            raise UserError(
+                f"{part}_evaluator is {evaluator!r}", expected="dict(type=..., ...), or a list of them"
+            )
+        make = [dict(c, classes=runner.data.classes) if isinstance(c, Mapping) else c for c in configs]
         self.metrics = {w: [build(METRICS, c, f"{part}_evaluator") for c in make] for w in ("raw", "ema")}
+        device = next(runner.model.parameters()).device
+        names = try_out(self.metrics["ema"], len(runner.data.classes), device, f"{part}_evaluator")
+        self.score_names = [*names, *(f"{weights}/{name}" for weights in ("raw", "ema") for name in names)]
         self.unreadable = UnreadableLog(
             runner.work_dir,
             runner.logger,
@@ -66,18 +73,11 @@ class EvaluationLoop(BaseLoop):
             f"{part}_dataloader.max_unreadable",
         )
 
-    def run(self) -> dict[str, dict[str, Any]]:
-        """Scores of the ``raw`` and the ``ema`` weights; told to the hooks as ``after_val_epoch`` for ``val``."""
-        scores = self.evaluate()
-        if self.part == "val":
-            self.runner.call_hook("after_val_epoch", metrics=scores)
-        return scores
-
     @torch.no_grad()
-    def evaluate(
+    def run(
         self, weights: Sequence[str] = ("raw", "ema"), into: Path | None = None
     ) -> dict[str, dict[str, Any]]:
-        """As `run`, without telling the hooks, of some weights only.
+        """Scores of the ``raw`` and the ``ema`` weights; hooks are told what mmengine's loops tell them, in its order.
 
         Of a test set of videos, the scores hold ``groups``, and where its frames have numbers ``smoothed``: the same scores
         with the class probabilities averaged over neighbouring frames, and the ``window``.
@@ -86,6 +86,16 @@ class EvaluationLoop(BaseLoop):
             weights: ``raw``, ``ema``.
             into: an existing folder for the tables of predictions (`write_predictions`); None: no such files.
         """
+        tell, part = self.runner.call_hook, self.part
+        tell(f"before_{part}")
+        tell(f"before_{part}_epoch")
+        self.runner.model.eval()
+        scores = self._evaluate(weights, into)
+        tell(f"after_{part}_epoch", metrics=_metrics(scores))
+        tell(f"after_{part}")
+        return scores
+
+    def _evaluate(self, weights: Sequence[str], into: Path | None) -> dict[str, dict[str, Any]]:
         model, dataset = self.runner.bare_model, self.runner.data.datasets[self.part]
         model.share_buffers()
         device = next(model.parameters()).device
@@ -96,14 +106,19 @@ class EvaluationLoop(BaseLoop):
         window = self.smoothing_window if test and has_frames(dataset) else None
         kept = {w: Predictions(dataset) for w in weights if window is not None or into is not None}
         batches = EvalBatches(dataset, model.preprocess)
-        for batch in eval_loader(batches, self.dataloader["batch_size"], self.dataloader.get("num_workers")):
+        loader = eval_loader(batches, self.dataloader["batch_size"], self.dataloader.get("num_workers"))
+        for number, batch in enumerate(loader):
             self.unreadable.count(self.part, len(batch["index"]), batch.pop("unreadable"))
+            place = {"batch_idx": number, "data_batch": batch}
+            self.runner.call_hook(f"before_{self.part}_iter", **place)
             images, labels = to_device(batch["images"], device), to_device(batch["labels"], device)
+            outputs = {}
             for name, own in counts.items():
-                probs = model.predict(images, "student" if name == "raw" else "ema")
+                outputs[name] = probs = model.predict(images, "student" if name == "raw" else "ema")
                 own.update(probs, labels, batch["index"])
                 if name in kept:
                     kept[name].update(probs, batch["index"])
+            self.runner.call_hook(f"after_{self.part}_iter", **place, outputs=outputs)
         scores = {name: own.scores() for name, own in counts.items()}
         for name, predictions in kept.items():
             index, found = predictions.gather()
@@ -135,8 +150,15 @@ class _Counts:
             self.groups.update(probs, labels, index)
 
     def scores(self) -> dict[str, Any]:
-        found = {k: v for metric in self.metrics for k, v in metric.compute().items()}
+        found = scores_of(self.metrics)
         return found if self.groups is None else {**found, "groups": self.groups.compute()}
+
+
+def _metrics(scores: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """What hooks get: the scores by kind of weights; each number as ``raw/<name>`` and ``ema/<name>``; bare names: EMA's."""
+    numbers = {w: {k: v for k, v in own.items() if is_number(v)} for w, own in scores.items()}
+    flat = {f"{weights}/{name}": v for weights, own in numbers.items() for name, v in own.items()}
+    return {**scores, **flat, **numbers.get("ema", {})}
 
 
 def _is_window(value: Any) -> bool:

@@ -69,6 +69,7 @@ class SemiTrainLoop(BaseLoop):
                 raise UserError(f"train_cfg.{name} is {value!r}", expected="a whole number, at least 1")
         self.max_iters, self.val_interval, self.micro_batches = max_iters, val_interval, micro_batches
         self._iter = 0
+        self.stop_training = False  # set by a hook, the run ends after the iteration and is tested
         self.device = next(runner.model.parameters()).device
         self.nonfinite = torch.zeros((), device=self.device)
         self.data_wait = 0.0  # seconds spent waiting for the loaders, read and reset by the monitor
@@ -131,6 +132,11 @@ class SemiTrainLoop(BaseLoop):
         return self._iter
 
     @property
+    def done(self) -> bool:
+        """Whether the training has come to its end."""
+        return self._iter >= self.max_iters or self.stop_training
+
+    @property
     def epoch(self) -> int:
         """Always 0: the run is counted in iterations."""
         return 0
@@ -150,13 +156,15 @@ class SemiTrainLoop(BaseLoop):
         self._iter = iteration
 
     def run(self) -> None:
-        """Train, then test the last and the best checkpoint."""
+        """Train to the last iteration, or until a hook stops the training."""
         runner = self.runner
-        streams = self._streams() if self._iter < self.max_iters else {}
+        streams = {} if self.done else self._streams()
         runner.call_hook("before_train")
+        runner.call_hook("before_train_epoch")  # as in mmengine's loops of iterations, the run is one epoch
         runner.model.train()
-        while self._iter < self.max_iters:
+        while not self.done:
             self.advance(streams)
+        runner.call_hook("after_train_epoch")
         runner.call_hook("after_train")
 
     def advance(self, streams: Mapping[str, Iterator[dict[str, Any]]]) -> None:
@@ -175,10 +183,10 @@ class SemiTrainLoop(BaseLoop):
         for part, stream, wish in self.passes:
             if wish.due(self._iter):
                 self.dataset_pass(part, stream, wish)
-        if self._iter % self.val_interval == 0 or self._iter == self.max_iters:
+        if self._iter % self.val_interval == 0 or self.done:
             runner.val_loop.run()
             runner.model.train()
-        if self._updates() == 0 and self._iter < self.max_iters:
+        if self._updates() == 0 and not self.done:
             runner.bare_model.start_anew()
             runner.optim_wrapper.forget()
         runner.call_hook("after_iteration")
