@@ -227,7 +227,7 @@ class SSLRunner(Runner):
                 content["optimizer"] = self.optim_wrapper.state_dict()
                 content["schedules"] = [describe.plain(state_of_schedule(s)) for s in self.param_schedulers]
                 content["hooks"] = hooks
-                content["stopped"] = self._train_loop.stop_training
+                content["stopped_early"] = self._train_loop.stop_training
             self.call_hook("before_save_checkpoint", checkpoint=content)
             events.check_plain({k: v for k, v in content.items() if k not in _SURE}, path)
             content["model"] = content.pop("state_dict")
@@ -276,7 +276,7 @@ class SSLRunner(Runner):
             restore_schedule(schedule, state)
         events.restore(self._hooks, content["hooks"])
         self._train_loop.start_from(content["iter"])
-        self._train_loop.stop_training = content.get("stopped", False)
+        self._train_loop.stop_training = content.get("stopped_early", False)
         self.logger.info(f"resumed from {filename} at iteration {content['iter']}")
 
     def check_meta(self, meta: dict[str, Any], path: str | Path, exact: bool) -> None:
