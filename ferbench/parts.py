@@ -33,13 +33,9 @@ def build(registry: Registry, cfg: Any, where: str, **defaults: Any) -> Any:
             raise
         # A part knows what is wrong with its arguments, but not where it stands in the config.
         raise UserError(error.what, where=where, expected=error.expected, fix=error.fix) from error
-    except (
-        ValueError,
-        AssertionError,
-        ImportError,
-    ) as error:  # as constructors of other packages refuse arguments
+    except (ValueError, AssertionError, ImportError) as error:
         raise _refused(cfg, where, error) from error
-    except TypeError as error:  # a class that hands **kwargs on to somebody who does not take them
+    except (TypeError, KeyError) as error:  # a class may hand **kwargs on to somebody who does not take them
         refused = re.search(
             r"(unexpected keyword argument|multiple values for keyword argument) '(\w+)'", str(error)
         )
@@ -47,13 +43,17 @@ def build(registry: Registry, cfg: Any, where: str, **defaults: Any) -> Any:
             does = "has no parameter" if refused[1].startswith("unexpected") else "sets by itself"
             what = f"{cfg['type']} {does} {refused[2]!r}"
             raise UserError(what, where=f"{where}.{refused[2]}", expected=str(error)) from error
-        if getattr(kind_of(registry, cfg, where), "__module__", "").partition(".")[0] in _FOREIGN:
+        if _is_foreign(registry, cfg, where):
             raise _refused(cfg, where, error) from error
         raise
 
 
-# Their constructors raise a TypeError for an argument of another type; elsewhere it may be a mistake in the part itself.
+# Their constructors raise a TypeError or KeyError for a wrong argument; elsewhere it may be a mistake in the part itself.
 _FOREIGN = ("torch", "timm", "mmengine", "mmcv", "mmpretrain")
+
+
+def _is_foreign(registry: Registry, cfg: Any, where: str) -> bool:
+    return getattr(kind_of(registry, cfg, where), "__module__", "").partition(".")[0] in _FOREIGN
 
 
 def _refused(cfg: Mapping[str, Any], where: str, error: Exception) -> UserError:

@@ -31,11 +31,15 @@ class Registry(mm.Registry):
         if found is None and self.scope == "ferbench":
             raise UserError(
                 f"there is no {self.kind} named {key!r}",
-                expected=nearest(key, self.names()),
+                expected=nearest(key, [*self.names(), *self._inherited()]),
                 fix=plugins.failure_report()
                 or "`ferbench list` shows every registered name and where it comes from",
             )
         return found
+
+    def _inherited(self) -> list[str]:
+        """Names of mmengine's own parts, where they are of use here."""
+        return sorted(self.parent.module_dict) if self.parent is not None else []
 
     @property
     def kind(self) -> str:

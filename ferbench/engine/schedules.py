@@ -75,7 +75,7 @@ def completed(configs: Any, max_iters: int) -> list[dict[str, Any]]:
             expected="dict(type=..., ...), or a list of such sections: there is one optimizer",
         )
     single = isinstance(configs, Mapping)
-    if not single and not isinstance(configs, Sequence):
+    if not single and (not isinstance(configs, Sequence) or isinstance(configs, str)):
         raise UserError(f"param_scheduler is {configs!r}", expected="dict(type=..., ...), or a list of them")
     return [
         _completed(c, max_iters, "param_scheduler" if single else f"param_scheduler[{i}]")
@@ -197,6 +197,10 @@ def _double(optimizer: Any) -> Any:
     double = copy.copy(optimizer)
     double.optimizer = copy.copy(optimizer.optimizer)
     double.optimizer.param_groups = [dict(group) for group in optimizer.optimizer.param_groups]
+    if (
+        optimizer.base_param_settings is not None
+    ):  # mmengine's memory of the rate that the config says, a group of its own
+        double.base_param_settings = dict(optimizer.base_param_settings)
     return double
 
 
