@@ -17,7 +17,15 @@ from typing import Any, Literal
 import numpy as np
 
 from ferbench.data.datasets.base import require_folder
-from ferbench.data.datasets.listed import ListedFaces, Rows, bad_line, first_existing, join, parse_code
+from ferbench.data.datasets.listed import (
+    ListedFaces,
+    Rows,
+    bad_line,
+    first_existing,
+    is_name,
+    join,
+    parse_code,
+)
 from ferbench.data.paths import IndexCache, PathArray
 from ferbench.data.text import csv_rows, shown, whole_number
 from ferbench.errors import UserError
@@ -149,7 +157,7 @@ def _read_files(
     stamps = [os.stat(place).st_mtime_ns for place in (folder, images)]
     signature: dict[str, Any] = {"format": "affectnet-2", "mtime_ns": stamps}
     index = IndexCache(base, "affectnet annotations", cache)
-    kept = index.load(signature)
+    kept = index.load(signature, _check_kept)
     if kept is not None:
         return PathArray(kept["names"], kept["offsets"]), np.asarray(kept["codes"])
     files = sorted(name for name in os.listdir(folder) if not name.startswith("."))
@@ -170,6 +178,16 @@ def _read_files(
     names = PathArray.from_strings(stem + endings.get(stem, ".jpg") for stem in stems)
     index.save(signature, {"names": names.blob, "offsets": names.offsets, "codes": codes}, len(labels))
     return names, codes
+
+
+def _check_kept(arrays: Mapping[str, np.ndarray]) -> None:
+    """Refuse arrays that cannot be names and codes of the same images, by a ValueError."""
+    names, codes = PathArray(arrays["names"], arrays["offsets"]), arrays["codes"]
+    names.check()
+    if len(arrays) != 3 or codes.shape != (len(names),) or codes.dtype != np.int16:
+        raise ValueError("the images do not have one code each")
+    if not np.isin(codes, _CODES).all() or not all(map(is_name, names)):
+        raise ValueError("a code or a name is out of range")
 
 
 def _endings(images: Path) -> dict[str, str]:
