@@ -52,19 +52,34 @@ class UserError(Exception):
     def __init__(
         self, what: str, *, where: object = None, expected: str | None = None, fix: str | None = None
     ):
-        self.what, self.where, self.expected, self.fix = what, where, expected, fix
-        parts = [what]
+        self.what, self.where = _presentable(what), where
+        self.expected = None if expected is None else _presentable(expected)
+        self.fix = None if fix is None else _presentable(fix)
+        parts = [self.what]
         if where is not None:
-            parts.append(f"  where:    {where}")
+            parts.append(f"  where:    {_presentable(str(where))}")
         if expected is not None:
-            parts.append(f"  expected: {expected}")
+            parts.append(f"  expected: {self.expected}")
         if fix is not None:
-            parts.append(f"  to do:    {fix}")
+            parts.append(f"  to do:    {self.fix}")
         super().__init__("\n".join(parts))
 
     def __reduce__(self) -> tuple:
         """Keep the parts when a data-loading worker sends the error to the main process."""
         return _rebuild, (type(self), self.what, self.where, self.expected, self.fix)
+
+
+_LINE = 1000  # characters of a line that are shown
+_CONTROL = {
+    n: repr(chr(n))[1:-1] for n in (*range(9), *range(11, 32), *range(127, 160))
+}  # all but tab and newline
+
+
+def _presentable(text: str) -> str:
+    """A text of which a part may come from any file: no control characters, and the middle of an endless line left out."""
+    lines = str(text).translate(_CONTROL).split("\n")
+    short = (n if len(n) <= _LINE else f"{n[:700]} ... {n[-200:]} ({len(n):,} characters)" for n in lines)
+    return "\n".join(short)
 
 
 class FolderTaken(UserError):
@@ -127,7 +142,7 @@ def described(value: Any) -> str:
 
 
 def shortened(value: Any, length: int = 60) -> str:
-    """``repr`` of a value for a message: of a long one the beginning and how long it is, in one line.
+    """``repr`` of a value from a file for a message: of a long one the beginning and how long it is, in one line.
 
     Args:
         value: anything found in a file, e.g. the text of a cell.

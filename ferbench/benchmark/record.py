@@ -343,7 +343,7 @@ def read(path: str | Path) -> Record:
     try:
         record: Record = _typed(Record, content, "")
         _check(record)
-    except (ValueError, RecursionError) as error:
+    except (ValueError, OverflowError, RecursionError) as error:
         raise _damaged(path, str(error)) from error
     return record
 

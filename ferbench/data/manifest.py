@@ -12,6 +12,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from functools import cached_property
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import numpy as np
 
 from ferbench.data.datasets.base import FaceDataset
 from ferbench.data.io import replacing
-from ferbench.errors import UserError
+from ferbench.errors import UserError, shortened
 
 FORMAT = "ferbench-split/1"
 # The file may be that of a finished run, which it belongs to for good: nothing here may advise to delete it.
@@ -130,27 +131,63 @@ def read(path: str | Path) -> dict[str, Any]:
     """A manifest as it was written.
 
     Raises:
-        UserError: no such file, not a manifest, of another format, or changed since it was written.
+        UserError: no such file, not a manifest, of another format, changed since it was written, or with a content that
+            no split has.
     """
     path = Path(path)
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"the split manifest cannot be read: {error.strerror}", where=path) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"the split manifest is not JSON: {error}", where=path, fix=KEEP) from error
     found = manifest.get("format") if isinstance(manifest, dict) else None
     if found != FORMAT:
         raise UserError(
-            f"not a split manifest of this version (format {found!r})", where=path, expected=FORMAT
+            f"not a split manifest of this version (format {shortened(found)})", where=path, expected=FORMAT
         )
     stated = manifest.pop("manifest_sha256", None)
     if stated != _sha256(_canonical(manifest)):
         raise UserError(
             "the split manifest was edited after it was written", where=path,
-            expected=f"content with sha256 {stated}", fix=KEEP,
+            expected=f"content with sha256 {shortened(stated, 70)}", fix=KEEP,
         )  # fmt: skip
+    try:
+        _check_structure(manifest)
+    except ValueError as error:
+        raise UserError(f"the split manifest is damaged: {error}", where=path, fix=KEEP) from error
     return manifest | {"manifest_sha256": stated}
+
+
+def _check_structure(manifest: Mapping[str, Any]) -> None:
+    """What the hash does not say: that `build` can have written this; ValueError."""
+    for key, kind in (("dataset", str), ("items", int), ("spec", dict), ("parts", dict), ("split_hash", str)):
+        if type(manifest.get(key)) is not kind:
+            raise ValueError(f"{key} is {shortened(manifest.get(key))}")
+    _check_names(manifest.get("classes"), "classes")
+    parts = manifest["parts"]
+    for name, entry in parts.items():
+        if not isinstance(entry, dict):
+            raise ValueError(f"part {shortened(name)} is {shortened(entry)}")
+        held = entry.keys() & {"ids", "groups", "rest"}
+        if len(held) != 1 or (held == {"rest"} and name != REST):
+            raise ValueError(f"part {shortened(name)} is not told by ids, by groups or as the rest")
+        lists = [("without_groups_of", "also"), tuple(held)][held != {"rest"}]
+        for key in lists:
+            _check_names(entry.get(key), f"{key} of part {shortened(name)}")
+        if held == {"rest"} and not {*entry["without_groups_of"], *entry["also"]} <= parts.keys() - {REST}:
+            raise ValueError("the rest names a part that the split does not have")
+        if type(entry.get("count")) is not int or type(entry.get("sha256")) is not str:
+            raise ValueError(f"part {shortened(name)} has no count and hash")
+    if manifest["split_hash"] != split_hash(parts):
+        raise ValueError("split_hash is not that of the parts")
+
+
+def _check_names(names: Any, what: str) -> None:
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"{what} is no list of names: {shortened(names)}")
+    if len(set(names)) < len(names):
+        raise ValueError(f"{what} has a name twice")
 
 
 def expand(
@@ -171,15 +208,19 @@ def expand(
     classes = list(listing.dataset.classes)
     if manifest["classes"] != classes:
         raise UserError(
-            f"the split manifest is for the classes {manifest['classes']}, the dataset has {classes}",
+            f"the split manifest is for the classes {shortened(manifest['classes'], 300)}, "
+            f"the dataset has {shortened(classes, 300)}",
             where=path,
             fix=KEEP,
         )
     parts: dict[str, np.ndarray] = {}
-    for name, entry in manifest["parts"].items():
+    for name, entry in sorted(
+        manifest["parts"].items(), key=lambda item: item[0] == REST
+    ):  # told by the others
         parts[name] = _decode(listing, entry, parts, name, path)
         _same_content(listing, entry, parts[name], name, path)
-    return parts
+    _require_disjoint(listing, parts, path)
+    return {name: parts[name] for name in manifest["parts"]}
 
 
 def resolve(
@@ -191,6 +232,18 @@ def resolve(
         UserError: see `read` and `expand`.
     """
     return expand(Listing(dataset), read(path), path, spec)
+
+
+def _require_disjoint(listing: Listing, parts: Mapping[str, np.ndarray], path: str | Path) -> None:
+    """No image is in two parts, but for labeled ones that are unlabeled, too, where that was asked for."""
+    for first, second in combinations(sorted(parts), 2):
+        both = np.intersect1d(parts[first], parts[second])
+        if len(both) and {first, second} != {"labeled", REST}:
+            raise UserError(
+                f"{len(both)} images are in part {first!r} and in part {second!r} of the split, "
+                f"e.g. {shortened(listing.ids[both[0]])}",
+                where=path, expected="every image in one part", fix=KEEP,
+            )  # fmt: skip
 
 
 def _encode_groups(listing: Listing, indices: np.ndarray) -> dict[str, Any] | None:
@@ -251,7 +304,7 @@ def _decode(
         raise UserError(
             f"{len(missing)} of {len(entry[what])} {what} of part {name!r} are not in dataset "
             f"{listing.dataset.name!r}, "
-            f"e.g. {', '.join(missing[:3])}",
+            f"e.g. {', '.join(map(shortened, missing[:3]))}",
             where=path, expected="the data that the split was drawn from", fix=KEEP,
         )  # fmt: skip
     numbers = np.array([known[n] for n in entry[what]], np.int64)
@@ -263,13 +316,15 @@ def _same_spec(manifest: Mapping[str, Any], spec: Mapping[str, Any] | None, path
         return
     asked, written = _plain(spec), manifest["spec"]
     differing = [
-        f"{k}: {written.get(k)!r} in the file, {asked.get(k)!r} in the config"
+        f"{shortened(k)[1:-1]}: {shortened(written.get(k))} in the file, {shortened(asked.get(k))} in the config"
         for k in sorted(asked.keys() | written.keys())
         if written.get(k) != asked.get(k)
     ]
+    more = f"; ... ({len(differing)} in all)" if len(differing) > 12 else ""
     raise UserError(
-        "the split manifest was drawn for another config: " + "; ".join(differing), where=path, fix=KEEP
-    )
+        "the split manifest was drawn for another config: " + "; ".join(differing[:12]) + more,
+        where=path, fix=KEEP,
+    )  # fmt: skip
 
 
 def _same_content(
@@ -285,7 +340,7 @@ def _same_content(
         if found.get(key) != entry.get(key):
             raise UserError(
                 f"part {name!r} of the split does not match dataset {listing.dataset.name!r}: other {what} "
-                f"({entry.get(key)} in the file, {found.get(key)} now)",
+                f"({shortened(entry.get(key), 200)} in the file, {shortened(found.get(key), 200)} now)",
                 where=path, expected="the data that the split was drawn from", fix=KEEP,
             )  # fmt: skip
 

@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from ferbench.data.io import replacing
-from ferbench.errors import UserError
+from ferbench.errors import UserError, shortened
+from ferbench.models.weights import kind_of, read_fault, read_torch
 
 FORMAT = 1
 
@@ -39,7 +40,7 @@ def load(path: str | Path) -> dict[str, Any]:
     """Read a checkpoint (``weights_only``: it can run no code).
 
     Raises:
-        UserError: missing, damaged, not of ferbench, or of a newer format.
+        UserError: missing, damaged, not of ferbench, or of another format.
     """
     path = Path(path)
     if not path.is_file():
@@ -47,29 +48,41 @@ def load(path: str | Path) -> dict[str, Any]:
             "there is no checkpoint", where=path, expected="a file that tools/train.py wrote (last.pth, ...)"
         )
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = read_torch(path)
     except Exception as error:  # a damaged file can make the unpickler fail in any way
-        raise UserError(
-            "the checkpoint is damaged or not a checkpoint of ferbench",
-            where=f"{path} ({path.stat().st_size} bytes): {_first_line(error)}",
-            fix="use another checkpoint of the run (best_ema.pth, best_raw.pth), or start anew with --overwrite",
-        ) from error
+        raise _damaged(path, read_fault(error)) from error
     if not isinstance(content, dict) or not {"format", "meta", "iter", "model"} <= content.keys():
         raise UserError(
-            "the file is no checkpoint of ferbench", where=path, expected="a file that tools/train.py wrote"
-        )
-    if content["format"] > FORMAT:
+            "the file is no checkpoint of ferbench", where=path, expected="a file that tools/train.py wrote",
+            fix="weights of other programs are named as model.backbone.weights",
+        )  # fmt: skip
+    if type(content["format"]) is not int or content["format"] != FORMAT:
+        newer = type(content["format"]) is int and content["format"] > FORMAT
         raise UserError(
-            f"the checkpoint has format {content['format']}",
+            f"the checkpoint has format {shortened(content['format'])}",
             where=path,
-            expected=f"at most {FORMAT}",
-            fix="update ferbench",
+            expected=f"format {FORMAT}",
+            fix="update ferbench"
+            if newer
+            else "use the version of ferbench that wrote it, or start anew with --overwrite",
         )
+    if type(content["iter"]) is not int or content["iter"] < 0:
+        raise _damaged(path, f"its iteration is {shortened(content['iter'])}")
+    for key in ("meta", "model"):
+        if not isinstance(content[key], dict) or not all(isinstance(name, str) for name in content[key]):
+            raise _damaged(path, f"{key!r} is no table of names")
+    wrong = [name for name, value in content["model"].items() if not isinstance(value, torch.Tensor)]
+    if wrong:
+        raise _damaged(path, f"{shortened(wrong[0])} of the model is no tensor")
     return content
 
 
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
+def _damaged(path: Path, why: str) -> UserError:
+    return UserError(
+        "the checkpoint is damaged or not a checkpoint of ferbench",
+        where=f"{path} ({path.stat().st_size} bytes): {why}",
+        fix="use another checkpoint of the run (best_ema.pth, best_raw.pth), or start anew with --overwrite",
+    )
 
 
 def load_model_state(model: nn.Module, state: dict[str, torch.Tensor], path: str | Path) -> None:
@@ -84,11 +97,11 @@ def load_model_state(model: nn.Module, state: dict[str, torch.Tensor], path: str
     reshaped = [
         f"{k} {tuple(state[k].shape)} instead of {tuple(own[k].shape)}"
         for k in own
-        if k in state and state[k].shape != own[k].shape
+        if k in state and kind_of(state[k]) != kind_of(own[k])
     ]
     if missing or unexpected or reshaped:
         found = [
-            f"{len(keys)} {what} ({', '.join(keys[:3])}{', ...' if len(keys) > 3 else ''})"
+            f"{len(keys)} {what} ({', '.join(shortened(k, 200)[1:-1] for k in keys[:3])}{', ...' if len(keys) > 3 else ''})"
             for what, keys in (
                 ("missing", missing),
                 ("unexpected", unexpected),

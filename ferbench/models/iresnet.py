@@ -8,6 +8,8 @@ dicts load as they are.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -60,8 +62,7 @@ class IResNet(nn.Module):
             squared places, so it fits one size only.
         weights: local file of weights, or None for random ones. Files are made for 112 px; for another size
             add ``allow_missing=['fc.', 'features.']``, and the embedding layer starts from random weights.
-        sha256: hash that the file must have.
-        allow_missing: see `load_weights`.
+        sha256, strip_prefix, allow_missing, ignore: see `load_weights`.
 
     Attributes:
         num_features: D.
@@ -79,7 +80,9 @@ class IResNet(nn.Module):
         size: int = 112,
         weights: str | None = None,
         sha256: str | None = None,
-        allow_missing: tuple[str, ...] | list[str] = (),
+        allow_missing: Sequence[str] = (),
+        strip_prefix: str = "",
+        ignore: Sequence[str] = (),
     ):
         super().__init__()
         if depth not in _BLOCKS:
@@ -106,7 +109,7 @@ class IResNet(nn.Module):
         self._initialise()
         self.loaded: LoadedWeights | None = None
         if weights is not None:
-            self.loaded = load_weights(self, weights, sha256, allow_missing=allow_missing)
+            self.loaded = load_weights(self, weights, sha256, strip_prefix, allow_missing, ignore)
 
     def _initialise(self) -> None:
         """Start each block as its shortcut (Goyal et al., arXiv 1706.02677, section 5.1).

@@ -32,8 +32,9 @@ class TimmBackbone(nn.Module):
 
     Args:
         name: a name of ``timm.list_models()``, e.g. ``resnet18``.
-        weights: local file of weights (timm's own, classifier included or not), or None for random ones.
-        sha256: hash that the file must have.
+        weights: local file of weights (timm's own, classifier included or not), or None for random ones; or a checkpoint
+            of ferbench (of any classes) of the same backbone, whose averaged weights are taken.
+        sha256, strip_prefix, allow_missing, ignore: see `load_weights`.
         in_channels: channels of the images.
         **create_model_kwargs: further arguments of ``timm.create_model`` (``img_size``, ``norm_layer``,
             ``drop_path_rate``, ...).
@@ -51,6 +52,9 @@ class TimmBackbone(nn.Module):
         name: str,
         weights: str | None = None,
         sha256: str | None = None,
+        strip_prefix: str = "",
+        allow_missing: Sequence[str] = (),
+        ignore: Sequence[str] = (),
         in_channels: int = 3,
         **create_model_kwargs: Any,
     ):
@@ -80,7 +84,8 @@ class TimmBackbone(nn.Module):
         self.num_features: int = getattr(network, "head_hidden_size", None) or network.num_features
         self.loaded: LoadedWeights | None = None
         if weights is not None:
-            self.loaded = load_weights(self.network, weights, sha256, ignore=_classifier_names(network))
+            ignore = [*_classifier_names(network), *ignore]
+            self.loaded = load_weights(self.network, weights, sha256, strip_prefix, allow_missing, ignore)
 
     def forward(self, images: Tensor) -> Tensor:
         """[B, in_channels, S, S] -> [B, num_features]."""

@@ -8,20 +8,27 @@ from __future__ import annotations
 import hashlib
 import logging
 import pickle
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from ferbench.errors import UserError
+from ferbench.errors import UserError, shortened
+
+if TYPE_CHECKING:
+    from ferbench.models.ssl import SSLModel
 
 _log = logging.getLogger(__name__)
 _SHOWN = 3
 #: Where the usual trainers put the weights inside their checkpoints.
 _CONTAINERS = ("state_dict", "model", "model_state_dict", "state_dict_ema")
+#: What a checkpoint of ferbench has at least, and where in its tensors the averaged backbone and head are.
+_OF_FERBENCH = {"format", "meta", "iter", "model"}
+_AVERAGED_BACKBONE, _AVERAGED_HEAD = "ema_network.backbone.", "ema_network.head."
 
 
 @dataclass(frozen=True)
@@ -31,6 +38,7 @@ class LoadedWeights:
     Attributes:
         path: the file.
         sha256: its hash.
+        prefix: beginning of the names in the file that were used; '' for all of them.
         loaded: how many tensors came from it.
         kept: names of the network's tensors that the file did not give; they keep their initial values.
         left_out: names in the file that the network has no use for.
@@ -38,20 +46,27 @@ class LoadedWeights:
 
     path: Path
     sha256: str
+    prefix: str
     loaded: int
     kept: tuple[str, ...]
     left_out: tuple[str, ...]
 
     def as_dict(self) -> dict[str, Any]:
         """For the run record: the file by name and hash, not by its place on this machine."""
-        return {"file": self.path.name, "sha256": self.sha256, "loaded": self.loaded, "kept": list(self.kept)}
+        return {
+            "file": self.path.name, "sha256": self.sha256, "prefix": self.prefix, "loaded": self.loaded,
+            "kept": list(self.kept),
+        }  # fmt: skip
 
     def __str__(self) -> str:
         text = f"loaded {self.loaded} tensors from {self.path} (sha256 {self.sha256[:12]}...)"
-        if self.kept:
-            text += f"; not in the file in this shape, so as initialised: {_few(self.kept)}"
-        if self.left_out:
-            text += f"; in the file, not used: {_few(self.left_out)}"
+        for what, names in (
+            ("not in the file in this shape, so as initialised", self.kept),
+            ("in the file, not used", self.left_out),
+        ):
+            parts = Counter(name.partition(".")[0] for name in names)
+            shown = _few(names) if len(names) <= _SHOWN else ", ".join(f"{p} ({n})" for p, n in parts.items())
+            text += f"\n    {what}: {shown}" if names else ""
         return text
 
 
@@ -67,10 +82,12 @@ def load_weights(
 
     Args:
         module: the network.
-        path: a ``.safetensors`` file or one written by ``torch.save``: a state dict, or a checkpoint that
-            holds one as ``state_dict`` or ``model``. Read with ``weights_only``: it can run no code.
+        path: a ``.safetensors`` file or one written by ``torch.save``: a state dict, a checkpoint that holds one as
+            ``state_dict`` or ``model``, or a checkpoint of ferbench, of which the averaged (EMA) weights of the backbone are
+            taken. Read with ``weights_only``: it can run no code.
         sha256: hash the file must have, in full or its first digits (at least 8); None: any.
-        strip_prefix: use only the tensors whose name begins so, without it (``'backbone.'``, ``'module.'``).
+        strip_prefix: use only the tensors whose name begins so, without it (``'backbone.'``, ``'module.'``; in a
+            checkpoint of ferbench ``'network.backbone.'`` for the raw weights).
         allow_missing: beginnings of names of the network's tensors that may stay as initialised when the file
             lacks them or has them in another shape.
         ignore: beginnings of names (after the prefix) in the file to leave out, e.g. the classifier of
@@ -84,23 +101,72 @@ def load_weights(
             first tensors that are missing, unexpected or of another shape).
     """
     path = Path(path).expanduser()
+    allow_missing, ignore = ((v,) if isinstance(v, str) else tuple(v) for v in (allow_missing, ignore))
     found_hash = _verify(path, sha256)
-    content = _read(path)
-    state = _select(content, strip_prefix, path)
-    ignored = {name for name in state if name.startswith(tuple(ignore))}
     own = module.state_dict()
+    content, meta = _read(path)
+    if meta is not None:
+        strip_prefix = _prefix_in_ours(content, own, strip_prefix)
+    state = _select(content, strip_prefix, own, path)
+    ignored = {name for name in state if name.startswith(ignore)}
     fits, reshaped = _split_by_shape({n: t for n, t in state.items() if n not in ignored and n in own}, own)
     unexpected = [n for n in state if n not in own and n not in ignored]
     absent = [n for n in own if n not in fits]
     # PyTorch before 0.4.1 had no such counter; it only matters for batch-norm without momentum
-    kept = [n for n in absent if n.startswith(tuple(allow_missing)) or n.endswith("num_batches_tracked")]
+    kept = [n for n in absent if n.startswith(allow_missing) or n.endswith("num_batches_tracked")]
     missing = [n for n in absent if n not in kept]
     if missing or unexpected:
         raise _misfit(module, path, state, own, missing, unexpected, reshaped)
     module.load_state_dict(fits, strict=False)
     left_out = [n for n in content if not n.startswith(strip_prefix) or n[len(strip_prefix) :] in ignored]
-    loaded = LoadedWeights(path, found_hash, len(fits), tuple(kept), tuple(left_out))
+    loaded = LoadedWeights(path, found_hash, strip_prefix, len(fits), tuple(kept), tuple(left_out))
     _log.info("%s: %s", type(module).__name__, loaded)
+    return loaded
+
+
+def start_from(
+    model: SSLModel, path: str | Path, classes: Sequence[str] = (), sha256: str | None = None
+) -> LoadedWeights:
+    """Start a model from a checkpoint of ferbench (its averaged weights), or from a file of a backbone's weights.
+
+    The backbone must fit whole. The head is taken, too, where the checkpoint is of the same classes in the same order and
+    has its tensors; else it stays as initialised, as do further heads and the algorithm's state. Call it before the model
+    is bound to its run. What was loaded counts as the initial weights in the protocol.
+
+    Args:
+        model: its averaged weights begin with the same values.
+        path: see `load_weights`; names may begin with ``backbone.`` or ``module.``.
+        classes: of the model, in the order of its outputs.
+        sha256: see `load_weights`.
+
+    Returns:
+        What was loaded; also logged.
+
+    Raises:
+        UserError: see `load_weights`.
+    """
+    network = model.network
+    path = Path(path).expanduser()
+    _verify(path, sha256)
+    content, meta = _read(path)
+    prefix = ""
+    if meta is None:
+        names = network.backbone.state_dict().keys() & content.keys()
+        begun = (p for p in ("backbone.", "module.") if any(n.startswith(p) for n in content))
+        prefix = "" if names else next(begun, "")
+    loaded = load_weights(network.backbone, path, sha256, strip_prefix=prefix)
+    own = network.head.state_dict()
+    head = {n.removeprefix(_AVERAGED_HEAD): t for n, t in content.items() if n.startswith(_AVERAGED_HEAD)}
+    same_head = own.keys() == head.keys() and len(_split_by_shape(head, own)[0]) == len(own)
+    if meta is not None and same_head and classes and list(classes) == meta.get("classes"):
+        network.head.load_state_dict(head)
+        left_out = tuple(n for n in loaded.left_out if not n.startswith(_AVERAGED_HEAD))
+        loaded = replace(loaded, loaded=loaded.loaded + len(head), left_out=left_out)
+    else:
+        loaded = replace(loaded, kept=(*loaded.kept, *(f"head.{name}" for name in own)))
+    model.ema_network.load_state_dict(network.state_dict())
+    network.backbone.loaded = loaded  # type: ignore[assignment] # what `Classifier.initial_weights` reads
+    _log.info("the model starts from a checkpoint: %s", loaded)
     return loaded
 
 
@@ -112,11 +178,14 @@ def _verify(path: Path, sha256: str | None) -> str:
             expected="a .pth, .pt or .safetensors file",
             fix="correct `weights`, or leave it out to start from random weights (nothing is downloaded)",
         )
-    with open(path, "rb") as file:
-        found = (
-            hashlib.file_digest(file, "sha256").hexdigest()
-            if hasattr(hashlib, "file_digest")
-            else _digest(file)
+    try:
+        with open(path, "rb") as file:
+            found = _digest(file)
+    except OSError as error:
+        raise UserError(f"the weight file cannot be read: {error.strerror}", where=path) from error
+    if sha256 is not None and not isinstance(sha256, str):
+        raise UserError(
+            f"sha256 is {shortened(sha256)}, not text", where=path, fix=f"write it in quotes: '{found[:12]}'"
         )
     if sha256 is not None and (len(sha256) < 8 or not found.startswith(sha256.lower())):
         raise UserError(
@@ -129,42 +198,72 @@ def _verify(path: Path, sha256: str | None) -> str:
 
 
 def _digest(file: Any) -> str:
-    """What `hashlib.file_digest` does, for Python 3.10."""
-    digest = hashlib.sha256()
+    if hasattr(hashlib, "file_digest"):
+        return hashlib.file_digest(file, "sha256").hexdigest()
+    digest = hashlib.sha256()  # Python 3.10
     while block := file.read(1 << 20):
         digest.update(block)
     return digest.hexdigest()
 
 
-def _read(path: Path) -> dict[str, Tensor]:
+def _read(path: Path) -> tuple[dict[str, Tensor], Mapping[str, Any] | None]:
+    """The named tensors of a file, and the ``meta`` of a checkpoint of ferbench (None: it is none)."""
     try:
-        content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        content = _read_safetensors(path) if path.suffix == ".safetensors" else read_torch(path)
+    except UserError:
+        raise
+    except Exception as error:  # a damaged file can make the reader fail in any way
         raise UserError(
-            f"the weight file cannot be read: {_first_line(error)}",
+            f"the weight file cannot be read: {read_fault(error)}",
             where=f"{path} ({path.stat().st_size} bytes)",
             expected="tensors only, as torch.save(network.state_dict(), path) writes them",
             fix="get the file again; if you trust it and it holds more, save its state dict alone",
         ) from error
+    meta = None
+    if isinstance(content, Mapping) and content.keys() >= _OF_FERBENCH and isinstance(content["meta"], dict):
+        meta = content["meta"]
     for key in _CONTAINERS:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
             break
-    tensors = (
-        {k: v for k, v in content.items() if isinstance(v, Tensor)} if isinstance(content, Mapping) else {}
-    )
+    tensors = {}
+    if isinstance(content, Mapping):
+        tensors = {k: v for k, v in content.items() if isinstance(k, str) and isinstance(v, Tensor)}
     if not tensors:
-        raise UserError("the weight file holds no named tensors", where=path, expected="a state dict")
-    return tensors
+        raise UserError(
+            f"the weight file holds no named tensors, but {_held(content)}", where=path,
+            expected="a state dict (name -> tensor), alone or as " + ", ".join(map(repr, _CONTAINERS)),
+            fix="save the network's state dict alone: torch.save(network.state_dict(), path)",
+        )  # fmt: skip
+    return tensors, meta
 
 
-def _read_torch(path: Path) -> Any:
+def _held(content: Any) -> str:
+    """What a file holds in place of a state dict."""
+    if not isinstance(content, Mapping):
+        return f"a {type(content).__name__}"
+    items = list(content.items())[:_SHOWN]
+    shown = ", ".join(f"{shortened(k, 30)}: {type(v).__name__}" for k, v in items)
+    return (
+        f"{len(content)} entries ({shown}{', ...' if len(content) > _SHOWN else ''})" if items else "nothing"
+    )
+
+
+def read_torch(path: Path) -> Any:
+    """What ``torch.save`` wrote, without running code; any exception for a damaged file."""
     return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def read_fault(error: Exception) -> str:
+    """Why `read_torch` failed, in one short line, without torch's advice to read the file in a way that may run its code."""
+    if isinstance(error, pickle.UnpicklingError) or "weights_only" in str(error):
+        return "it is damaged, or holds other objects than tensors and plain types, which could run code when read"
+    first = next(iter(str(error).splitlines()), "") or type(error).__name__
+    return first if len(first) <= 200 else shortened(first, 200)
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
-        from safetensors import SafetensorError
         from safetensors.torch import load_file
     except ImportError as error:
         raise UserError(
@@ -172,20 +271,28 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
             where=path,
             fix="pip install safetensors",
         ) from error
-    try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise ValueError(str(error)) from error
+    return load_file(path)
 
 
-def _select(state: dict[str, Tensor], prefix: str, path: Path) -> dict[str, Tensor]:
+def _prefix_in_ours(content: Mapping[str, Tensor], own: Mapping[str, Tensor], asked: str) -> str:
+    """Beginning of the names, in a checkpoint of ferbench, of the tensors that belong to a backbone (or to what it wraps)."""
+    given = bool(asked) and any(name.startswith(asked) for name in content)
+    prefix = asked if given else _AVERAGED_BACKBONE
+    inside = [name[len(prefix) :] for name in content if name.startswith(prefix)]
+    wrapped = inside and all(name.startswith("network.") for name in inside)
+    return f"{prefix}network." if wrapped and not any(n.startswith("network.") for n in own) else prefix
+
+
+def _select(
+    state: dict[str, Tensor], prefix: str, own: Mapping[str, Tensor], path: Path
+) -> dict[str, Tensor]:
     chosen = {name[len(prefix) :]: tensor for name, tensor in state.items() if name.startswith(prefix)}
     if not chosen:
         raise UserError(
             f"no tensor in the weight file has a name that begins with {prefix!r}",
             where=path,
             expected=f"names like {_few(state)}",
-            fix="correct `strip_prefix` (strip_prefix='' takes the names as they are)",
+            fix=f"set strip_prefix={_common_prefix(state, own)!r}",
         )
     return chosen
 
@@ -193,12 +300,26 @@ def _select(state: dict[str, Tensor], prefix: str, path: Path) -> dict[str, Tens
 def _split_by_shape(
     state: Mapping[str, Tensor], own: Mapping[str, Tensor]
 ) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The tensors that fit, and those of another shape with both shapes in words."""
-    fits = {n: t for n, t in state.items() if t.shape == own[n].shape}
+    """The tensors that fit, and those of another shape or kind with both in words."""
+    fits = {n: t for n, t in state.items() if kind_of(t) == kind_of(own[n])}
     reshaped = {
-        n: f"{n} {list(t.shape)} instead of {list(own[n].shape)}" for n, t in state.items() if n not in fits
+        n: f"{shortened(n)[1:-1]} {_in_words(t)} instead of {_in_words(own[n])}"
+        for n, t in state.items()
+        if n not in fits
     }
     return fits, reshaped
+
+
+def kind_of(tensor: Tensor) -> tuple[Any, ...]:
+    """What must agree so that one tensor can take the values of another; any float type may become any other."""
+    dense = tensor.layout == torch.strided and not tensor.is_quantized and not tensor.is_meta
+    return tensor.shape, dense, tensor.is_floating_point(), tensor.is_complex()
+
+
+def _in_words(tensor: Tensor) -> str:
+    plain = tensor.layout == torch.strided and not tensor.is_quantized and not tensor.is_meta
+    kind = "" if plain and tensor.is_floating_point() else f" of {tensor.dtype}, {tensor.layout}"
+    return f"{list(tensor.shape)}{kind}"
 
 
 def _misfit(
@@ -224,9 +345,12 @@ def _misfit(
     if prefix:
         fix = f"the names in the file begin with {prefix!r}: set strip_prefix={prefix!r}"
     elif len(missing) + len(unexpected) <= _SHOWN:
-        fix = (
-            "name what may stay as initialised in `allow_missing` and what the file has too much in `ignore`"
-        )
+        options = [
+            f"{o}={names!r}"
+            for o, names in (("allow_missing", list(missing)), ("ignore", list(unexpected)))
+            if names
+        ]
+        fix = f"if what is missing may stay as initialised and what is unknown may go: {', '.join(options)}"
     else:
         fix = "use the file made for this architecture, or the architecture it was made for"
     return UserError("\n".join(lines), where=path, expected=f"{len(own)} tensors like {_few(own)}", fix=fix)
@@ -242,10 +366,8 @@ def _common_prefix(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> st
     return ""
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
-
-
 def _few(names: Iterable[str]) -> str:
     names = list(names)
-    return ", ".join(names[:_SHOWN]) + (f", ... ({len(names)} in all)" if len(names) > _SHOWN else "")
+    return ", ".join(shortened(n, 200)[1:-1] for n in names[:_SHOWN]) + (
+        f", ... ({len(names)} in all)" if len(names) > _SHOWN else ""
+    )

@@ -311,6 +311,73 @@ def test_an_edited_or_broken_manifest_is_refused(tmp_path):
         resolve(data, tmp_path / "none.json")
 
 
+def sealed(manifest):
+    """With the right hash, whatever the content: as another program, or a fault of an older version, may have written it."""
+    content = {k: v for k, v in manifest.items() if k != "manifest_sha256"}
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return json.dumps(content | {"manifest_sha256": hashlib.sha256(text.encode()).hexdigest()})
+
+
+def hash_of_parts(parts):
+    told = {n: {k: p.get(k) for k in ("sha256", "labels_sha256")} for n, p in parts.items()}
+    return hashlib.sha256(json.dumps(told, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+@pytest.mark.parametrize(("where", "value", "says"), [
+    ([], {"format": "ferbench-split/1"}, "damaged"),
+    (["dataset"], 3, "dataset is 3"), (["items"], "40", "items is"), (["items"], True, "items is"), (["spec"], [], "spec"),
+    (["spec"], None, "spec"), (["parts"], [], "parts"), (["classes"], "abc", "classes"), (["classes"], [1, 2], "classes"),
+    (["classes"], ["a", "a"], "twice"), (["split_hash"], "0" * 64, "split_hash"), (["split_hash"], 0, "split_hash"),
+    (["parts", "labeled"], None, "labeled"), (["parts", "labeled", "ids"], 3, "no list"),
+    (["parts", "labeled", "ids"], ["i001", 3], "no list"), (["parts", "labeled", "ids"], [["i001"]], "no list"),
+    (["parts", "labeled", "ids"], ["x", "x"], "twice"), (["parts", "labeled", "groups"], [], "not told"),
+    (["parts", "labeled", "rest"], True, "not told"), (["parts", "val"], {"rest": True}, "not told"),
+    (["parts", "unlabeled", "also"], ["nobody"], "does not have"), (["parts", "unlabeled", "also"], None, "no list"),
+    (["parts", "unlabeled", "without_groups_of"], ["unlabeled"], "does not have"),
+    (["parts", "labeled", "count"], "12", "no count"), (["parts", "labeled", "count"], 13, "number of images"),
+    (["parts", "labeled", "sha256"], None, "no count"), (["parts", "labeled", "class_counts"], {"a": 12}, "images per class"),
+    (["parts", "labeled", "class_counts"], "x" * 100_000, "images per class"),
+])  # fmt: skip
+def test_a_manifest_whose_hash_is_right_and_whose_content_is_not(where, value, says, tmp_path):
+    """Any key missing or of another type, names twice, parts that the split does not have."""
+    data, file = written(tmp_path)
+    manifest = json.loads(file.read_text())
+    if where:
+        node = manifest
+        for key in where[:-1]:
+            node = node[key]
+        node[where[-1]] = value
+    else:
+        manifest = value
+    file.write_text(sealed(manifest))
+    with pytest.raises(UserError, match=says) as error:
+        BudgetSplit(per_class=4, val=6, file=file)(data)
+    assert str(file) in str(error.value)
+    assert len(str(error.value)) < 1500
+
+
+def test_a_manifest_with_an_image_in_two_parts_is_refused(tmp_path):
+    data, file = written(tmp_path)
+    manifest = json.loads(file.read_text())
+    parts = manifest["parts"]
+    parts["val"] = dict(parts["labeled"])
+    del parts["unlabeled"]  # whose count would give it away
+    manifest["split_hash"] = hash_of_parts(parts)
+    file.write_text(sealed(manifest))
+    with pytest.raises(UserError, match="in part 'labeled' and in part 'val'"):
+        BudgetSplit(per_class=4, val=6, file=file)(data)
+
+
+@pytest.mark.parametrize(
+    "content", ["[" * 100_000, '{"a":' * 100_000, '{"format": ' + "9" * 5000 + "}", "\ufeff", "\0", "[]"]
+)
+def test_a_manifest_that_is_no_json_or_nested_too_deeply(content, tmp_path):
+    data, file = written(tmp_path)
+    file.write_text(content)
+    with pytest.raises(UserError, match=r"not JSON|not a split manifest"):
+        resolve(data, file)
+
+
 def test_racing_processes_write_the_same_bytes_and_an_unwritable_file_is_said(tmp_path):
     data = videos()
     files = [tmp_path / f"{i}.json" for i in range(2)]

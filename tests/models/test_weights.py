@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import ast
 import hashlib
 import logging
+import re
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
+from ferbench.engine import checkpoint
 from ferbench.errors import UserError
-from ferbench.models import Classifier, MMPretrainBackbone, TimmBackbone, load_weights
+from ferbench.models import Classifier, IResNet, MMPretrainBackbone, TimmBackbone, load_weights
+from ferbench.models.ssl import SSLModel
+from ferbench.models.weights import start_from
 
 
 def network(outputs: int = 3) -> nn.Sequential:
@@ -43,7 +48,7 @@ def test_load_returns_the_hash_and_logs(
     with caplog.at_level(logging.INFO, logger="ferbench"):
         loaded = load_weights(target, path, sha256=sha256)
     assert same(source, target)
-    assert loaded.as_dict() == {"file": "source.pth", "sha256": sha256, "loaded": 9, "kept": []}
+    assert loaded.as_dict() == {"file": "source.pth", "sha256": sha256, "prefix": "", "loaded": 9, "kept": []}
     assert "loaded 9 tensors" in caplog.text
     assert load_weights(target, path, sha256=sha256[:12]).sha256 == sha256
 
@@ -180,3 +185,199 @@ def test_mmpretrain_checkpoint_with_its_head(tmp_path: Path) -> None:
     torch.save({"state_dict": {**state, "head.fc.bias": torch.zeros(9)}, "meta": {}}, tmp_path / "mm.pth")
     backbone = MMPretrainBackbone(config, weights=str(tmp_path / "mm.pth"))
     assert same(source, backbone)
+
+
+BACKBONES = {
+    "timm": lambda **options: TimmBackbone("resnet10t", channels=(8, 8, 8, 8), **options),
+    "iresnet": lambda **options: IResNet(18, embedding=8, size=16, **options),
+    "mmpretrain": lambda **options: MMPretrainBackbone(dict(type="mmpretrain.ResNet", depth=18), **options),
+}
+
+
+def bare(backbone: nn.Module) -> nn.Module:
+    return getattr(backbone, "network", backbone)
+
+
+def advised(error: UserError) -> dict[str, object]:
+    """The options that the message says to set."""
+    assert error.fix is not None
+    found = re.findall(r"(strip_prefix|allow_missing|ignore)=('[^']*'|\[[^\]]*\])", error.fix)
+    return {name: ast.literal_eval(value) for name, value in found}
+
+
+@pytest.mark.parametrize(("kind", "misfit"), [
+    *(("timm", misfit) for misfit in ("a prefix", "a tensor less", "a tensor more", "a shape", "all at once")),
+    ("iresnet", "all at once"), ("mmpretrain", "a prefix"), ("mmpretrain", "all at once"),
+])  # fmt: skip
+def test_what_the_message_advises_works_for_every_backbone(kind: str, misfit: str, tmp_path: Path) -> None:
+    """Files of any names, tensors and shapes near to the network's: the options named are taken, and the file loads."""
+    source = bare(BACKBONES[kind]()).state_dict()
+    names = [n for n in source if not n.endswith("num_batches_tracked")]
+    state, given = dict(source), {"strip_prefix": ""} if kind == "mmpretrain" else {}
+    if misfit in ("a tensor less", "all at once"):
+        del state[names[0]]
+    if misfit in ("a tensor more", "all at once"):
+        state["extra.bias"] = torch.zeros(2)
+    if misfit in ("a shape", "all at once"):
+        state[names[-1]] = torch.zeros(3, 3)
+    if misfit == "a prefix":
+        state = {f"module.{n}": t for n, t in state.items()}
+        given = {"strip_prefix": "backbone."} if kind == "mmpretrain" else {}
+    torch.save(state, tmp_path / "w.pth")
+    file = str(tmp_path / "w.pth")
+    with pytest.raises(UserError) as error:
+        BACKBONES[kind](weights=file, **given)
+    given |= advised(error.value)
+    backbone = BACKBONES[kind](weights=file, **given)
+    reshaped = {names[-1]} if misfit in ("a shape", "all at once") else set()
+    absent = {n for n in source if f"{given.get('strip_prefix', '')}{n}" not in state}
+    kept = set(backbone.loaded.kept)
+    assert kept == absent | reshaped
+    loaded = bare(backbone).state_dict()
+    assert all(torch.equal(loaded[n], source[n]) for n in source if n not in kept)
+
+
+@pytest.mark.parametrize("save", ["zip", "legacy"])
+def test_every_cut_of_a_file_is_one_message(source: nn.Sequential, tmp_path: Path, save: str) -> None:
+    file = tmp_path / "w.pth"
+    torch.save({"state_dict": source.state_dict()}, file, _use_new_zipfile_serialization=save == "zip")
+    whole = file.read_bytes()
+    for size in range(0, len(whole), max(1, len(whole) // 150)):
+        file.write_bytes(whole[:size])
+        with pytest.raises(UserError) as error:
+            load_weights(network(), file)
+        assert "weights_only" not in str(error.value)
+
+
+@pytest.mark.parametrize(("content", "says"), [
+    ({0: torch.zeros(2), 1: torch.zeros(3)}, "0: Tensor, 1: Tensor"),
+    ({"net": {"encoder": {"w": torch.zeros(2)}}}, "'net': dict"),
+    ({"w": [torch.zeros(2), torch.zeros(3)]}, "'w': list"),
+    ({"state_dict": {("a", 0): torch.zeros(2)}}, "no named tensors"),
+    ({"state_dict": []}, "no named tensors"), ({}, "but nothing"), (None, "a NoneType"), (torch.zeros(3), "a Tensor"),
+    ({"x" * 100_000: 3}, "100,000 characters"),
+])  # fmt: skip
+def test_what_is_no_state_dict(content: object, says: str, tmp_path: Path) -> None:
+    """Integer and other keys, tensors in lists or deeper dicts, nothing: what is there instead is said."""
+    torch.save(content, tmp_path / "w.pth")
+    with pytest.raises(UserError, match=re.escape(says)) as error:
+        load_weights(network(), tmp_path / "w.pth")
+    assert len(str(error.value)) < 900
+    assert "torch.save(network.state_dict(), path)" in error.value.fix
+
+
+@pytest.mark.parametrize("tensor", [
+    torch.zeros(5, 4, dtype=torch.complex64), torch.zeros(5, 4, dtype=torch.int32), torch.zeros(5, 4).to_sparse(),
+])  # fmt: skip
+def test_tensors_of_another_kind_do_not_fit(
+    tensor: torch.Tensor, source: nn.Sequential, tmp_path: Path
+) -> None:
+    torch.save({**source.state_dict(), "0.weight": tensor}, tmp_path / "w.pth")
+    with pytest.raises(UserError, match="of another shape"):
+        load_weights(network(), tmp_path / "w.pth")
+
+
+def test_half_precision_is_taken(source: nn.Sequential, tmp_path: Path) -> None:
+    torch.save(
+        {n: t.half() if t.is_floating_point() else t for n, t in source.state_dict().items()},
+        tmp_path / "w.pth",
+    )
+    assert load_weights(network(), tmp_path / "w.pth").loaded == 9
+
+
+def test_hostile_pickles_are_refused_without_advice_to_load_them(tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> tuple:
+            return Path.mkdir, (tmp_path / "evil",)
+
+    torch.save({"state_dict": {"0.weight": Evil()}}, tmp_path / "w.pth")
+    with pytest.raises(UserError, match="could run code when read") as error:
+        load_weights(network(), tmp_path / "w.pth")
+    assert "weights_only" not in str(error.value)
+    assert not (tmp_path / "evil").exists()
+
+
+def test_one_name_is_no_list_of_letters(path: Path) -> None:
+    """``allow_missing='2.'`` means names that begin with ``2.``, not with ``2`` or ``.``."""
+    target = network(outputs=8)
+    assert load_weights(target, path, allow_missing="2.").kept == ("2.weight", "2.bias")
+    with pytest.raises(UserError, match="not those of this"):
+        load_weights(target, path, allow_missing="x2.")
+
+
+def test_a_hash_that_is_no_text(path: Path) -> None:
+    with pytest.raises(UserError, match="write it in quotes"):
+        load_weights(network(), path, sha256=12345678)  # type: ignore[arg-type] # as --cfg-options may give it
+
+
+class TestCheckpointOfFerbench:
+    """As initial weights: of other classes, of the same, of another backbone, with other parts around it."""
+
+    @staticmethod
+    def model(kind: str, classes: int, seed: int, **options: object) -> SSLModel:
+        torch.manual_seed(seed)
+        return SSLModel(
+            BACKBONES[kind](**options), dict(type="FixMatch"), dict(size=16), classes, channels_last=False
+        )
+
+    @pytest.fixture
+    def made(self, tmp_path: Path):
+        def made(kind: str) -> tuple[SSLModel, Path]:
+            trained = self.model(kind, 4, seed=1)
+            for tensor in trained.ema_network.parameters():
+                tensor.add_(0.25)  # unlike the raw weights
+            content = {
+                "meta": {"classes": list("abcd")},
+                "iter": 5,
+                "model": trained.state_dict(),
+                "hooks": {},
+            }
+            checkpoint.save(content, tmp_path / "best_ema.pth")
+            return trained, tmp_path / "best_ema.pth"
+
+        return made
+
+    @pytest.mark.parametrize("kind", BACKBONES)
+    def test_as_weights_of_a_backbone(self, kind: str, made) -> None:
+        trained, file = made(kind)
+        model = self.model(kind, 3, seed=2, weights=str(file))
+        assert same(trained.ema_network.backbone, model.network.backbone)
+        assert same(trained.ema_network.backbone, model.ema_network.backbone)
+        found = model.network.initial_weights
+        assert found["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
+        assert found["prefix"].startswith("ema_network.backbone.")
+        raw = self.model(kind, 3, seed=2, weights=str(file), strip_prefix="network.backbone.")
+        assert same(trained.network.backbone, raw.network.backbone)
+        assert raw.network.initial_weights["prefix"].startswith("network.backbone.")
+
+    def test_as_start_of_a_model(self, made, caplog: pytest.LogCaptureFixture) -> None:
+        kind = "timm"
+        trained, file = made(kind)
+        other, alike = self.model(kind, 3, seed=2), self.model(kind, 4, seed=2)
+        before = {n: t.clone() for n, t in other.network.head.state_dict().items()}
+        with caplog.at_level(logging.INFO, logger="ferbench"):
+            loaded = start_from(other, file, ("a", "b", "c"))
+        assert same(trained.ema_network.backbone, other.network.backbone)
+        assert same(other.network, other.ema_network)
+        assert all(torch.equal(t, before[n]) for n, t in other.network.head.state_dict().items())
+        assert set(loaded.kept) == {"head.fc.weight", "head.fc.bias"}
+        assert "as initialised: head.fc.weight, head.fc.bias" in caplog.text
+        assert other.network.initial_weights == loaded.as_dict()
+        for classes, head in ((tuple("abcd"), True), (tuple("dcba"), False), ((), False)):
+            alike = self.model(kind, 4, seed=2)
+            start_from(alike, file, classes)
+            assert same(trained.ema_network.head, alike.network.head) is head
+
+    def test_another_backbone_is_named(self, made) -> None:
+        _, file = made("timm")
+        with pytest.raises(UserError, match="not those of this"):
+            self.model("iresnet", 3, seed=2, weights=str(file))
+
+    def test_a_plain_file_as_start(self, made, tmp_path: Path) -> None:
+        trained, _ = made("timm")
+        state = trained.network.backbone.state_dict()
+        for prefix in ("", "backbone.", "module."):
+            torch.save({"state_dict": {f"{prefix}{n}": t for n, t in state.items()}}, tmp_path / "w.pth")
+            model = self.model("timm", 3, seed=2)
+            start_from(model, tmp_path / "w.pth")
+            assert same(trained.network.backbone, model.ema_network.backbone)
