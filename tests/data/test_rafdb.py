@@ -164,6 +164,19 @@ def test_the_csv_of_kaggle_names_its_bad_row(tmp_path):
             build(tmp_path)
 
 
+def test_folders_without_images_say_what_belongs_there(tmp_path):
+    (tmp_path / "DATASET/train/happiness").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"no images of RAF-DB(.|\n)*DATASET/train(.|\n)*folders 1 to 7"):
+        build(tmp_path)
+
+
+def test_a_test_image_among_kaggle_s_training_images_is_refused(tmp_path):
+    (tmp_path / "train/1").mkdir(parents=True)
+    (tmp_path / "train/1/test_0001_aligned.jpg").touch()
+    with pytest.raises(UserError, match=r"not of the part 'train'(.|\n)*train/1"):
+        build(tmp_path)
+
+
 def test_one_image_listed_twice(tmp_path):
     data = build(write(tmp_path, [*LIST, LIST[0]]))
     assert (len(data), data.summary()["repeated_rows"]) == (3, 1)

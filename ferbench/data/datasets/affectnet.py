@@ -105,7 +105,10 @@ class AffectNet(ListedFaces):
         file = {"train": "training.csv", "val": "validation.csv"}[part]
         self.list_file = (
             first_existing(
-                folder, [p + file for p in _PLACES], f"{file} of AffectNet (or {part}_set)", GET_AFFECTNET
+                folder,
+                [p + file for p in _PLACES],
+                f"{file} of AffectNet (or {part}_set)",
+                f"{GET_AFFECTNET}; a folder per class is read by ImageFolder with labeled=True",
             )
             if annotations is None
             else Path(annotations).expanduser()

@@ -92,7 +92,8 @@ def load_folder(root: Path, cache: str | os.PathLike[str] | None = "auto") -> Im
         raise UserError(
             "the folder holds no FER2013 images", where=root,
             expected="<usage>/<class>/<image>, usage one of "
-            + ", ".join((*FOLDER_USAGES, *_FOLDER_ALIASES)), fix=f"name fer2013.csv itself, or {GET_FER2013}",
+            + ", ".join((*FOLDER_USAGES, *_FOLDER_ALIASES)),
+            fix=f"name fer2013.csv itself, or {GET_FER2013}; folders with label.csv are read by FERPlus",
         )  # fmt: skip
     return load_files(root, paths, FOLDER_USAGES, cache, lambda: _read_files(root, paths))
 

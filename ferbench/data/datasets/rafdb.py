@@ -154,7 +154,18 @@ class RAFDB(ListedFaces):
                 continue
             for name in names:
                 if name.lower().endswith(_IMAGES) and not name.startswith("."):
+                    if name.startswith(("train_", "test_")) and not name.startswith(f"{self._part}_"):
+                        raise UserError(
+                            f"{shown(name)} is not of the part {self._part!r}", where=self.folder / str(code),
+                            expected=f"{self._part}_*", fix="unpack the archive again",
+                        )  # fmt: skip
                     rows.add(_bare(name), 0, code - 1, self.folder)
+        if not len(rows.codes):
+            raise UserError(
+                "the folder holds no images of RAF-DB", where=self.folder,
+                expected=f"{self._part}_00001_aligned.jpg, ... in folders 1 to {len(self._codes)}",
+                fix=f"{GET_RAFDB}; folders that are called by class names are read by ImageFolder with labeled=True",
+            )  # fmt: skip
 
     def _check_kind(self, codes: np.ndarray) -> None:
         """Refuse the basic list where the compound one is meant: the codes of both start at 1."""
