@@ -39,7 +39,7 @@ _EVALUATION = frozenset({"dataset", "batch_size", "num_workers", "max_unreadable
 SECTION_KEYS: Mapping[str, frozenset[str]] = {
     "views": frozenset({"size", "weak", "strong"}),
     "train_dataloader": frozenset({"dataset", "batch_size", "num_workers", "sampler"}),
-    "unlabeled_dataloader": frozenset({"dataset", "rest", "mu", "num_workers"}),
+    "unlabeled_dataloader": frozenset({"dataset", "rest", "include_labeled", "mu", "num_workers"}),
     "val_dataloader": _EVALUATION,
     "test_dataloader": _EVALUATION,
     "randomness": frozenset({"seed", "deterministic", "diff_rank_seed"}),

@@ -211,16 +211,16 @@ def plain(value: Any) -> Any:
 
 def _data_identity(cfg: Config, data: Data) -> dict[str, Any]:
     unlabeled = cfg.get("unlabeled_dataloader") or {}
-    rest = bool(unlabeled.get("rest", False)) and bool(unlabeled)
+    own_parts = {key: bool(unlabeled.get(key, False)) for key in ("rest", "include_labeled")}
     identity: dict[str, Any] = {
         "train": _identities(cfg.train_dataloader.dataset, data.sources["train"]),
-        "unlabeled": {"rest": rest, "datasets": []},
+        "unlabeled": {**own_parts, "datasets": []},
         "val": "split",
         "test": _identities(cfg.test_dataloader.dataset, data.datasets["test"]),
     }
     if unlabeled.get("dataset"):
         own = data.datasets["unlabeled"]
-        extra = getattr(own, "parts", (own,))[1 if rest else 0 :]
+        extra = getattr(own, "parts", (own,))[1 if any(own_parts.values()) else 0 :]
         configs = listed(unlabeled["dataset"])
         identity["unlabeled"]["datasets"] = [
             _identity(c, _source(d), labeled=False) for c, d in zip(configs, extra, strict=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -45,7 +45,8 @@ def build_data(cfg: Config) -> Data:
 
     ``train_dataloader.dataset`` (one config or a list) is the training dataset; ``split`` cuts it into labeled, unlabeled
     and val. The unlabeled stream is ``unlabeled_dataloader``: the split's rest (``rest=True``) and/or other datasets
-    (``dataset``). ``val_dataloader.dataset`` replaces the split's val.
+    (``dataset``), and the labeled images once more with ``include_labeled=True``. ``val_dataloader.dataset`` replaces the
+    split's val.
 
     Raises:
         UserError: something is missing or does not fit.
@@ -73,7 +74,7 @@ def dataset_builders(cfg: Config) -> dict[str, Callable[[], FaceDataset]]:
         return _training(cfg, classes)[1]
 
     def unlabeled() -> FaceDataset:
-        found = _unlabeled(loader, parts() if loader.get("rest") else {}, classes)
+        found = _unlabeled(loader, parts() if _of_training(loader) else {}, classes)
         assert found is not None
         return found
 
@@ -121,15 +122,14 @@ def _unlabeled(
 ) -> FaceDataset | None:
     if not loader:
         return None
-    sources: list[FaceDataset] = []
-    if loader.get("rest", False):
-        if "unlabeled" not in parts:
-            raise UserError(
-                "the unlabeled stream is to be the rest of the training dataset, but there is no split",
-                where="unlabeled_dataloader.rest",
-                fix="add a split, or name other images in unlabeled_dataloader.dataset",
-            )
-        sources.append(parts["unlabeled"])
+    names = _of_training(loader)
+    if "unlabeled" in names and "unlabeled" not in parts:
+        raise UserError(
+            "the unlabeled stream is to be the rest of the training dataset, but there is no split",
+            where="unlabeled_dataloader.rest",
+            fix="add a split, or name other images in unlabeled_dataloader.dataset",
+        )
+    sources: list[FaceDataset] = [_together([parts[name] for name in names])] if names else []
     extra = loader.get("dataset") or []
     for i, config in enumerate([extra] if isinstance(extra, Mapping) else extra):
         sources.append(_comparable(build(DATASETS, config, f"unlabeled_dataloader.dataset[{i}]"), classes))
@@ -137,9 +137,27 @@ def _unlabeled(
         raise UserError(
             "the unlabeled stream has no source",
             where="unlabeled_dataloader",
-            expected="rest=True and/or dataset=...",
+            expected="rest=True, dataset=... and/or include_labeled=True",
         )
     return sources[0] if len(sources) == 1 else Concat(sources)
+
+
+def _of_training(loader: Mapping[str, Any]) -> list[str]:
+    """Parts of the training dataset that the unlabeled stream reads."""
+    for key in ("rest", "include_labeled"):
+        if not isinstance(loader.get(key, False), bool):
+            raise UserError(f"unlabeled_dataloader.{key} is {loader[key]!r}", expected="True or False")
+    names = {"include_labeled": "labeled", "rest": "unlabeled"}
+    return [name for key, name in names.items() if loader.get(key, False)]
+
+
+def _together(parts: Sequence[FaceDataset]) -> FaceDataset:
+    """Parts of one split, as one; an item of both is in it once."""
+    if len(parts) == 1:
+        return parts[0]
+    first, second = (part for part in parts if isinstance(part, Subset))
+    items = np.union1d(first.indices, second.indices)
+    return Subset(first.parent, items, f"{first.parent.name}/labeled+unlabeled")
 
 
 def _comparable(dataset: FaceDataset, classes: tuple[str, ...]) -> FaceDataset:

@@ -275,6 +275,8 @@ class TestProtocol:
         ({"split.val": 0.3}, ["split.val"]),
         ({"split.labeled_in_unlabeled": True}, ["split.labeled_in_unlabeled"]),
         ({"unlabeled_dataloader.rest": False}, ["data.unlabeled.rest"]),
+        ({"unlabeled_dataloader.include_labeled": True}, ["data.unlabeled.include_labeled"]),
+        ({"model.ema_warmup": False}, ["model.ema_warmup"]),
         ({"unlabeled_dataloader.dataset.grayscale": True}, ["data.unlabeled.datasets.0.grayscale"]),
         ({"default_hooks.checkpoint.metric": "accuracy"}, ["selection.metric"]),
         ({"custom_hooks.0.iteration": 99}, ["hooks.0.iteration"]),
