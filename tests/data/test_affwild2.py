@@ -290,6 +290,12 @@ def test_crops_in_several_folders(root):
         ("batch1/cropped_aligned", "batch2/cropped_aligned_new_50_vids"),
         ("crops/batch1 (1)/cropped_aligned", "crops/batch2/cropped_aligned_new_50_vids"),
         ("cropped_aligned_batch1", "cropped_aligned_batch3"),
+        (
+            "cropped_aligned_image_test/batch1 (1)/cropped_aligned",
+            "cropped_aligned_image_test/batch2/cropped_aligned_new_50_vids",
+        ),
+        ("cropped_aligned_images/cropped_aligned", "cropped_aligned_images/cropped_aligned_new_50_vids"),
+        ("new_cropped_aligned", "data/cropped-aligned 2"),
     ],
 )
 def test_the_official_batches_unpack_side_by_side(root, first, second):

@@ -18,7 +18,8 @@ CHALLENGE_FOLDERS = (
     "EXPR_Recognition_Challenge",  # ABAW6 and later
     "EXPR_Set", "Expression_Set",  # ABAW1, ABAW2: seven classes, no Other
 )  # fmt: skip
-CROPS = "cropped_aligned"  # how the names of the folders of aligned crops begin
+_CROPS = "cropped_aligned"  # in the names of the folders of aligned crops
+_DEEPEST = 3  # levels below the first at which they may lie
 TEST_LISTS = (  # ABAW5; ABAW6 and later
     "Expression_Classification_Challenge_test_set_release.txt", "Expression_Recognition_Challenge_test_set_release.txt",
 )  # fmt: skip
@@ -58,33 +59,39 @@ def find_annotations(root: Path, part: str) -> Path:
     return found[0]
 
 
-def _below(folder: Path) -> list[Path]:
-    """The folders in a folder, sorted, without hidden ones and a Mac's ``__MACOSX``; none in a folder of crops."""
-    if folder.name.lower().startswith(CROPS):
-        return []
+def _folders(folder: Path) -> list[str]:
+    """Names of the folders in a folder, sorted, without hidden ones and a Mac's ``__MACOSX``."""
     with os.scandir(folder) as entries:
-        names = [e.name for e in entries if not e.name.startswith((".", "__MACOSX")) and e.is_dir()]
-    return [folder / name for name in sorted(names)]
+        return sorted(e.name for e in entries if not e.name.startswith((".", "__MACOSX")) and e.is_dir())
 
 
-def find_crops(root: Path) -> list[Path]:
+def _below(folder: Path) -> list[Path]:
+    """The folders in a folder; none in a folder of crops, which has hundreds of no use here."""
+    return [] if _is_crops(folder.name) else [folder / name for name in _folders(folder)]
+
+
+def _is_crops(name: str) -> bool:
+    return _CROPS in name.lower().replace("-", "_").replace(" ", "_")
+
+
+def find_crops(root: Path, around: bool = True) -> list[Path]:
     """The folders of aligned crops below a folder, ``cropped_aligned`` first.
 
     The official batches unpack to ``cropped_aligned`` and ``cropped_aligned_new_50_vids``, which lie side by side, one in
-    the other, or each in a folder of its batch, with or without a folder around the batches.
+    the other, or each in a folder of its batch (``batch1``), with or without a folder around the batches. Any name with
+    "cropped_aligned" in it counts. ``around``: also in folders of other names in ``root``; not where those are subjects.
     """
-    outer = [root, *_below(root)]
-    batches = [b for folder in outer[1:] for b in _below(folder) if b.name.lower().startswith("batch")]
     found: list[Path] = []
-    for folder in outer + batches:
-        found += _named_as_crops(folder)
-    found += [inner for folder in found for inner in _named_as_crops(folder)]
-    return sorted(set(found), key=lambda place: (place.name != CROPS, place))
-
-
-def _named_as_crops(folder: Path) -> list[Path]:
-    with os.scandir(folder) as entries:
-        return [folder / e.name for e in entries if e.name.lower().startswith(CROPS) and e.is_dir()]
+    pending = [(root, 0)]
+    while pending:
+        folder, depth = pending.pop()
+        for name in _folders(folder):
+            leads_on = _is_crops(name) or name.lower().startswith("batch")
+            if _is_crops(name):
+                found.append(folder / name)
+            if depth < _DEEPEST and (leads_on or (around and folder == root)):
+                pending.append((folder / name, depth + 1))
+    return sorted(found, key=lambda place: (place.name != _CROPS, place))
 
 
 def find_subject(root: Path, subject: str) -> Path | None:

@@ -134,7 +134,11 @@ class AffWild2Expr(EncodedDataset):
         places = [
             require_folder(p, "the cropped-aligned images of Aff-Wild2", get=GET_AFFWILD2) for p in given
         ]
-        inner = [place for given in places for place in find_crops(given)] if crops is not None else []
+        inner = (
+            [place for given in places for place in find_crops(given, around=False)]
+            if crops is not None
+            else []
+        )
         self.crops = tuple(dict.fromkeys(places + inner))
 
     def _join(self, annotations: Mapping[str, Annotation | None], missing_videos: str) -> None:
