@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ferbench import process
 from ferbench.config import DATA_VARIABLE, find_config, load_config, parse_options
-from ferbench.errors import DiskFull, ExitStatus, UserError, disk_full, path_refused
+from ferbench.errors import DiskFull, ExitStatus, Stopped, UserError, disk_full, path_refused
 from ferbench.process import tune_process
 from ferbench.scaffold.write import KINDS, new_plugin
 from ferbench.version import __version__
@@ -41,6 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return args.run(args)
     except UserError as error:
         return _fail(args, error)
+    except Stopped as stop:
+        return _stopped(args, stop)
     except KeyboardInterrupt:
         _say(args, f"interrupted{_how_to_resume(args)}")
         return ExitStatus.INTERRUPTED
@@ -362,6 +364,16 @@ def _fail(args: argparse.Namespace, error: UserError) -> int:
     return ExitStatus.DISK_FULL if disk_full(error) else error.status
 
 
+def _stopped(args: argparse.Namespace, stop: Stopped) -> int:
+    """Each process knows of it; one says so."""
+    from ferbench.distributed import leave
+
+    if _rank(args) == 0:
+        print(f"{stop}{_how_to_resume(args)}", file=sys.stderr, flush=True)
+    leave(stop.status)
+    return stop.status
+
+
 def _say(args: argparse.Namespace, message: str) -> None:
     rank = _rank(args)
     if rank:
@@ -384,10 +396,21 @@ def _how_to_resume(args: argparse.Namespace) -> str:
         given = [word for word in process.command_line if word != "--take-over"]
         words = ["ferbench", *given, *([] if args.resume else ["--resume"])]
     elif args.command == "train" and args.work_dir:
-        given = [
-            word for word in process.command_line if word not in ("--resume", "--overwrite", "--take-over")
-        ]
-        words = ["ferbench", *given, "--resume"]
+        if args.launcher != "none":
+            return "; go on with the same command and --resume"
+        words = ["ferbench", *_without_resume(process.command_line, args.resume), "--resume"]
     else:
         return ""
     return "; go on with: " + shlex.join(words)
+
+
+def _without_resume(words: Sequence[str], value: bool | str) -> list[str]:
+    """A command line without what says how a run in its folder is to be begun."""
+    kept: list[str] = []
+    for i, word in enumerate(words):
+        if word in ("--resume", "--overwrite", "--take-over") or word.startswith("--resume="):
+            continue
+        if word == value and words[i - 1] == "--resume":
+            continue
+        kept.append(word)
+    return kept

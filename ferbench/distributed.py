@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 
 import torch
@@ -71,23 +72,39 @@ def sum_over_ranks(tensor: Tensor) -> Tensor:
     return tensor
 
 
+def device() -> torch.device:
+    """Where this process computes: its GPU, or the CPU where there is none, or where the processes talk by gloo."""
+    on_cpu = not torch.cuda.is_available() or (world_size() > 1 and dist.get_backend() == "gloo")
+    return torch.device("cpu") if on_cpu else torch.device("cuda", torch.cuda.current_device())
+
+
+def store() -> dist.Store:
+    """What the processes of the group can leave words for each other in, without waiting for each other."""
+    return dist.distributed_c10d._get_default_store()
+
+
 def barrier() -> None:
     """Wait for the other processes."""
     if world_size() > 1:
         dist.barrier()
 
 
-def leave() -> None:
-    """End this process well, with exit code 0, if it is one of several; else return. For the end of a program.
+def leave(status: int = 0) -> None:
+    """End this process well, if it is one of several; else return. For the end of a program.
 
     The interpreter is not taken down step by step: gloo's threads, which live on with a DDP module, touch Python objects
     after a collective operation, and one that does so meanwhile aborts the process.
+
+    Args:
+        status: exit status.
     """
     if world_size() == 1:
         return
+    for number in (signal.SIGTERM, signal.SIGINT):  # of a launcher whose first process has ended
+        signal.signal(number, signal.SIG_IGN)
     barrier()  # the first to go would break the connections of the others
     dist.destroy_process_group()
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0)
+    os._exit(status)

@@ -94,6 +94,12 @@ class DiskFull(UserError):
     status = ExitStatus.DISK_FULL
 
 
+class Stopped(KeyboardInterrupt):
+    """A training was told to end by a signal, and has ended where it can go on."""
+
+    status = ExitStatus.STOPPED
+
+
 def _rebuild(
     kind: type[UserError], what: str, where: object, expected: str | None, fix: str | None
 ) -> UserError:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import ctypes
 import math
+import multiprocessing
 import os
 import shlex
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from ferbench.config import DATA_VARIABLE
 
@@ -88,7 +89,7 @@ def interrupted_by(*signals: int) -> Iterator[None]:
     def interrupt(number: int, frame: Any) -> None:
         raise KeyboardInterrupt
 
-    with _handled(signals, interrupt):
+    with handled(signals, interrupt):
         yield
 
 
@@ -100,12 +101,13 @@ def noted(*signals: int) -> Iterator[list[int]]:
         The numbers of those that have come, to which the later ones are added.
     """
     came: list[int] = []
-    with _handled(signals, lambda number, frame: came.append(number)):
+    with handled(signals, lambda number, frame: came.append(number)):
         yield came
 
 
 @contextmanager
-def _handled(signals: Sequence[int], handler: Callable[[int, Any], None]) -> Iterator[None]:
+def handled(signals: Sequence[int], handler: Callable[[int, Any], None]) -> Iterator[None]:
+    """Let a function hear signals; otherwise as `interrupted_by`."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -116,6 +118,21 @@ def _handled(signals: Sequence[int], handler: Callable[[int, Any], None]) -> Ite
     finally:
         for number, before in previous.items():
             signal.signal(number, before)
+
+
+def end(status: int, words: str = "") -> NoReturn:
+    """End this process and its children here and now, from any thread, without taking anything down.
+
+    Args:
+        status: exit status.
+        words: for stderr.
+    """
+    for child in multiprocessing.active_children():
+        child.kill()
+    if words:
+        with suppress(OSError):
+            os.write(2, f"{words}\n".encode())
+    os._exit(status)
 
 
 def portable_command(words: Sequence[str]) -> str:

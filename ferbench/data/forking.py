@@ -7,6 +7,10 @@ import signal
 from multiprocessing import connection, context, popen_fork, util
 from multiprocessing.process import BaseProcess
 
+#: What is meant for the training process: a batch system and a terminal send it to all processes of a job.
+NOT_FOR_WORKERS = [
+    getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGUSR1", "SIGHUP") if hasattr(signal, name)
+]
 PATIENCE = 10.0  # seconds until a child that has not reported is given up; doubled at each try
 TRIES = 4
 
@@ -27,15 +31,26 @@ class CheckedPopen(popen_fork.Popen):
                 return
         raise RuntimeError(f"a data-loading process did not start: {TRIES} forks hung")
 
+    def terminate(self) -> None:
+        """As `kill`: there is nothing in a worker to be saved, and SIGTERM it does not hear."""
+        self.kill()
+
     def _start(self, process_obj: BaseProcess, patience: float) -> bool:
         """One try, as `multiprocessing.popen_fork.Popen._launch` but for the report; False: it was given up."""
         parent_r, child_w = os.pipe()
         child_r, parent_w = os.pipe()
         reported, report = os.pipe()
-        self.pid = os.fork()
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, NOT_FOR_WORKERS)
+        self.pid = -1
+        try:
+            self.pid = os.fork()
+        finally:
+            if self.pid:  # the child keeps them blocked for life
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
         if self.pid == 0:
             code = 1
             try:
+                signal.set_wakeup_fd(-1)
                 os.write(report, b".")
                 _close(parent_r, parent_w, reported, report)
                 code = process_obj._bootstrap(parent_sentinel=child_r)  # type: ignore[attr-defined] # not in the stub

@@ -14,7 +14,9 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from ferbench import stopping
 from ferbench.arguments import COUNT
+from ferbench.data import transport
 from ferbench.data.datasets.base import FaceDataset
 from ferbench.data.io import UnreadableImage
 from ferbench.data.preprocess import Preprocess
@@ -30,6 +32,7 @@ REPLACEMENTS = 16
 # batches that are loaded ahead: more than any run needs, and a mistyped number would fill the memory without a word.
 LARGEST_SHARE = 16_384
 MU = 7  # FixMatch's
+PATIENCE = 540.0  # seconds without a batch after which a training ends; other processes wait for it for 600
 
 
 class TrainBatches(Dataset):
@@ -84,6 +87,10 @@ class TrainBatches(Dataset):
             batch["targets"] = torch.from_numpy(self.dataset.targets[indices])
         return batch
 
+    def size_of(self, rows: int) -> int:
+        """Bytes of a batch's images."""
+        return rows * len(self.names) * self.views.size**2 * 3
+
     def _read(self, index: int) -> tuple[np.ndarray, int, list[tuple[int, str]]]:
         failed: list[tuple[int, str]] = []
         candidate = index
@@ -125,6 +132,10 @@ class EvalBatches(Dataset):
             "index": torch.tensor(used, dtype=torch.int64),
             "unreadable": unreadable,
         }
+
+    def size_of(self, rows: int) -> int:
+        """Bytes of a batch's images."""
+        return rows * self.size**2 * 3
 
 
 def check_batch(dataset: FaceDataset, batch_size: Any, stream: str, processes: int | None = None) -> None:
@@ -199,7 +210,7 @@ def train_loader(
         if sampler == "class_balanced"
         else EndlessSampler(len(batches), *place)
     )
-    return batch_loader(batches, keys, workers)
+    return _Loader(batches, keys, workers, batch_size // world_size())
 
 
 def check_sampler(sampler: Any) -> str:
@@ -224,26 +235,76 @@ def eval_loader(batches: EvalBatches, batch_size: int, workers: int | None) -> I
     return batch_loader(batches, shares, workers)
 
 
-def batch_loader(dataset: Dataset, sampler: Any, workers: int | None) -> Iterator[dict[str, Any]]:
-    """Start loading what ``sampler`` yields, one whole batch per key.
+def batch_loader(
+    batches: TrainBatches | EvalBatches, shares: Sequence[np.ndarray], workers: int | None
+) -> Iterator[dict[str, Any]]:
+    """Start loading a data set from one end to the other; a training that is told to end may break it off.
 
     Args:
-        dataset: makes a batch of a key.
-        sampler: the keys.
+        batches: makes a batch of a share.
+        shares: this process' part of the set, cut into batches.
         workers: processes; None: from the number of CPUs.
     """
-    workers = default_workers() if workers is None else workers
-    loader = DataLoader(
-        dataset,
-        batch_size=None,  # the dataset makes whole batches
-        sampler=sampler,
-        num_workers=workers,
-        prefetch_factor=4 if workers else None,
-        pin_memory=torch.cuda.is_available(),
-        worker_init_fn=_single_threaded,
-        multiprocessing_context=_worker_context() if workers else None,
+    return stopping.breakable(_Loader(batches, shares, workers, max(map(len, shares), default=0)))
+
+
+class _Loader:
+    """An iterator over batches. Its workers run from the start on, before the first batch is asked for.
+
+    Args:
+        batches: makes a batch of a key.
+        keys: of the batches.
+        workers: processes; None: from the number of CPUs.
+        rows: images of the largest batch.
+    """
+
+    def __init__(self, batches: TrainBatches | EvalBatches, keys: Any, workers: int | None, rows: int):
+        self.workers = workers = default_workers() if workers is None else workers
+        size = batches.size_of(rows)
+        chosen = transport.choose(size, workers)
+        if workers and chosen.shared:
+            transport.reserve(self, transport.need(size, workers, chosen.prefetch))
+        self.batches = iter(
+            DataLoader(
+                transport.Sent(batches, chosen.shared) if workers else batches,
+                batch_size=None,  # the dataset makes whole batches
+                collate_fn=_as_it_is,
+                sampler=keys,
+                num_workers=workers,
+                prefetch_factor=chosen.prefetch if workers else None,
+                pin_memory=torch.cuda.is_available(),
+                worker_init_fn=_single_threaded,
+                multiprocessing_context=_worker_context() if workers else None,
+                timeout=PATIENCE if workers else 0,
+            )
+        )
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return self
+
+    def __next__(self) -> dict[str, Any]:
+        try:
+            return transport.received(next(self.batches))
+        except RuntimeError as error:
+            if not str(error).startswith("DataLoader timed out"):
+                raise
+            raise _nothing_came(self.workers) from error
+
+
+def _nothing_came(workers: int) -> UserError:
+    free = transport.free_shared_memory()
+    room = "" if free is None else f"; {transport.SHARED_MEMORY} has {free / 1e6:.0f} MB free"
+    return UserError(
+        f"{workers} data-loading processes have delivered nothing for {PATIENCE:g} s{room}",
+        expected="a batch now and then",
+        fix="see whether the disk or network drive of the images answers, and whether "
+        f"{transport.SHARED_MEMORY} is full (in Docker: --shm-size=8g), or set num_workers of the dataloaders to 0; go on with "
+        "--resume",
     )
-    return iter(loader)  # starts the workers, before the first batch is asked for
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
 
 
 @contextmanager
@@ -264,7 +325,8 @@ def explaining_dead_workers() -> Iterator[None]:
         raise UserError(
             f"a data-loading process died: {str(error) or type(error).__name__}",
             expected="enough memory (also /dev/shm) for all of them",
-            fix="go on with --resume; if it dies again, set num_workers of the dataloaders lower (0: none)",
+            fix="go on with --resume; if it dies again, set num_workers of the dataloaders lower (0: none); in Docker, give it "
+            "more shared memory (--shm-size=8g)",
         ) from error
 
 

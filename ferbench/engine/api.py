@@ -4,27 +4,29 @@ from __future__ import annotations
 
 import copy
 import json
-import os
-import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
 
-import torch
 from mmengine.config import Config
 from rich.console import Console
 
-from ferbench import _torchvision_guard  # noqa: F401 - before anything imports torchvision
-from ferbench.benchmark.record import recording_failure
+from ferbench import (
+    _torchvision_guard,  # noqa: F401 - before anything imports torchvision
+    stopping,
+)
+from ferbench.benchmark import record
 from ferbench.data import manifest
-from ferbench.data.io import replacing
-from ferbench.data.loader import explaining_dead_workers
+from ferbench.data.io import remove_unfinished, replacing
 from ferbench.distributed import rank
-from ferbench.engine import checkpoint, slurm
+from ferbench.engine import checkpoint
+from ferbench.engine.accidents import explained
 from ferbench.engine.build import Data, build_data
 from ferbench.engine.folder import SPLIT, adopt, checkpoint_to_resume, start_anew
+from ferbench.engine.group import process_timeout, start_processes
 from ferbench.engine.hooks.keeper import LAST
 from ferbench.engine.lock import holding
 from ferbench.engine.runlog import stop_on_full_disk
@@ -32,7 +34,6 @@ from ferbench.engine.runner import SSLRunner
 from ferbench.errors import UserError
 from ferbench.evaluation.predictions import file_name
 from ferbench.evaluation.table import results_table, score_rows
-from ferbench.process import interrupted_by
 
 REQUIRED = ("classes", "model", "views", "train_dataloader", "train_cfg", "optim_wrapper", "val_dataloader", "val_cfg",
             "val_evaluator", "test_dataloader", "test_cfg", "test_evaluator")  # fmt: skip
@@ -69,11 +70,17 @@ def train(
     Raises:
         FolderTaken: somebody else trains in the folder, or may do.
         UserError: any mistake in config, data or folder; nothing is lost or half-written.
-        KeyboardInterrupt: interrupted, or told to terminate (SIGTERM).
+        Stopped: told to end by SIGTERM, SIGINT, SIGUSR1 or SIGHUP; ``last.pth`` holds all that was done.
+        KeyboardInterrupt: the same before the first iteration, or told twice.
     """
     cfg = complete(cfg, work_dir)
     folder = Path(cfg.work_dir)
-    with interrupted_by(signal.SIGTERM), explaining_dead_workers(), _alone(folder, cfg.launcher, take_over):
+    hung = partial(record.mark_failed, folder / record.NAME)
+    with (
+        stopping.Watch(process_timeout(cfg), hung) as watch,
+        explained(cfg),
+        _alone(folder, cfg, take_over),
+    ):
         source = checkpoint_to_resume(folder, resume, overwrite)
         own_split = cfg.get("split") and not cfg.split.get("file")  # else the manifest is the user's
         if own_split and source is not None and (source.parent / SPLIT).is_file():
@@ -91,7 +98,8 @@ def train(
         else:
             adopt(source, folder)
         runner.save_config()
-        with recording_failure(folder):
+        remove_unfinished(folder)
+        with record.recording_failure(folder), explained(cfg), watch.holding():
             runner.train()
     return runner
 
@@ -117,7 +125,7 @@ def test(
     path = Path(checkpoint_path)
     seed = checkpoint.load(path)["meta"]["seed"]
     cfg = complete(cfg, path.parent / "test")
-    _start_processes(cfg.launcher)
+    start_processes(cfg)
     cfg.randomness["seed"] = seed
     runner = _build_runner(cfg, build_data(cfg))
     content = runner.prepare_test(path)
@@ -132,7 +140,7 @@ def test(
             if k.startswith(f"{name}.")
         }
         checkpoint.load_model_state(network, state, path)
-    with explaining_dead_workers():
+    with explained(cfg):
         scores = runner.test(into=into)
     rows = score_rows(path.name, content["iter"], scores)
     if into is not None and rank() == 0:
@@ -206,27 +214,11 @@ def complete(cfg: Config, work_dir: str | Path | None) -> Config:
 
 
 @contextmanager
-def _alone(folder: Path, launcher: str, take_over: bool) -> Iterator[None]:
+def _alone(folder: Path, cfg: Config, take_over: bool) -> Iterator[None]:
     """Connect the processes of the run, and hold the lock of its folder, so that no other run reads or changes it."""
-    _start_processes(launcher)
+    start_processes(cfg)
     with holding(folder, take_over):
         yield
-
-
-def _start_processes(launcher: str) -> None:
-    """Start gloo on CPUs, where mmengine would ask for a GPU; on GPUs mmengine starts NCCL."""
-    if launcher == "slurm":
-        slurm.set_environment()
-    if launcher != "none" and not torch.cuda.is_available() and not torch.distributed.is_initialized():
-        missing = [
-            name for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ
-        ]
-        if missing:
-            raise UserError(
-                f"--launcher {launcher}, but {', '.join(missing)} is not set",
-                fix="start it by tools/dist_train.sh (torchrun)",
-            )
-        torch.distributed.init_process_group("gloo")
 
 
 def _build_runner(cfg: Config, data: Data) -> SSLRunner:

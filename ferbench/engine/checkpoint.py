@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ferbench.data.io import replacing
-from ferbench.errors import UserError, shortened
+from ferbench.errors import DiskFull, UserError, disk_full, shortened
 from ferbench.models.weights import kind_of, read_fault, read_torch
 
 FORMAT = 1
@@ -28,12 +28,26 @@ def save(content: dict[str, Any], path: Path) -> None:
             stream.flush()
             os.fsync(stream.fileno())
     except (OSError, RuntimeError) as error:  # torch reports a failed write as a RuntimeError
-        raise UserError(
-            f"the checkpoint could not be written: {error}",
-            where=path,
-            expected="a writable folder with free space",
-            fix="free some space and go on with --resume; the checkpoint before this one is intact",
-        ) from error
+        raise _not_written(path, error) from error
+
+
+def _not_written(path: Path, error: Exception) -> UserError:
+    """What became of a checkpoint, and what is left."""
+    if not path.parent.is_dir():
+        return UserError(
+            "the run's folder was removed while the run went on, and what was in it is lost",
+            where=path.parent,
+            expected="the folder to stay until the run has ended",
+            fix="restore it and go on with --resume; without it --resume starts from the beginning",
+        )
+    kept = "the checkpoint before this one is intact" if path.is_file() else "there is none from before"
+    kind = DiskFull if disk_full(error) is not None else UserError
+    return kind(
+        f"the checkpoint could not be written: {error}",
+        where=path,
+        expected="a writable folder with free space",
+        fix=f"free some space and go on with --resume; {kept}",
+    )
 
 
 def load(path: str | Path) -> dict[str, Any]:

@@ -7,7 +7,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
-import torch
 from mmengine.hooks import Hook
 from mmengine.model import MMDistributedDataParallel
 from mmengine.runner import Priority, Runner
@@ -15,7 +14,7 @@ from torch import nn
 
 from ferbench.benchmark import describe
 from ferbench.benchmark.protocol import difference
-from ferbench.distributed import barrier, rank
+from ferbench.distributed import barrier, device, rank
 from ferbench.engine import checkpoint
 from ferbench.engine.build import Data
 from ferbench.engine.hooks import CheckpointKeeper, events
@@ -41,6 +40,7 @@ class SSLRunner(Runner):
 
     data: Data
     _hooks: list[Hook]
+    saved_at: int | None = None  # iteration of the last checkpoint that one can resume from
     _train_loop: Any
     optim_wrapper: Any
     param_schedulers: Any
@@ -52,11 +52,9 @@ class SSLRunner(Runner):
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         """Move the model to its device and, with several processes, wrap it in DDP."""
-        if not torch.cuda.is_available():
-            device, ids = torch.device("cpu"), None
-        else:
-            device, ids = torch.device("cuda", torch.cuda.current_device()), [torch.cuda.current_device()]
-        model = model.to(device)
+        place = device()
+        ids = None if place.type == "cpu" else [place]
+        model = model.to(place)
         if not self.distributed:
             return model
         # Rules hold the same state on every process by construction; broadcasting buffers would only cost time.
@@ -208,13 +206,15 @@ class SSLRunner(Runner):
             LOOPS, loop, f"{part}_cfg", runner=self, dataloader=loader, evaluator=evaluator, part=part
         )
 
-    def save_to(self, path: Path, full: bool = True) -> None:
+    def save_to(self, path: Path, full: bool = True, stopped: bool = False) -> None:
         """Write a checkpoint (rank 0; the others wait).
 
         Args:
             path: file.
             full: with optimizer, schedules and hooks, to resume from; else only the model, to test.
+            stopped: at a moment at which an uninterrupted run saves nothing: each process' own buffers are kept, too.
         """
+        own_buffers = self.bare_model.own_buffers() if stopped else []
         self.bare_model.share_buffers()
         hooks = events.states_of(self._hooks) if full else {}
         if rank() == 0:
@@ -228,10 +228,13 @@ class SSLRunner(Runner):
                 content["schedules"] = [describe.plain(state_of_schedule(s)) for s in self.param_schedulers]
                 content["hooks"] = hooks
                 content["stopped_early"] = self._train_loop.stop_training
+                content["pending"], content["own_buffers"] = self._train_loop.pending, own_buffers
             self.call_hook("before_save_checkpoint", checkpoint=content)
             events.check_plain({k: v for k, v in content.items() if k not in _SURE}, path)
             content["model"] = content.pop("state_dict")
             checkpoint.save(content, path)
+        if full:
+            self.saved_at = self.iter
         barrier()
 
     def read_checkpoint(self, path: str | Path) -> dict[str, Any]:
@@ -275,7 +278,8 @@ class SSLRunner(Runner):
         for schedule, state in zip(self.param_schedulers, content["schedules"], strict=True):
             restore_schedule(schedule, state)
         events.restore(self._hooks, content["hooks"])
-        self._train_loop.start_from(content["iter"])
+        self.bare_model.take_own_buffers(content.get("own_buffers") or [])
+        self._train_loop.start_from(content["iter"], content.get("pending", False))
         self._train_loop.stop_training = content.get("stopped_early", False)
         self.logger.info(f"resumed from {filename} at iteration {content['iter']}")
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ferbench.algorithms.base import Batch, StepResult
 from ferbench.arguments import SHARE_BELOW_1, check_numbers
 from ferbench.data.preprocess import Preprocess
-from ferbench.distributed import world_size
+from ferbench.distributed import rank, world_size
 from ferbench.errors import UserError
 from ferbench.lifecycle import RunContext, bind, parts_of
 from ferbench.models.classifier import Classifier
@@ -202,6 +202,24 @@ class SSLModel(nn.Module):
         if world_size() > 1:
             for buffer in (*self.network.buffers(), *self.ema_network.buffers()):
                 torch.distributed.broadcast(buffer, 0)
+
+    def own_buffers(self) -> list[list[Tensor]]:
+        """Each process' batch-norm statistics, by rank; empty for a single process."""
+        if world_size() == 1:
+            return []
+        own = [b.cpu() for b in (*self.network.buffers(), *self.ema_network.buffers())]
+        gathered: list[list[Tensor]] = [[] for _ in range(world_size())]
+        torch.distributed.all_gather_object(gathered, own)
+        return gathered
+
+    @torch.no_grad()
+    def take_own_buffers(self, gathered: list[list[Tensor]]) -> None:
+        """Give this process what it had when `own_buffers` gathered them."""
+        if len(gathered) != world_size():
+            return
+        buffers = (*self.network.buffers(), *self.ema_network.buffers())
+        for buffer, value in zip(buffers, gathered[rank()], strict=True):
+            buffer.copy_(value)
 
     def autocast(self) -> torch.autocast:
         """The precision of a forward pass.

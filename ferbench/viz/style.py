@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -16,6 +15,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, FuncFormatter
 from matplotlib.transforms import ScaledTranslation
+
+from ferbench.data.io import replacing
 
 GREY, BLACK, LIGHT = "#6E6E6E", "#000000", "#D9D9D9"
 #: Okabe and Ito's colours for the expressions; yellow, which white paper swallows, is left out.
@@ -122,13 +123,8 @@ def iteration_axis(axes: Axes, iterations: np.ndarray) -> None:
 def save(figure: Figure, path: Path) -> Path:
     """Write a PNG; `path` never holds half a picture."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with rc_context(_RC):
-            figure.savefig(temporary, format="png")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as stream, rc_context(_RC):
+        figure.savefig(stream, format="png")
     return path
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from mmengine.runner import BaseLoop
 
+from ferbench import stopping
 from ferbench.algorithms.base import StepResult
 from ferbench.data.datasets.base import FaceDataset
 from ferbench.data.loader import (
@@ -28,9 +29,10 @@ from ferbench.data.loader import (
 from ferbench.data.randomness import derive_seed
 from ferbench.data.views import Views
 from ferbench.distributed import rank, sum_over_ranks, world_size
+from ferbench.engine.hooks.keeper import LAST
 from ferbench.engine.seeding import seed_step
 from ferbench.engine.unreadable import UnreadableLog
-from ferbench.errors import UserError
+from ferbench.errors import Stopped, UserError
 from ferbench.lifecycle import DatasetPass, Part, RunContext, parts_of
 from ferbench.registry import LOOPS
 
@@ -70,6 +72,7 @@ class SemiTrainLoop(BaseLoop):
         self.max_iters, self.val_interval, self.micro_batches = max_iters, val_interval, micro_batches
         self._iter = 0
         self.stop_training = False  # set by a hook, the run ends after the iteration and is tested
+        self.pending = False  # what is due after the last iteration (passes, validation) is still to be done
         self.device = next(runner.model.parameters()).device
         self.nonfinite = torch.zeros((), device=self.device)
         self.data_wait = 0.0  # seconds spent waiting for the loaders, read and reset by the monitor
@@ -151,9 +154,14 @@ class SemiTrainLoop(BaseLoop):
         """Source images of one step over all processes."""
         return self.dataloader["batch_size"] * (1 + (self.mu if self.unlabeled is not None else 0))
 
-    def start_from(self, iteration: int) -> None:
-        """Go on after ``iteration`` iterations; the streams start there, nothing is replayed."""
-        self._iter = iteration
+    def start_from(self, iteration: int, pending: bool = False) -> None:
+        """Go on after ``iteration`` iterations; the streams start there, nothing is replayed.
+
+        Args:
+            iteration: iterations done.
+            pending: what is due after the last of them (passes, validation) is still to be done.
+        """
+        self._iter, self.pending = iteration, pending
 
     def run(self) -> None:
         """Train to the last iteration, or until a hook stops the training."""
@@ -162,8 +170,17 @@ class SemiTrainLoop(BaseLoop):
         runner.call_hook("before_train")
         runner.call_hook("before_train_epoch")  # as in mmengine's loops of iterations, the run is one epoch
         runner.model.train()
-        while not self.done:
-            self.advance(streams)
+        try:
+            if self.pending:
+                self._complete()
+            while not self.done:
+                stopping.gate()
+                self.advance(streams)
+        except Stopped as stop:
+            self._save_where_stopped()
+            raise Stopped(
+                f"stopped by {stop} after iteration {self._iter} of {self.max_iters}, which {LAST} holds"
+            ) from None
         runner.call_hook("after_train_epoch")
         runner.call_hook("after_train")
 
@@ -180,16 +197,41 @@ class SemiTrainLoop(BaseLoop):
         result = self._step(batch)
         runner.call_hook("after_train_iter", batch_idx=self._iter, data_batch=batch, outputs=result)
         self._iter += 1
-        for part, stream, wish in self.passes:
-            if wish.due(self._iter):
-                self.dataset_pass(part, stream, wish)
-        if self._iter % self.val_interval == 0 or self.done:
+        self._complete()
+
+    def _complete(self) -> None:
+        """What is due after an update: passes over data sets, validation, a new start of the weights, the checkpoint.
+
+        A stop on the way takes back what the passes have changed: a resumed run does all of it anew (`pending`).
+        """
+        runner = self.runner
+        passes = [wanted for wanted in self.passes if wanted[2].due(self._iter)]
+        validates = self._iter % self.val_interval == 0 or self.done
+        if passes or validates:
+            state = runner.bare_model.algorithm.state_dict()
+            self._before = {name: value.clone() for name, value in state.items()}
+            # A resumed run that begins here draws the same numbers.
+            seed_step(runner.seed, self._iter, rank(), "after")
+        self.pending = True
+        for part, stream, wish in passes:
+            self.dataset_pass(part, stream, wish)
+        if validates:
             runner.val_loop.run()
             runner.model.train()
+        self.pending = False
         if self._updates() == 0 and not self.done:
             runner.bare_model.start_anew()
             runner.optim_wrapper.forget()
         runner.call_hook("after_iteration")
+
+    def _save_where_stopped(self) -> None:
+        """Write ``last.pth``, unless it is of this very moment."""
+        if self.pending:
+            self.runner.bare_model.algorithm.load_state_dict(self._before)
+        elif self.runner.saved_at == self._iter:
+            return
+        self.check_finite()
+        self.runner.save_to(Path(self.runner.work_dir) / LAST, stopped=True)
 
     def check_finite(self) -> None:
         """Stop if a loss has been NaN or infinite (reads the device; called where one waits for it anyway).
@@ -207,8 +249,13 @@ class SemiTrainLoop(BaseLoop):
                 where=self.runner.work_dir,
                 expected="finite numbers",
                 fix="lower the learning rate, clip gradients (optim_wrapper.clip_grad), or use model.precision='bf16' or "
-                "'fp32' instead of 'fp16'; a last.pth in the folder is from before and healthy",
+                f"'fp32' instead of 'fp16'; {self._what_is_saved()}",
             )
+
+    def _what_is_saved(self) -> str:
+        if (Path(self.runner.work_dir) / LAST).is_file():
+            return f"{LAST} in the folder is from before and healthy"
+        return "no checkpoint had been written yet, so that there is nothing to go on from"
 
     def _streams(self) -> dict[str, Iterator[dict[str, Any]]]:
         seed, cfg, batch = self.runner.seed, self.runner.cfg, self.dataloader["batch_size"]
@@ -227,7 +274,8 @@ class SemiTrainLoop(BaseLoop):
         started = time.perf_counter()
         batch = {}
         for name, stream in streams.items():
-            part = next(stream)
+            with stopping.waiting():
+                part = next(stream)
             if "error" in part:
                 raise part["error"]
             self.unreadable.count(name, len(part["index"]), part.pop("unreadable"))
@@ -304,16 +352,17 @@ class SemiTrainLoop(BaseLoop):
         workers: int,
     ) -> Iterator[tuple[torch.Tensor, list[torch.Tensor]]]:
         """Images, and their labels (labeled only) and places in the set."""
-        if not len(items):  # more processes than items
-            return
-        shares = [s.numpy() for s in items.split(batch_size)]
+        shares = (
+            [s.numpy() for s in items.split(batch_size)] if len(items) else []
+        )  # more processes than items
         if view == "eval":
             batches: Any = EvalBatches(dataset, self.runner.bare_model.preprocess)
         else:
             seed = derive_seed(self.runner.seed, f"{stream} pass")
             batches = TrainBatches(dataset, self.views, (view,), seed, "labels")
             epoch = torch.full_like(items, number)
-            shares = [s.numpy() for s in torch.stack([epoch, items], dim=1).split(batch_size)]
+            keys = torch.stack([epoch, items], dim=1)
+            shares = [s.numpy() for s in keys.split(batch_size)] if len(items) else []
         for batch in batch_loader(batches, shares, workers):
             if "error" in batch:
                 raise batch["error"]
