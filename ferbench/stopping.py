@@ -141,7 +141,7 @@ class Watch:
         self.moved = time.monotonic()
         if self.store is None:
             if self.asked and self.held:
-                raise Stopped(self.asked)
+                raise self._stopped()
             self.passed += 1
             return
         with self.lock:
@@ -156,7 +156,7 @@ class Watch:
                 fix="look at what they said; go on with --resume",
             ) from self.failure
         if self.passed >= self.target:
-            raise Stopped(self.asked)
+            raise self._stopped()
         self.passed += 1
 
     def between_batches(self) -> None:
@@ -167,7 +167,7 @@ class Watch:
         """
         self.moved = time.monotonic()
         if self.held and (self.asked if self.store is None else self.passed >= self.target):
-            raise Stopped(self.asked)
+            raise self._stopped()
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
@@ -201,7 +201,10 @@ class Watch:
         if not self.held:
             raise KeyboardInterrupt
         if self.waits_for_data and self.store is None:
-            raise Stopped(self.asked)
+            raise self._stopped()
+
+    def _stopped(self) -> Stopped:
+        return Stopped(f"stopped by {self.asked}")
 
     def _is_second(self, first: float) -> bool:
         return time.monotonic() - first > (ECHO if world_size() == 1 else ECHO_OF_A_LAUNCHER)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
+import shlex
 import shutil
 import signal
 from multiprocessing import resource_sharer
@@ -14,10 +16,12 @@ import pytest
 import torch
 
 from ferbench import cli
-from ferbench.data.loader import explaining_dead_workers
+from ferbench.data.loader import TrainBatches, explaining_dead_workers
 from ferbench.engine import api, checkpoint
+from ferbench.engine.accidents import out_of_memory
+from ferbench.engine.loops import SemiTrainLoop
 from ferbench.engine.loops.evaluation import EvaluationLoop
-from ferbench.errors import UserError
+from ferbench.errors import ExitStatus, UserError
 
 
 @pytest.fixture
@@ -50,9 +54,9 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {f.name: f.read_bytes() for f in folder.iterdir() if f.is_file()}
 
 
-def refused(result, *sentences):
+def refused(result, *sentences, status=ExitStatus.USER_ERROR):
     code, message = result
-    assert code == cli.USER_ERROR, message
+    assert code == status, message
     assert message.startswith("error: ")
     assert message.count("error: ") == 1
     assert "Traceback" not in message
@@ -313,7 +317,10 @@ class TestUnreadable:
 class TestDivergence:
     def test_a_huge_learning_rate(self, ferbench, tmp_path):
         result = ferbench("--work-dir", tmp_path / "run", options={"optim_wrapper.optimizer.lr": 1e30})
-        refused(result, "became NaN or infinite", "lower the learning rate")
+        refused(
+            result, "became NaN or infinite", "lower the learning rate", "no checkpoint had been written yet"
+        )
+        assert "healthy" not in result[1]
         assert not list((tmp_path / "run").glob("*.pth"))
 
     @pytest.mark.parametrize(
@@ -322,7 +329,7 @@ class TestDivergence:
     def test_the_last_checkpoint_is_healthy(self, iteration, ferbench, make, tmp_path):
         options = {"custom_hooks.2.iteration": iteration}
         code, message = ferbench("--work-dir", tmp_path / "run", options=options)
-        refused((code, message), "NaN")
+        refused((code, message), "NaN", "last.pth in the folder is from before and healthy")
         content = checkpoint.load(tmp_path / "run" / "last.pth")
         assert content["iter"] == 4
         tensors = [v for k, v in content["model"].items() if "network" in k]
@@ -391,7 +398,7 @@ class TestDisk:
                     os, "replace", lambda a, b: (replace if str(b).endswith("pth") else original)(a, b)
                 )
             result = ferbench("--work-dir", folder, "--resume")
-        refused(result, "could not be written", ".pth", "--resume")
+        refused(result, "could not be written", ".pth", "--resume", "is intact", status=ExitStatus.DISK_FULL)
         assert (folder / "last.pth").read_bytes() == before
         assert list(folder.glob(".*.tmp")) == []
         api.train(make(), folder, resume=True)
@@ -419,19 +426,104 @@ class TestAccidents:
             raise error
 
     @pytest.mark.parametrize(
-        ("signum", "workers"), [(signal.SIGINT, 0), (signal.SIGTERM, 0), (signal.SIGTERM, 1)]
+        ("signum", "workers"), [(signal.SIGINT, 0), (signal.SIGTERM, 1), (signal.SIGUSR1, 0)]
     )
-    def test_interrupted(self, signum, workers, ferbench, make, read, tmp_path):
-        handler = signal.getsignal(signal.SIGTERM)
+    def test_stopped_by_a_signal(self, signum, workers, ferbench, read, tmp_path, capsys):
+        """One line, a status of its own, and a command that goes on; that all is as if nothing had happened is proved in
+        test_resume.py."""
+        handler = signal.getsignal(signum)
         options = {
             "custom_hooks.0.iteration": 6, "custom_hooks.0.signum": int(signum),
-            "unlabeled_dataloader.num_workers": workers,
+            "unlabeled_dataloader.num_workers": workers, "train_cfg.max_iters": 8,
         }  # fmt: skip
         code, message = ferbench("--work-dir", tmp_path / "run", options=options)
-        assert code == cli.INTERRUPTED
+        assert code == ExitStatus.STOPPED
+        assert message.count("\n") == 1
+        said, _, advice = message.rstrip().partition("; go on with: ferbench ")
+        assert (
+            said == f"stopped by {signal.Signals(signum).name} after iteration 6 of 8, which last.pth holds"
+        )
+        assert signal.getsignal(signum) is handler
+        assert read(tmp_path / "run").checkpoint["iter"] == 6
+        assert cli.main(shlex.split(advice)) == 0
+        assert read(tmp_path / "run").metrics[-1]["kind"] == "test"
+
+    def test_told_to_end_before_there_is_anything_to_save(self, ferbench, tmp_path, monkeypatch):
+        monkeypatch.setattr(api, "build_data", lambda cfg: signal.raise_signal(signal.SIGTERM))
+        code, message = ferbench("--work-dir", tmp_path / "run", options=SHORT)
+        assert code == ExitStatus.INTERRUPTED
         assert message.startswith("error: interrupted; go on with: ferbench train ")
-        assert f"--work-dir {tmp_path / 'run'} " in message
-        assert message.rstrip().endswith(f"unlabeled_dataloader.num_workers={workers} --resume")
         assert "Traceback" not in message
-        assert signal.getsignal(signal.SIGTERM) is handler
+
+    def test_a_second_signal_ends_it_at_once(self, command, make, read, tmp_path):
+        """In a process of its own, with data-loading processes, none of which outlives it or says a word."""
+        options = {
+            "custom_hooks.0.iteration": 6, "custom_hooks.0.signum": int(signal.SIGTERM), "custom_hooks.0.times": 2,
+            "unlabeled_dataloader.num_workers": 2,
+        }  # fmt: skip
+        done = command("--work-dir", tmp_path / "run", options=options)
+        assert done.returncode == ExitStatus.INTERRUPTED
+        assert done.stderr == (
+            "interrupted by a second signal; --resume goes on from the checkpoint before\n"
+        )
+        children = (tmp_path / "run" / "children.txt").read_text().split()
+        assert len(children) >= 2
+        assert not [pid for pid in children if alive(pid)]
         assert read(tmp_path / "run").checkpoint["iter"] == 4
+        api.train(make(), tmp_path / "run", resume=True)
+
+    def test_a_group_s_signals_do_not_end_workers(self, command, read, tmp_path):
+        """A terminal and a batch system send a signal to all processes of a job."""
+        options = {
+            "custom_hooks.0.iteration": 6, "custom_hooks.0.signum": int(signal.SIGTERM), "custom_hooks.0.whom": "child",
+            "unlabeled_dataloader.num_workers": 1, "train_cfg.max_iters": 8,
+        }  # fmt: skip
+        done = command("--work-dir", tmp_path / "run", options=options)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert read(tmp_path / "run").checkpoint["iter"] == 8
+
+
+def alive(pid: str) -> bool:
+    """Whether a process runs; one that has ended and that nobody has asked about does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except FileNotFoundError:
+        return False
+
+
+class TestMemory:
+    @pytest.mark.parametrize(("error", "which"), [
+        (RuntimeError("[enforce fail at alloc_cpu.cpp:121] . DefaultCPUAllocator: can't allocate memory: ..."), "main"),
+        (MemoryError("Unable to allocate 8.00 GiB for an array"), "main"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "main"),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."), "GPU"),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), "GPU"),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), None),
+        (ValueError("out of memory"), None),
+    ])  # fmt: skip
+    def test_which_errors_say_so(self, error, which):
+        assert out_of_memory(error) == which
+
+    def test_one_message_and_the_record_says_so(self, ferbench, tmp_path, monkeypatch):
+        """Followed: the finer steps that the message proposes are accepted."""
+        step = SemiTrainLoop._step
+
+        def full(self, batch):
+            if self._iter == 2 and self.micro_batches < 2:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+            return step(self, batch)
+
+        monkeypatch.setattr(SemiTrainLoop, "_step", full)
+        run = ("--work-dir", tmp_path / "run")
+        result = ferbench(*run, options=SHORT)
+        refused(result, "out of GPU memory", "train_cfg.micro_batches=2", "num_workers", "--overwrite")
+        record = json.loads((tmp_path / "run" / "record.json").read_text())
+        assert (record["status"], record["failure"][:17]) == ("failed", "out of GPU memory")
+        assert ferbench(*run, "--overwrite", options={**SHORT, "train_cfg.micro_batches": 2})[0] == 0
+
+    def test_in_a_worker(self, ferbench, tmp_path, monkeypatch):
+        monkeypatch.setattr(TrainBatches, "_make", lambda *_: np.empty(1 << 60, np.uint8))
+        options = {**SHORT, "unlabeled_dataloader.num_workers": 1}
+        refused(
+            ferbench("--work-dir", tmp_path / "run", options=options), "out of main memory: ", "num_workers"
+        )

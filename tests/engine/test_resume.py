@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import signal
 from pathlib import Path
@@ -10,8 +11,11 @@ import pytest
 import torch
 
 from ferbench.data.datasets.folder import ImageFolder
+from ferbench.data.loader import TrainBatches
 from ferbench.engine import api
-from ferbench.errors import UserError
+from ferbench.engine.loops import EvaluationLoop, SemiTrainLoop
+from ferbench.errors import Stopped, UserError
+from ferbench.models.ssl import SSLModel
 
 FLEXMATCH = {
     "model.algorithm._delete_": True, "model.algorithm.type": "FlexMatch", "model.algorithm.threshold": 0.6,
@@ -111,6 +115,87 @@ def test_killed_within_a_generation(
     assert_same_run(differ, read(tmp_path), whole)
     assert 0 < whole.checkpoint["model"]["algorithm.labels.weight"].mean() < 1
     assert len(list(tmp_path.glob("pseudo_labels_*.npz"))) == 1
+
+
+@pytest.fixture
+def signal_at(monkeypatch):
+    """Sends this process a signal at a moment of an iteration, once: ``signal_at("pass", 6, signal.SIGTERM)``.
+
+    ``begin``: before the first iteration; ``data``: while the batch of the next one is made; ``step``: after the update;
+    ``pass``, ``validation``, ``test``: when their first batch is predicted.
+    """
+    wanted: list = []
+    now = {"iteration": 0, "moment": ""}
+
+    def look(moment, iteration):
+        if wanted and (moment, iteration) == wanted[0][:2]:
+            signal.raise_signal(wanted.pop(0)[2])
+
+    def around(kind, name, moment_of):
+        original = getattr(kind, name)
+
+        def replaced(self, *args, **kwargs):
+            now["moment"], now["iteration"] = moment_of(self)
+            return original(self, *args, **kwargs)
+
+        monkeypatch.setattr(kind, name, replaced)
+
+    def predict(self, *args, original=SSLModel.predict, **kwargs):
+        look(now["moment"], now["iteration"])
+        return original(self, *args, **kwargs)
+
+    def make_batch(self, keys, original=TrainBatches._make):
+        look("data", now["iteration"])
+        return original(self, keys)
+
+    def step(self, batch, original=SemiTrainLoop._step):
+        result = original(self, batch)
+        look("step", self._iter + 1)
+        return result
+
+    def run(self, original=SemiTrainLoop.run):
+        look("begin", self._iter)
+        return original(self)
+
+    around(SemiTrainLoop, "dataset_pass", lambda loop: ("pass", loop._iter))
+    around(SemiTrainLoop, "_next", lambda loop: ("data", loop._iter))
+    around(EvaluationLoop, "evaluate",
+           lambda loop: ({"val": "validation", "test": "test"}[loop.part], loop.runner.iter))  # fmt: skip
+    monkeypatch.setattr(SSLModel, "predict", predict)
+    monkeypatch.setattr(TrainBatches, "_make", make_batch)
+    monkeypatch.setattr(SemiTrainLoop, "_step", step)
+    monkeypatch.setattr(SemiTrainLoop, "run", run)
+    return lambda *moment: wanted.append(moment)
+
+
+@pytest.mark.parametrize(("name", "options", "moments"), [
+    ("dtm", {}, [("begin", 0), ("data", 3), ("step", 5), ("step", 6), ("pass", 6), ("validation", 8), ("test", 12)]),
+    ("flexmatch", FLEXMATCH, [("step", 4), ("validation", 4), ("step", 7), ("validation", 12)]),
+    ("noisystudent", NOISY_STUDENT, [("step", 6), ("pass", 6), ("step", 11)]),
+])  # fmt: skip
+def test_stopped_by_signals_and_resumed(
+    name, options, moments, uninterrupted, signal_at, make, read, differ, tmp_path
+):
+    """Whatever it is doing, a training loses nothing: it stops after the iteration it is in, again and again."""
+    whole = uninterrupted(name, options)
+    signals = [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP]
+    for i, (moment, iteration) in enumerate(moments):
+        number = signals[i % len(signals)]
+        before = signal.signal(number, signal.SIG_DFL)  # ignored where the tests themselves are run by nohup
+        try:
+            signal_at(moment, iteration, number)
+            with pytest.raises(Stopped, match=rf"stopped by {number.name}"):
+                api.train(make(options), tmp_path, resume=True)
+        finally:
+            signal.signal(number, before)
+        checkpoint = torch.load(tmp_path / "last.pth", weights_only=True)
+        assert checkpoint["iter"] == iteration
+        due = (moment, iteration) in (("step", 6), ("step", 4)) or moment in ("pass", "validation")
+        assert checkpoint["pending"] is due
+        assert json.loads((tmp_path / "record.json").read_text())["status"] == "running"
+    api.train(make(options), tmp_path, resume=True)
+    assert_same_run(differ, read(tmp_path), whole)
+    assert list(tmp_path.glob(".*.tmp")) == []
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import torch
 from mmengine.hooks import Hook
 from torch import nn
 
+from ferbench import stopping
 from ferbench.registry import HOOKS, MODELS, THRESHOLDS
 from ferbench.thresholds import Evidence, ThresholdRule
 
@@ -58,17 +59,32 @@ class KillAt(Hook):
             checkpoint of the iteration.
         signum: the signal.
         whom: ``self``, or ``child``: every child process (data-loading workers).
+        times: 2: twice, while the children that there are then are listed in ``children.txt``.
+        rank: on which process; None: on all.
     """
 
     priority = "NORMAL"
 
     def __init__(
-        self, iteration: int = 0, moment: str = "step", signum: int = signal.SIGKILL, whom: str = "self"
+        self,
+        iteration: int = 0,
+        moment: str = "step",
+        signum: int = signal.SIGKILL,
+        whom: str = "self",
+        times: int = 1,
+        rank: int | None = None,
     ):
         self.iteration, self.moment, self.signum, self.whom = iteration, moment, signum, whom
+        self.times, self.rank = times, rank
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        if self.rank not in (runner.rank, None):
+            return
         if self.moment == "step" and runner.iter + 1 == self.iteration:
+            if self.times > 1:
+                stopping.ECHO = -1.0  # no echo: a second signal
+                (Path(runner.work_dir) / "children.txt").write_text(" ".join(_children()))
+                self._send()
             self._send()
 
     def after_iteration(self, runner) -> None:
@@ -79,8 +95,12 @@ class KillAt(Hook):
         if self.whom == "self":
             os.kill(os.getpid(), self.signum)
             return
-        for child in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split():
+        for child in _children():
             os.kill(int(child), self.signum)
+
+
+def _children() -> list[str]:
+    return Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
 
 
 @HOOKS.register_module()

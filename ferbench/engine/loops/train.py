@@ -179,7 +179,7 @@ class SemiTrainLoop(BaseLoop):
         except Stopped as stop:
             self._save_where_stopped()
             raise Stopped(
-                f"stopped by {stop} after iteration {self._iter} of {self.max_iters}, which {LAST} holds"
+                f"{stop} after iteration {self._iter} of {self.max_iters}, which {LAST} holds"
             ) from None
         runner.call_hook("after_train_epoch")
         runner.call_hook("after_train")
@@ -216,6 +216,7 @@ class SemiTrainLoop(BaseLoop):
         for part, stream, wish in passes:
             self.dataset_pass(part, stream, wish)
         if validates:
+            self.check_finite()  # first: it knows what to say
             runner.val_loop.run()
             runner.model.train()
         self.pending = False
