@@ -159,7 +159,7 @@ def signal_at(monkeypatch):
 
     around(SemiTrainLoop, "dataset_pass", lambda loop: ("pass", loop._iter))
     around(SemiTrainLoop, "_next", lambda loop: ("data", loop._iter))
-    around(EvaluationLoop, "evaluate",
+    around(EvaluationLoop, "run",
            lambda loop: ({"val": "validation", "test": "test"}[loop.part], loop.runner.iter))  # fmt: skip
     monkeypatch.setattr(SSLModel, "predict", predict)
     monkeypatch.setattr(TrainBatches, "_make", make_batch)
