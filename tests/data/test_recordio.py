@@ -183,6 +183,18 @@ def test_an_index_with_other_line_ends_and_order(im2rec):
     assert [shade_of(RecordIO(im2rec).read(i)) for i in range(5)] == SHADES
 
 
+def test_an_index_that_was_cut_at_a_line_end_is_said(im2rec, caplog):
+    """It is as good as an index of some of the records, which may be meant: a warning, no error."""
+    RecordIO(im2rec)
+    RecordIO(im2rec, rebuild_index=True)
+    assert not caplog.records
+    lines = im2rec.with_suffix(".idx").read_text().splitlines(True)
+    im2rec.with_suffix(".idx").write_text("".join(lines[:3]))
+    assert len(RecordIO(im2rec)) == 3
+    assert "goes on for" in caplog.text
+    assert "rebuild_index=True" in caplog.text
+
+
 @pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf, -3.0, 0.0, 1.0, 2.5, 1e19, 3.4e38])
 def test_a_header_record_that_announces_no_number_of_images(tmp_path, number):
     rec = by_hand(tmp_path / "a", [(0, [number, number], b""), (1, 0.0, jpeg(9))])

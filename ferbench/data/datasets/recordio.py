@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import stat
 from collections.abc import Mapping
@@ -20,6 +21,7 @@ from ferbench.registry import DATASETS
 __all__ = ["RecordIO", "last_image_key", "write_recordio"]
 
 Layout = Literal["auto", "insightface", "im2rec"]
+_log = logging.getLogger(__name__)
 PROBES = 16  # records whose header is looked at when a file is first opened
 
 
@@ -77,7 +79,7 @@ class RecordIO(EncodedDataset):
 
     def _images(self, keys: np.ndarray, offsets: np.ndarray, layout: Layout) -> tuple[np.ndarray, np.ndarray]:
         """Keys and offsets of the records that hold images, after a check that the index fits the file."""
-        self._check_end(keys, offsets)
+        end = self._check_end(keys, offsets)
         last = None if layout == "im2rec" else last_image_key(self.records, keys, offsets)
         if last is None and layout == "insightface":
             raise UserError(
@@ -93,6 +95,12 @@ class RecordIO(EncodedDataset):
                     fix="set rebuild_index=True",
                 )  # fmt: skip
             keys, offsets = keys[start:stop], offsets[start:stop]
+        elif end < self.records.size:
+            _log.warning(
+                "%s goes on for %d bytes after the last of the %d records that its index lists: what is there is not used. "
+                "If the index was cut short, set rebuild_index=True",
+                self.records.path, self.records.size - end, len(keys),
+            )  # fmt: skip
         if not len(keys):
             raise UserError("the file holds no images", where=self.records.path)
         self._look_at_some(keys, offsets)
@@ -118,13 +126,14 @@ class RecordIO(EncodedDataset):
             raise ValueError("a record lies beyond the file")
         self._look_at_some(keys, offsets)
 
-    def _check_end(self, keys: np.ndarray, offsets: np.ndarray) -> None:
+    def _check_end(self, keys: np.ndarray, offsets: np.ndarray) -> int:
+        """The byte where the last record ends."""
         at = int(np.argmax(offsets))
         beyond = int((offsets >= self.records.size).sum())
         if not beyond:
             try:
                 self.records.read(int(offsets[at]))
-                return
+                return self.records.payload(int(offsets[at]))[1]
             except (BrokenRecord, OSError) as error:
                 if not isinstance(error, BrokenRecord) or not error.cut_short:
                     raise _misfit(self.records, int(keys[at]), error) from error
