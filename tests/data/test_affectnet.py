@@ -155,6 +155,19 @@ def test_images_of_other_endings_and_twins_of_a_mac(tmp_path, ending):
     assert abs(int(data.read(3)[0, 0, 0]) - 100) < 4
 
 
+@pytest.mark.parametrize("ending", ["png", "jpeg"])
+def test_listed_images_that_lie_there_with_another_ending(tmp_path, ending):
+    write_csv(tmp_path)
+    for file in (tmp_path / "Manually_Annotated_Images").rglob("*.jpg"):
+        cv2.imwrite(str(file.with_suffix(f".{ending}")), cv2.imread(str(file)))
+        file.unlink()
+    (tmp_path / f"Manually_Annotated_Images/7/0.{ending}").unlink()
+    data = build(tmp_path)
+    assert data.item_ids(np.arange(4)) == ["7/0.jpg", "7/1.jpg", "7/3.jpg", "7/5.jpg"]
+    assert abs(int(data.read(3)[0, 0, 0]) - 100) < 4
+    assert f"7/5.{ending} (" in data.where(3)
+
+
 def write_plus(root, beside, codes=CODES, folder="train_set"):
     images, labels = (
         (root / folder, root / folder)

@@ -43,6 +43,7 @@ _PLACES = ("", "Manually_Annotated/", "Manually_Annotated_file_lists/", "Manuall
 _PARTS = {"train": ("train_set", "train"), "val": ("val_set", "validation_set", "val", "validation")}
 _IMAGES = (".jpg", ".jpeg", ".png")
 _LABELS = ("_exp.npy", ".json")
+_TRIED = 16  # images that are looked for to learn their ending
 _LARGEST = 1 << 20  # bytes of a label file: a real one has a few hundred
 
 
@@ -50,6 +51,7 @@ _LARGEST = 1 << 20  # bytes of a label file: a real one has a few hundred
 class AffectNet(ListedFaces):
     """AffectNet by its lists (``training.csv``), in the reduced release (``0_exp.npy``) or as AffectNet+ (``0.json``).
 
+    Images of the lists may be png instead of what the lists call them, if all are.
     The reduced release and AffectNet+ have a label file for each image in ``train_set/annotations`` (or beside the
     images) and ``0.jpg`` or ``0.png`` in ``train_set/images``; ``val_set`` may also be called ``validation_set``. Of
     the json files of AffectNet+, whose key ``Human-Label`` is read, no public description was found: the layout is the
@@ -89,6 +91,7 @@ class AffectNet(ListedFaces):
         super().__init__(name or f"affectnet-{part}", AFFECTNET_CLASSES, classes, rename)
         if part not in ("train", "val"):
             raise UserError(f"part={part!r}", expected="'train' or 'val'")
+        self._ending: str | None = None
         folder = require_folder(root, "AffectNet", synthetic=False, get=GET_AFFECTNET)
         base = next((folder / place for place in _PARTS[part] if _is_part(folder / place)), None)
         if base is not None and annotations is None and images is None:
@@ -120,7 +123,9 @@ class AffectNet(ListedFaces):
         rows = Rows()
         for line, path, label in _read_csv(self.list_file):
             rows.add(path, line, parse_code(label, _CODES, self.list_file, line), self.list_file)
-        self._hold_expressions(rows.names.build(), np.asarray(rows.lines), np.asarray(rows.codes))
+        names = rows.names.build()
+        self._ending = _other_ending(self.folder, names[:_TRIED])
+        self._hold_expressions(names, np.asarray(rows.lines), np.asarray(rows.codes))
 
     def _hold_expressions(self, names: PathArray, lines: np.ndarray | None, codes: np.ndarray) -> None:
         count = len(AFFECTNET_CLASSES)
@@ -130,7 +135,19 @@ class AffectNet(ListedFaces):
 
     def file(self, index: int) -> str:
         """See `ListedFaces.file`."""
-        return join(self.folder, self.item_id(index))
+        name = self.item_id(index)
+        return join(self.folder, name if self._ending is None else os.path.splitext(name)[0] + self._ending)
+
+
+def _other_ending(folder: Path, names: Sequence[str]) -> str | None:
+    """The ending of the images that lie there, if they are not called as they are listed (``.png`` for ``.jpg``)."""
+    for name in names:
+        if os.path.exists(join(folder, name)):
+            return None
+        for ending in _IMAGES:
+            if os.path.exists(join(folder, os.path.splitext(name)[0] + ending)):
+                return ending
+    return None
 
 
 def _is_part(folder: Path) -> bool:

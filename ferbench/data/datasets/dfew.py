@@ -43,7 +43,9 @@ class DFEW(ClipFrames):
     def places(self) -> Sequence[str]:
         """See `ClipFrames.places`."""
         return tuple(
-            f"{base}{name}" for base in ("Clip/", "") for name in ("clip_224x224", "clip_224x224_16f")
+            f"{base}{name}"
+            for base in ("Clip/", "")
+            for name in ("clip_224x224", "clip_224x224_16f", "clip_224x16f")
         )
 
     def rows(self, path: Path) -> Iterator[Clip]:
