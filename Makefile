@@ -52,7 +52,7 @@ check: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# What `make test` leaves out needs more than the lock holds: Chromium on PATH.
+# What `make test` leaves out needs more than the lock holds: Chromium on PATH, Slurm, Ray (see CONTRIBUTING.md).
 test-all: check test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m heavy
 

@@ -18,7 +18,7 @@ import pytest
 import ferbench.engine
 from ferbench import cli, plugins, process
 from ferbench.cli import main
-from ferbench.errors import UserError
+from ferbench.errors import DiskFull, ExitStatus, UserError
 
 CONFIG = "classes = ('a', 'b')\nmodel = dict(algorithm=dict(type='DTM'))\nrandomness = dict(seed=5)\n"
 
@@ -134,6 +134,23 @@ class TestTest:
         assert main(["test", config, "absent.pth"]) == 2
         assert "the checkpoint does not exist" in capsys.readouterr().err
         assert not api.calls
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("how", ["message", "cause", "error"])
+def test_a_full_disk_is_an_exit_status_whoever_met_it(how, api, config, monkeypatch):
+    """Also where the output goes to the same disk, so that nothing can be said; and for a quota that is used up."""
+    full = OSError(errno.EDQUOT, "Disk quota exceeded")
+    caused = UserError("the record cannot be written")
+    caused.__cause__ = full
+    api.error = {"message": DiskFull("no space"), "cause": caused, "error": full}[how]
+    with open("/dev/full", "w") as out, open("/dev/full", "w") as err:
+        monkeypatch.setattr(sys, "stdout", out)
+        monkeypatch.setattr(sys, "stderr", err)
+        print("what was to be said before")
+        assert main(["train", config]) == ExitStatus.DISK_FULL
+        out.flush()  # as Python does at its end, with a status of its own if it fails
+        err.flush()
 
 
 class TestMistakes:
@@ -378,9 +395,11 @@ def fake_bin(tmp_path):
     """Programs that print the words they are called with, one a line."""
     folder = tmp_path / "bin"
     folder.mkdir()
-    for name in ("python", "srun"):
+    for name in ("python", "srun", "sbatch"):
         (folder / name).write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
         (folder / name).chmod(0o755)
+    (folder / "sinfo").write_text('#!/bin/sh\nprintf "%s" "$OFFER"\n')
+    (folder / "sinfo").chmod(0o755)
     return folder
 
 
@@ -419,6 +438,39 @@ class TestShellScripts:
         done = shell(repo / "tools" / "slurm_train.sh", "p", "j", "c.py", bin=fake_bin, GPUS="1", PYTHON="py")
         assert "--gres=gpu:1" in done.stdout
         assert "--ntasks-per-node=1" in done.stdout
+
+    @pytest.mark.parametrize(("offer", "settings", "asked"), [
+        ("64 gpu:8\n", {}, ["--gres=gpu:8", "--ntasks=8", "--ntasks-per-node=8", "--cpus-per-task=5"]),
+        ("16 gpu:a100:4(S:0-1)\n16 (null)\n", {"GPUS": "4"}, ["--gres=gpu:4", "--ntasks=4", "--cpus-per-task=4"]),
+        ("2 (null)\n", {}, ["--ntasks=1", "--ntasks-per-node=1", "--cpus-per-task=2"]),
+        ("64 (null)\n2+ (null)\n", {"GPUS": "2"}, ["--ntasks=2", "--cpus-per-task=1"]),
+        ("2 (null)\n", {"GPUS": "8", "GPUS_PER_NODE": "4"}, ["--ntasks=8", "--ntasks-per-node=4", "--cpus-per-task=1"]),
+        ("2 (null)\n", {"CPUS_PER_TASK": "7"}, ["--cpus-per-task=7"]),
+    ])  # fmt: skip
+    @pytest.mark.parametrize("script", ["slurm_train.sh", "sbatch_train.sh"])
+    def test_what_is_asked_of_slurm_is_what_the_partition_has(
+        self, script, offer, settings, asked, repo, fake_bin
+    ):
+        """GPUs only where there are some; the CPUs that the smallest node has for its share of the processes."""
+        done = shell(
+            repo / "tools" / script, "p", "j", "c.py", bin=fake_bin, OFFER=offer, PYTHON="py", **settings
+        )
+        said = done.stdout.splitlines()
+        assert set(asked) <= set(said)
+        assert any(word.startswith("--gres") for word in said) == ("gpu" in offer)
+        assert ("has no GPUs" in done.stderr) == ("gpu" not in offer)
+
+    def test_sbatch_train(self, repo, fake_bin):
+        script = repo / "tools" / "sbatch_train.sh"
+        settings = {"GPUS": "1", "SECONDS_BEFORE_END": "60", "SBATCH_ARGS": "--time=9 --exclusive"}
+        done = shell(
+            script, "part", "job", "c.py", "--work-dir", "a b", bin=fake_bin, PYTHON="py", **settings
+        )
+        assert done.stdout.splitlines() == [
+            "-p", "part", "--job-name=job", "--gres=gpu:1", "--ntasks=1", "--ntasks-per-node=1", "--cpus-per-task=5",
+            "--signal=USR1@60", "--requeue", "--open-mode=append", "--time=9", "--exclusive",
+            str(script), "--in-the-job", str(repo), "c.py", "--work-dir", "a b",
+        ]  # fmt: skip
 
     @pytest.mark.parametrize("words", [["c.py"], ["c.py", "two"], ["c.py", "--resume"]])
     def test_wrong_words(self, repo, fake_bin, words):

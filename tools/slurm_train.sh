@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Train a config as a Slurm job, one process per GPU.
+# Train a config as a Slurm job, one process per GPU; on a partition without GPUs, GPUS processes on CPUs.
 #   [GPUS=8] [GPUS_PER_NODE=8] [CPUS_PER_TASK=5] [SRUN_ARGS=...] bash tools/slurm_train.sh PARTITION JOB CONFIG [...]
-# Batch sizes in a config are global: GPUS only splits them.
+# Batch sizes in a config are global: GPUS only splits them. Defaults fit the partition's nodes (without GPUs: one process).
+# tools/sbatch_train.sh PARTITION JOB CONFIG [...] does the same as a batch job that goes on by itself when it is preempted.
 set -euo pipefail
 
 if [ "$#" -lt 3 ]; then
@@ -12,14 +13,10 @@ PARTITION=$1
 JOB=$2
 CONFIG=$3
 shift 3
-
-GPUS=${GPUS:-8}
-GPUS_PER_NODE=${GPUS_PER_NODE:-$((GPUS < 8 ? GPUS : 8))}
-CPUS_PER_TASK=${CPUS_PER_TASK:-5}
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-if [ -z "${PYTHON:-}" ] && [ -x "$ROOT/.venv/bin/python" ]; then PYTHON=$ROOT/.venv/bin/python; fi
+# shellcheck source=tools/slurm_resources.sh
+source "$ROOT/tools/slurm_resources.sh"
 
 # shellcheck disable=SC2086  # SRUN_ARGS is meant to be split into words
-exec srun -p "$PARTITION" --job-name="$JOB" --gres="gpu:$GPUS_PER_NODE" --ntasks="$GPUS" \
-    --ntasks-per-node="$GPUS_PER_NODE" --cpus-per-task="$CPUS_PER_TASK" --kill-on-bad-exit=1 ${SRUN_ARGS:-} \
+exec srun -p "$PARTITION" --job-name="$JOB" "${RESOURCES[@]}" --kill-on-bad-exit=1 ${SRUN_ARGS:-} \
     "${PYTHON:-python}" -u "$ROOT/tools/train.py" "$CONFIG" --launcher slurm "$@"

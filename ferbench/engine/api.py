@@ -29,7 +29,6 @@ from ferbench.engine.folder import SPLIT, adopt, checkpoint_to_resume, start_ane
 from ferbench.engine.group import process_timeout, start_processes
 from ferbench.engine.hooks.keeper import LAST
 from ferbench.engine.lock import holding
-from ferbench.engine.runlog import stop_on_full_disk
 from ferbench.engine.runner import SSLRunner
 from ferbench.errors import UserError
 from ferbench.evaluation.predictions import file_name
@@ -224,5 +223,4 @@ def _alone(folder: Path, cfg: Config, take_over: bool) -> Iterator[None]:
 def _build_runner(cfg: Config, data: Data) -> SSLRunner:
     runner = SSLRunner.from_cfg(cfg)
     runner.data = data
-    stop_on_full_disk(runner.logger)
     return runner

@@ -6,6 +6,7 @@ import json
 import logging
 import math
 import sys
+import threading
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -45,7 +46,10 @@ class RunLog:
 
 
 def stop_on_full_disk(logger: logging.Logger) -> None:
-    """Let the handlers of the text log raise the error of a full disk, which Python's would print and forget."""
+    """Let the handlers of the text log raise the error of a full disk, which Python's would print and forget.
+
+    A thread that meets one prints nothing: TensorBoard's hands it on to the next call of its writer.
+    """
 
     def handle(record: logging.LogRecord, own: Callable[[logging.LogRecord], None]) -> None:
         if disk_full(error := sys.exc_info()[1]):
@@ -53,8 +57,14 @@ def stop_on_full_disk(logger: logging.Logger) -> None:
             raise error
         own(record)
 
+    threading.excepthook = _of_thread
     for handler in logger.handlers:
         handler.handleError = partial(handle, own=handler.handleError)  # type: ignore[method-assign]
+
+
+def _of_thread(told: threading.ExceptHookArgs) -> None:
+    if disk_full(told.exc_value) is None:
+        threading.__excepthook__(told)
 
 
 def _finite(value: Any) -> Any:

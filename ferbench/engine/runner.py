@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from mmengine.hooks import Hook
+from mmengine.logging import MMLogger
 from mmengine.model import MMDistributedDataParallel
 from mmengine.runner import Priority, Runner
 from torch import nn
@@ -19,6 +20,7 @@ from ferbench.engine import checkpoint
 from ferbench.engine.build import Data
 from ferbench.engine.hooks import CheckpointKeeper, events
 from ferbench.engine.optim import SSLOptimWrapper, build_optimizer
+from ferbench.engine.runlog import stop_on_full_disk
 from ferbench.engine.schedules import build_schedules, completed
 from ferbench.engine.schedules import restore as restore_schedule
 from ferbench.engine.schedules import state_of as state_of_schedule
@@ -152,6 +154,12 @@ class SSLRunner(Runner):
             raise UserError(f"custom_hooks is {hooks!r}", expected="a list: [dict(type=..., ...), ...]")
         for i, hook in enumerate(hooks):
             self._register(hook, f"custom_hooks[{i}]")
+
+    def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
+        """As mmengine's; a full disk ends the run."""
+        logger = super().build_logger(*args, **kwargs)
+        stop_on_full_disk(logger)
+        return logger
 
     def register_hook(self, hook: Hook | dict, priority: Any = None) -> None:
         """As mmengine's, with errors that say what is wrong."""

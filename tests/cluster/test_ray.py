@@ -1,0 +1,104 @@
+"""A grid on a real Ray of this one machine: a worker that is killed, and a training that outlives its worker."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+
+import pytest
+from one_machine import until
+
+from ferbench.benchmark import record
+from ferbench.engine import lock
+
+ray = pytest.importorskip("ray", reason="needs Ray (see CONTRIBUTING.md)")
+pytestmark = pytest.mark.heavy
+
+
+@pytest.fixture(scope="module")
+def address():
+    """Of a cluster that this module starts and stops."""
+    own = ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    yield own.address_info["gcs_address"]
+    ray.shutdown()
+
+
+@pytest.fixture
+def grid(address, images, config_file, tmp_path):
+    """Start a grid of two runs: the process, whose output is read at its end. Folders of its runs: ``grid.folders``."""
+    file, out = tmp_path / "grid.py", tmp_path / "out"
+    file.write_text(
+        f"name = 'grid'\nbase = dict(tiny={str(config_file)!r})\nseeds = [0, 1]\n"
+        "algorithms = dict(A=dict(type='Supervised'))\n"
+        "options = {'train_cfg.max_iters': 600, 'train_cfg.val_interval': 20}\n"
+        f"ray = dict(address={address!r}, num_cpus=1)\n"
+    )
+
+    def start(*more):
+        words = [
+            sys.executable,
+            "-m",
+            "ferbench",
+            "benchmark",
+            file,
+            "--data",
+            images,
+            "--out",
+            out,
+            "--launcher",
+            "ray",
+        ]
+        environment = {
+            **os.environ,
+            "OMP_NUM_THREADS": "1",
+            "CUDA_VISIBLE_DEVICES": "",
+            "RAY_DEDUP_LOGS": "0",
+        }
+        return subprocess.Popen(
+            list(map(str, [*words, *more])),
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    start.folders = [out / "runs" / "tiny" / "all" / "A" / f"seed{seed}" for seed in (0, 1)]
+    return start
+
+
+def training_and_worker(folder):
+    """Numbers of the process that trains in a folder, and of the one that started it."""
+    until((folder / "last.pth").is_file, "the run does not begin")
+    pid = json.loads((folder / lock.NAME).read_text())["pid"]
+    with open(f"/proc/{pid}/status") as status:
+        return pid, int(re.search(r"^PPid:\s*(\d+)", status.read(), re.MULTILINE)[1])
+
+
+@pytest.mark.parametrize("training", ["dies, too", "lives on"])
+def test_a_worker_that_is_killed(training, grid):
+    """A training that lives keeps its lock, and no other one is started in its folder."""
+    first = grid()
+    pid, worker = training_and_worker(grid.folders[0])
+    if training == "lives on":
+        os.kill(pid, signal.SIGSTOP)  # so that it lives as long as it is needed
+    else:
+        os.kill(pid, signal.SIGKILL)
+    os.kill(worker, signal.SIGKILL)
+    said = first.communicate()[0]
+    assert first.returncode == 1 if training == "dies, too" else first.returncode in (0, 1), said
+    if training == "lives on" and os.path.exists(f"/proc/{pid}"):
+        assert lock.look(grid.folders[0] / lock.NAME)[0] is lock.State.HELD
+        assert f"process {pid} on" in said
+        assert record.read(grid.folders[0] / "record.json").status == "running"
+        os.kill(pid, signal.SIGCONT)
+        until(
+            lambda: lock.look(grid.folders[0] / lock.NAME)[0] is lock.State.FREE, "the training does not end"
+        )
+    again = grid("--retry-failed")
+    said = again.communicate()[0]
+    assert again.returncode == 0, said
+    assert "2 of 2 runs are finished" in said
