@@ -467,6 +467,17 @@ def test_bad_lists_of_test_videos(root):
         AffWild2Expr(crops=root, part="Test_Set")
 
 
+def test_options_of_another_type(root):
+    for wrong in (5, ["a"], True):
+        with pytest.raises(UserError, match="expected: a path, as text"):
+            AffWild2Expr(wrong)
+        with pytest.raises(UserError, match="'Train_Set', 'Validation_Set' or 'Test_Set'"):
+            AffWild2Expr(root, part=wrong)
+    for name in ("x" * 5000, "a\0b"):
+        with pytest.raises(UserError, match="does not exist"):
+            AffWild2Expr(name)
+
+
 def test_missing_folders_say_how_to_get_the_data(root, tmp_path):
     with pytest.raises(UserError, match=r"nowhere(.|\n)*aff-wild2(.|\n)*make_synthetic"):
         AffWild2Expr(tmp_path / "nowhere")

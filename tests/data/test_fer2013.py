@@ -218,6 +218,15 @@ def test_a_csv_that_is_none(tmp_path, data):
         build(tmp_path)
 
 
+def test_options_of_another_type(tmp_path):
+    write_csv(tmp_path / "fer2013.csv", rows_of())
+    for wrong in (None, 5, [], [5], {"Training": 1}):
+        with pytest.raises(UserError, match="a list of them"):
+            build(tmp_path, usage=wrong)
+    with pytest.raises(UserError, match="a list of them"):
+        build(tmp_path, drop_duplicates_of=5)
+
+
 def test_missing_data_says_where_it_comes_from(tmp_path):
     with pytest.raises(UserError, match="Kaggle"):
         build(tmp_path / "none.csv")

@@ -100,6 +100,8 @@ class AffWild2Expr(EncodedDataset):
     ):
         _check_choice("missing_videos", missing_videos, ("error", "skip"))
         _check_choice("unlabeled", unlabeled, (None, "invalid", "all"))
+        if not isinstance(part, str):
+            raise UserError(f"part={part!r}", expected="'Train_Set', 'Validation_Set' or 'Test_Set'")
         self.name = name or "affwild2-" + part.removesuffix("_Set").lower()
         self.classes = tuple(EXPR_CLASSES if classes is None else classes)
         self._rename, self._unlabeled = rename, unlabeled

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -333,8 +334,10 @@ def require_folder(path: str | Path, what: str, synthetic: bool = True, get: str
         synthetic: whether `ferbench make-synthetic` can stand in for the data.
         get: where the real data comes from.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise UserError(f"the folder with {what} is given as {path!r}", expected="a path, as text")
     folder = Path(path).expanduser()
-    if folder.is_dir():
+    if os.path.isdir(folder):  # not `Path.is_dir`, which raises an error for a name that is too long
         return folder
     fixes = [get] if get else []
     if synthetic:

@@ -33,6 +33,18 @@ TRAINING = "Training"
 _log = logging.getLogger(__name__)
 
 
+def usages(usage: str | Sequence[str]) -> list[str]:
+    """The names in an option that is one usage or a list of them.
+
+    Raises:
+        UserError: it is neither.
+    """
+    names = [usage] if isinstance(usage, str) else usage
+    if not isinstance(names, list | tuple) or not names or not all(isinstance(name, str) for name in names):
+        raise UserError(f"usage={usage!r}", expected="a usage, or a list of them")
+    return list(names)
+
+
 class FER2013Faces(FaceDataset):
     """Images of one or more usages; what the labels are is left to the subclass.
 
@@ -63,7 +75,7 @@ class FER2013Faces(FaceDataset):
         Raises:
             UserError: a usage of which there is no image.
         """
-        wanted = [usage] if isinstance(usage, str) else list(usage)
+        wanted = usages(usage)
         rows = np.flatnonzero(self._of_usages(wanted))
         if drop_duplicates_of is None:
             return rows, 0
@@ -81,8 +93,7 @@ class FER2013Faces(FaceDataset):
                     self.root,
                 )
         else:
-            named = [drop_duplicates_of] if isinstance(drop_duplicates_of, str) else drop_duplicates_of
-            elsewhere = self._of_usages([u for u in named if u not in wanted])
+            elsewhere = self._of_usages([u for u in usages(drop_duplicates_of) if u not in wanted])
         is_copy = np.isin(self.images.first[rows], self.images.first[elsewhere])
         return rows[~is_copy], int(is_copy.sum())
 
@@ -193,7 +204,7 @@ class FER2013(FER2013Faces):
         name: str | None = None,
     ):
         super().__init__(root, cache)
-        self.name = name or "fer2013-" + (usage if isinstance(usage, str) else "+".join(usage)).lower()
+        self.name = name or "fer2013-" + "+".join(usages(usage)).lower()
         self.class_map = ClassMap(FER2013_CLASSES, classes or FER2013_CLASSES, rename, where=self.name)
         self.classes = self.class_map.target
         rows, self._copies_of_test = self.select_usage(usage, drop_duplicates_of)

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ferbench.data.datasets.base import ClassMap
-from ferbench.data.datasets.fer2013 import TRAINING, FER2013Faces
+from ferbench.data.datasets.fer2013 import TRAINING, FER2013Faces, usages
 from ferbench.data.datasets.fer2013_images import USAGES, Images
 from ferbench.data.datasets.ferplus_votes import (
     FERPLUS_CLASSES,
@@ -100,14 +100,14 @@ class FERPlus(FER2013Faces):
             raise UserError(
                 f"votes={str(votes)!r} beside folders that have their own label.csv", where=self.root
             )
-        self.name = name or "ferplus-" + (usage if isinstance(usage, str) else "+".join(usage)).lower()
+        self.name = name or "ferplus-" + "+".join(usages(usage)).lower()
         self.class_map = ClassMap(FERPLUS_CLASSES, classes or FERPLUS_CLASSES, rename, where=self.name)
         self.classes = self.class_map.target
         self.agreement: float | None = None
         if self._own_votes is None:
             path = self.root.with_name("fer2013new.csv") if votes is None else Path(votes).expanduser()
             all_rows, _ = self.select_usage(usage, None)
-            joined = self._join(path, [usage] if isinstance(usage, str) else list(usage))
+            joined = self._join(path, usages(usage))
             self._check_agreement(joined[all_rows], all_rows, path)
         else:
             joined = self._own_votes
