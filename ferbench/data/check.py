@@ -18,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from ferbench.data.datasets.base import UNLABELED, Concat, FaceDataset, Subset
+from ferbench.data.datasets.opening import problems, read_image
 from ferbench.data.io import UnreadableImage
 from ferbench.errors import UserError
 from ferbench.listing import PIPED_WIDTH
@@ -194,32 +195,10 @@ def _describe(part: str, dataset: FaceDataset) -> PartReport:
     if not len(dataset):
         report.problems.append("there are no images")
         return report
-    outside = np.flatnonzero((labels < UNLABELED) | (labels >= len(classes)))
-    if len(outside):
-        i = int(outside[0])
-        report.problems.append(
-            f"{len(outside)} labels are out of range, first {labels[i]} of {dataset.where(i)}; "
-            f"there are {len(classes)} classes"
-        )
-    else:
+    report.problems = problems(dataset)
+    if not any("labels" in problem for problem in report.problems):
         report.class_counts = dict(zip(classes, dataset.class_counts().tolist(), strict=True))
-    if dataset.targets is not None:
-        report.problems += _target_problems(dataset, dataset.targets)
     return report
-
-
-def _target_problems(dataset: FaceDataset, targets: np.ndarray) -> list[str]:
-    expected = (len(dataset), len(dataset.classes))
-    if targets.shape != expected:
-        return [f"label distributions have the shape {targets.shape}, expected {expected}"]
-    labeled = dataset.labels >= 0
-    good = (targets >= 0).all(axis=1) & np.isclose(targets.sum(axis=1), 1, atol=1e-4)  # NaN is neither
-    bad = np.flatnonzero(labeled & ~good)
-    return (
-        [f"{len(bad)} label distributions do not add up to 1, first {dataset.where(int(bad[0]))}"]
-        if len(bad)
-        else []
-    )
 
 
 def _chosen(count: int, limit: int | None, sample: int) -> np.ndarray:
@@ -236,7 +215,7 @@ def _read_chunk(dataset: FaceDataset, indices: np.ndarray) -> _Chunk:
     sizes, digests, unreadable = [], [], []
     for i in indices.tolist():
         try:
-            image = dataset.read(i)
+            image = read_image(dataset, i)
         except (UnreadableImage, UserError) as error:
             unreadable.append(str(error))
             continue

@@ -18,6 +18,7 @@ from ferbench import stopping
 from ferbench.arguments import COUNT
 from ferbench.data import transport
 from ferbench.data.datasets.base import FaceDataset
+from ferbench.data.datasets.opening import read_image
 from ferbench.data.io import UnreadableImage
 from ferbench.data.preprocess import Preprocess
 from ferbench.data.randomness import derive_seed
@@ -96,7 +97,7 @@ class TrainBatches(Dataset):
         candidate = index
         for attempt in range(REPLACEMENTS):
             try:
-                return self.dataset.read(candidate), candidate, failed
+                return read_image(self.dataset, candidate), candidate, failed
             except UnreadableImage as error:
                 failed.append((candidate, str(error)))
                 candidate = derive_seed("replacement", index, attempt) % len(self.dataset)
@@ -122,7 +123,7 @@ class EvalBatches(Dataset):
         unreadable: list[tuple[int, str]] = []
         for index in indices.tolist():
             try:
-                images[len(used)] = self.prepare(self.dataset.read(index))
+                images[len(used)] = self.prepare(read_image(self.dataset, index))
                 used.append(index)
             except UnreadableImage as error:
                 unreadable.append((index, str(error)))

@@ -71,7 +71,7 @@ class Views:
         }
         configs = {kind: [dict(config) for config in recipe] for kind, recipe in recipes.items()}
         self._configs = {kind: [_explicit(c, kind) for c in recipe] for kind, recipe in configs.items()}
-        built = {kind: [_build(c, kind) for c in recipe] for kind, recipe in configs.items()}
+        built = {kind: [build_transform(c, kind) for c in recipe] for kind, recipe in configs.items()}
         for kind, transforms in built.items():
             self._require_size(transforms, kind)
         self._transforms = {name: built[name.removesuffix("2")] for name in self.available}
@@ -154,7 +154,16 @@ def _run(transforms: Iterable[Transform], image: np.ndarray, u: np.ndarray) -> n
     return image
 
 
-def _build(config: dict[str, Any], kind: str) -> Transform:
+def build_transform(config: Mapping[str, Any], kind: str) -> Transform:
+    """The transform of a config.
+
+    Args:
+        config: its type and arguments.
+        kind: the recipe it belongs to, for messages.
+
+    Raises:
+        UserError: it cannot be built, or is no transform.
+    """
     try:
         transform = TRANSFORMS.build(config)
     except (TypeError, ValueError, AssertionError) as error:  # what constructors of other packages raise

@@ -12,6 +12,7 @@ import numpy as np
 from mmengine.config import Config
 
 from ferbench.data.datasets.base import UNLABELED, Concat, FaceDataset, Subset
+from ferbench.data.datasets.opening import opened
 from ferbench.data.splits import Split
 from ferbench.errors import UserError
 from ferbench.parts import build
@@ -132,7 +133,8 @@ def _unlabeled(
     sources: list[FaceDataset] = [_together([parts[name] for name in names])] if names else []
     extra = loader.get("dataset") or []
     for i, config in enumerate([extra] if isinstance(extra, Mapping) else extra):
-        sources.append(_comparable(build(DATASETS, config, f"unlabeled_dataloader.dataset[{i}]"), classes))
+        where = f"unlabeled_dataloader.dataset[{i}]"
+        sources.append(_comparable(opened(build(DATASETS, config, where), where), classes))
     if not sources:
         raise UserError(
             "the unlabeled stream has no source",
@@ -185,9 +187,8 @@ def _with_classes(config: Mapping[str, Any], classes: tuple[str, ...], where: st
     """Give the target classes to every dataset that maps names (all of ours do)."""
     kind = DATASETS.get(config["type"]) if isinstance(config.get("type"), str) else config.get("type")
     accepts = kind is not None and "classes" in inspect.signature(kind).parameters
-    return build(
-        DATASETS, config, where, **({"classes": classes} if accepts and "classes" not in config else {})
-    )
+    given = {"classes": classes} if accepts and "classes" not in config else {}
+    return opened(build(DATASETS, config, where, **given), where, classes)
 
 
 def _evaluation(

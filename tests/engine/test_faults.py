@@ -300,8 +300,14 @@ class TestUnreadable:
 
     def test_a_worker_that_finds_no_replacement(self, damaged, ferbench, tmp_path):
         options = {"unlabeled_dataloader.num_workers": 1, "unlabeled_dataloader.rest": False}
-        result = ferbench("--work-dir", tmp_path / "run", data=damaged(61), options=options)
+        result = ferbench(
+            "--work-dir", tmp_path / "run", data=damaged(60), options=options
+        )  # all but the last
         refused(result, "16 images of 'faces' in a row could not be read", "check_data.py")
+
+    def test_a_set_of_which_nothing_can_be_read_does_not_start(self, damaged, ferbench, tmp_path):
+        result = ferbench("--work-dir", tmp_path / "run", data=damaged(61))
+        refused(result, "no image can be read: 8 of 61 were tried", "check_data.py")
 
     def test_one_of_the_test_set_stops_it(self, images, make, tmp_path, damaged):
         root = damaged(0)
