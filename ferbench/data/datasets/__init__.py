@@ -10,7 +10,10 @@ from ferbench.data.datasets.fer2013 import FER2013
 from ferbench.data.datasets.ferplus import FERPlus
 from ferbench.data.datasets.ferv39k import FERV39k
 from ferbench.data.datasets.folder import ImageFolder
+from ferbench.data.datasets.lmdb_images import LmdbImages
 from ferbench.data.datasets.mafw import MAFW
+from ferbench.data.datasets.npz import NpzImages
+from ferbench.data.datasets.packed import InsightFaceBin, ParquetImages
 from ferbench.data.datasets.rafdb import RAFDB
 from ferbench.data.datasets.recordio import RecordIO
 
@@ -30,6 +33,10 @@ __all__ = [
     "FERV39k",
     "FaceDataset",
     "ImageFolder",
+    "InsightFaceBin",
+    "LmdbImages",
+    "NpzImages",
+    "ParquetImages",
     "RecordIO",
     "Subset",
 ]

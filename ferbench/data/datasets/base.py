@@ -142,11 +142,11 @@ class ClassMap:
         rename: Mapping[str, str | None] | None = None,
         where: object = None,
     ):
-        renamed = {_key(_text(k, "rename", where)): v for k, v in (rename or {}).items()}
+        renamed = {_key(class_name(k, "rename", where)): v for k, v in (rename or {}).items()}
         if target is None:
             own = (renamed.get(_key(name), name) for name in source)
             target = list(dict.fromkeys(name for name in own if name is not None))
-        self.source, self.target = tuple(source), tuple(_text(t, "classes", where) for t in target)
+        self.source, self.target = tuple(source), tuple(class_name(t, "classes", where) for t in target)
         by_name: dict[str, int] = {}
         for i, name in enumerate(self.target):
             other = self.target[by_name.setdefault(_key(name), i)]
@@ -188,7 +188,7 @@ def _key(name: str) -> str:
     return unicodedata.normalize("NFC", name).lower()
 
 
-def _text(name: Any, option: str, where: object) -> str:
+def class_name(name: Any, option: str, where: object) -> str:
     """The class name.
 
     Raises:

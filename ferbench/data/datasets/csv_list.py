@@ -15,11 +15,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ferbench.data.datasets.base import UNLABELED, ClassMap, EncodedDataset, few
+from ferbench.data.datasets.base import UNLABELED, EncodedDataset
+from ferbench.data.datasets.naming import FoundLabels
 from ferbench.data.decoding import MAX_PIXELS
 from ferbench.data.io import read_file
 from ferbench.data.paths import IndexCache, PathArray, PathBuilder
-from ferbench.data.text import csv_rows, shown, whole_number
+from ferbench.data.text import csv_rows, shown
 from ferbench.errors import UserError, nearest
 from ferbench.registry import DATASETS
 
@@ -151,50 +152,14 @@ class CsvList(EncodedDataset):
         reading = _Reading(self.path, columns, delimiter, allow_outside)
         rows = reading.kept_rows(cache, refresh)
         self._paths, self._lines = rows.paths, rows.lines
-        self._kept: np.ndarray | None = None  # rows of the csv, or None for all
-        self.labels = np.full(len(rows.codes), UNLABELED, np.int16)
-        if len(rows.labels):
-            self._label(np.asarray(rows.codes), list(rows.labels), classes, source_classes, rename)
+        codes = np.asarray(rows.codes)
+        found = FoundLabels(list(rows.labels), codes, lambda row: f"{self.path}:{self._lines[row]}")
+        self.class_map, self.labels, self._kept = found.mapped(classes, source_classes, rename, self.path)
+        self.classes = self.class_map.target if len(rows.labels) else ()
         if group_column is not None:
             groups = np.asarray(rows.groups)
             self.groups = groups if self._kept is None else groups[self._kept]
             self.group_names = rows.group_names
-
-    def _label(
-        self,
-        codes: np.ndarray,
-        found: list[str],
-        classes: Sequence[str] | None,
-        source_classes: Sequence[str] | None,
-        rename: Mapping[str, str | None] | None,
-    ) -> None:
-        source = list(source_classes) if source_classes is not None else sorted(found)
-        position = {name.lower(): i for i, name in enumerate(source)}
-        position |= {name: i for i, name in enumerate(source)}
-        rows = np.full(len(found) + 1, UNLABELED, np.int64)  # last row: an empty cell
-        for code, text in enumerate(found):
-            row = position.get(text, position.get(text.lower()))
-            if _looks_like_a_number(text) and (row is None or source_classes is None):
-                number = whole_number(text)
-                known = source_classes is not None and number is not None and 0 <= number < len(source)
-                row = number if known else None
-            if row is None:
-                what = "out of range" if whole_number(text) is not None else "no class"
-                raise UserError(
-                    f"label {shown(text)} is {what}",
-                    where=f"{self.path}:{self._lines[np.argmax(codes == code)]}",
-                    expected="a class name" if source_classes is None else f"one of {few(source)}, or its index",
-                    fix="give the csv's class names, in the order of its integers, as `source_classes`",
-                )  # fmt: skip
-            rows[code] = row
-        self.class_map = ClassMap(source, classes, rename, where=self.path)
-        self.classes = self.class_map.target
-        mapped = self.class_map(rows[codes])
-        kept_rows = (codes == UNLABELED) | (mapped != UNLABELED)
-        if not kept_rows.all():  # classes that the map drops
-            self._kept = np.flatnonzero(kept_rows)
-            mapped = mapped[self._kept]
-        self.labels = mapped
 
     def _row(self, index: int) -> int:
         return int(index if self._kept is None else self._kept[index])
@@ -368,12 +333,3 @@ def _one_spelling(path: str) -> str:
     if _is_plain(path):
         return path
     return posixpath.normpath(unicodedata.normalize("NFC", path))
-
-
-def _looks_like_a_number(text: str) -> bool:
-    """Whether Python would take it for one: ``1``, also ``+1``, ``0_1``, ``1.0``, digits of other scripts."""
-    try:
-        float(text)
-    except ValueError:
-        return text.isdecimal()
-    return text.lower().lstrip("+-") not in ("nan", "inf", "infinity")
