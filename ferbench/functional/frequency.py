@@ -94,11 +94,12 @@ def most_confident(confidence: Tensor, label: Tensor, rates: Tensor, order: Tens
         order: [C] classes, in the order of the result.
 
     Returns:
-        int64 [P], places of the items: class after class, in each the most confident first. Waits for the device.
+        int64 [P], places of the items: class after class, in each the most confident first, of equals the first. Waits for
+        the device.
     """
     picked = []
     for c in order.tolist():
         members = (label == c).nonzero().squeeze(1)
-        best = confidence[members].argsort(descending=True)
+        best = confidence[members].argsort(descending=True, stable=True)
         picked.append(members[best[: int(len(members) * float(rates[c]))]])
     return torch.cat(picked)

@@ -110,3 +110,10 @@ def test_picks_are_the_most_confident_of_their_class(seed) -> None:
         members = np.flatnonzero(label == c)
         expected = members[np.argsort(-confidence[members])][: int(len(members) * rates[c])]
         assert picked[label[picked] == c].tolist() == expected.tolist()
+
+
+def test_of_equally_confident_items_the_first_are_picked() -> None:
+    """On every processor: confidences that round to 1 are many, and the order of an unstable sort is the machine's."""
+    confidence, label = torch.ones(1000), torch.zeros(1000, dtype=torch.int64)
+    picked = most_confident(confidence, label, torch.tensor([0.3]), torch.tensor([0]))
+    assert picked.tolist() == list(range(300))
