@@ -71,6 +71,7 @@ def check(registry: Registry, cfg: Any, where: str, **defaults: Any) -> None:
     target = kind_of(registry, cfg, where)
     given = {k: v for k, v in {**defaults, **cfg}.items() if k not in ("type", "_scope_")}
     name = getattr(target, "__name__", str(target))
+    _require_whole(target, where, needs_forward=registry.name == "model")
     names, takes_any, required = parameters(target)
     for key in given:
         if not takes_any and key not in names:
@@ -115,13 +116,33 @@ def kind_of(registry: Registry, cfg: Any, where: str, wanted: type | None = None
             expected=nearest(str(cfg["type"]), registry.module_dict),
         )
     if wanted is not None and not (inspect.isclass(target) and issubclass(target, wanted)):
+        usable = [n for n, t in registry.module_dict.items() if inspect.isclass(t) and issubclass(t, wanted)]
+        abstract = inspect.isabstract(wanted)
+        kinds = f"a class that extends {wanted.__name__}"
         raise UserError(
             f"{getattr(target, '__name__', target)} cannot be used here",
             where=f"{where}.type",
-            expected=f"{wanted.__name__}, or a class that extends it",
-            fix=f"{where} = dict(type={wanted.__name__!r}, ...)",
+            expected=kinds if abstract else f"{wanted.__name__}, or {kinds}",
+            fix=nearest("", usable) if abstract else f"{where} = dict(type={wanted.__name__!r}, ...)",
         )
     return target
+
+
+def _require_whole(target: Any, where: str, needs_forward: bool) -> None:
+    """Refuse a class that lacks a method which its base leaves to it; a run would only trip over it at the first step."""
+    lacking = sorted(getattr(target, "__abstractmethods__", ()))
+    unwritten = (
+        getattr(getattr(target, "forward", None), "__name__", "") == "_forward_unimplemented"
+    )  # of `nn.Module`
+    if needs_forward and unwritten:
+        lacking.append("forward")
+    if lacking:
+        raise UserError(
+            f"{target.__name__} has no {' and no '.join(lacking)}",
+            where=f"{where}.type",
+            expected="a class with every method that its base asks for",
+            fix=f"write {' and '.join(f'`def {name}`' for name in lacking)} in it, see docs/howto/plugin.md",
+        )
 
 
 def _section_as_option(name: Any, where: str, parameters: str = "...") -> str:

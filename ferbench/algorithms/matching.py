@@ -17,11 +17,12 @@ from ferbench.distributed import gather_rows, local_rows
 from ferbench.errors import UserError, described
 from ferbench.functional.losses import rampup
 from ferbench.lifecycle import RunContext
-from ferbench.losses.base import ExtraTerm
+from ferbench.losses.base import Consistency, ExtraTerm, SupervisedLoss
 from ferbench.models.classifier import Output
-from ferbench.parts import build
+from ferbench.parts import build, kind_of
 from ferbench.registry import ALGORITHMS, ALIGNMENTS, LOSSES, TARGETS, THRESHOLDS
-from ferbench.thresholds.base import Evidence
+from ferbench.targets.rules import TargetRule
+from ferbench.thresholds.base import Evidence, ThresholdRule
 
 AT = "model.algorithm"
 JUDGES = ("student", "ema", "ema_training")
@@ -102,17 +103,22 @@ class Matching(Algorithm):
         check_numbers(self, SHARE, ramp=ramp)
         aligns = [alignment] if isinstance(alignment, (Mapping, nn.Module)) else list(alignment or ())
         self.alignments = nn.ModuleList(
-            _part(ALIGNMENTS, a, f"{AT}.alignment[{i}]") for i, a in enumerate(aligns)
+            _part(ALIGNMENTS, a, f"{AT}.alignment[{i}]", AlignRule) for i, a in enumerate(aligns)
         )
-        self.threshold = _part(THRESHOLDS, threshold, f"{AT}.threshold")
-        self.target = _part(TARGETS, target or dict(type="HardTarget"), f"{AT}.target")
+        self.threshold = _part(THRESHOLDS, threshold, f"{AT}.threshold", ThresholdRule)
+        self.target = _part(TARGETS, target or dict(type="HardTarget"), f"{AT}.target", TargetRule)
         self.consistency = _part(
-            LOSSES, consistency or dict(type="ConsistencyCrossEntropy"), f"{AT}.consistency"
+            LOSSES, consistency or dict(type="ConsistencyCrossEntropy"), f"{AT}.consistency", Consistency
         )
         self.supervised_loss = _part(
-            LOSSES, supervised_loss or dict(type="SupervisedCrossEntropy"), f"{AT}.supervised_loss"
+            LOSSES,
+            supervised_loss or dict(type="SupervisedCrossEntropy"),
+            f"{AT}.supervised_loss",
+            SupervisedLoss,
         )
-        self.terms = nn.ModuleList(_part(LOSSES, t, f"{AT}.terms[{i}]") for i, t in enumerate(terms))
+        self.terms = nn.ModuleList(
+            _part(LOSSES, t, f"{AT}.terms[{i}]", ExtraTerm) for i, t in enumerate(terms)
+        )
         self.weak_views, self.prediction_view = tuple(weak_views), prediction_view
         self.judge, self.judge_head, self.embedding = judge, judge_head, embedding
         self.lambda_x, self.lambda_u, self.ramp = lambda_x, lambda_u, ramp
@@ -260,8 +266,11 @@ class Matching(Algorithm):
         return logits
 
 
-def _part(registry: Registry, part: Any, where: str) -> Any:
-    return part if isinstance(part, nn.Module) else build(registry, part, where)
+def _part(registry: Registry, part: Any, where: str, wanted: type) -> Any:
+    if isinstance(part, nn.Module):
+        return part
+    kind_of(registry, part, where, wanted)
+    return build(registry, part, where)
 
 
 def _checked(

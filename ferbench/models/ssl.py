@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from copy import deepcopy
 from typing import Any
 
@@ -21,6 +22,23 @@ from ferbench.parts import build
 from ferbench.registry import ALGORITHMS, MODELS
 
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@contextmanager
+def explaining_batches_of_one() -> Iterator[None]:
+    """Turn the error of a batch-norm layer that sees one value per channel into a `UserError`."""
+    try:
+        yield
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise UserError(
+            "a batch-norm layer sees one value per channel, of which there is no variance: one image, as a map of 1 x 1",
+            where="train_dataloader.batch_size",
+            expected="at least 2 labeled and 2 unlabeled images in each process' share of a step (and of each micro-batch)",
+            fix="set train_dataloader.batch_size so, or use fewer processes or micro_batches, larger images (views.size, "
+            "model.preprocess.size), or a network without batch-norm",
+        ) from error
 
 
 @MODELS.register_module()
@@ -144,7 +162,7 @@ class SSLModel(nn.Module):
             iteration=iteration,
             number=number,
         )
-        with self.autocast():
+        with self.autocast(), explaining_batches_of_one():
             return self.algorithm.step(self.passes, step_batch)
 
     @torch.no_grad()

@@ -337,3 +337,42 @@ def test_rule_state_is_part_of_the_model(tmp_path) -> None:
 def test_unknown_choice_is_named(name, value) -> None:
     with pytest.raises(UserError, match=f"model.{name} is '{value}'"):
         make_model(**{name: value})
+
+
+class OneByOne(nn.Module):
+    """Batch-norm on a map of 1 x 1."""
+
+    num_features = DIM
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Conv2d(3, DIM, SIZE), nn.BatchNorm2d(DIM))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.layers(images).flatten(1)
+
+
+@pytest.mark.parametrize(("labeled", "unlabeled"), [(1, 4), (4, 1), (1, 1)])
+@pytest.mark.parametrize("mode", ["split", "joint"])
+def test_a_batch_of_one_for_batch_norm_is_one_message(labeled: int, unlabeled: int, mode: str) -> None:
+    """In either stream, wherever the streams pass apart; and what it advises works."""
+    model = SSLModel(OneByOne(), dict(type="FixMatch"), dict(size=SIZE), CLASSES, forward_mode=mode)
+    model.bind(RunContext(CLASSES, num_labeled=10, num_unlabeled=20, max_iters=100, class_counts=(4, 3, 3)))
+
+    def step(labeled: int, unlabeled: int) -> Tensor:
+        index = torch.arange
+        views = {"weak": images(unlabeled, 1), "strong": images(unlabeled, 2)}
+        return model({
+            "labeled": {"images": {"weak": images(labeled, 0)}, "labels": torch.zeros(labeled).long(), "index": index(labeled)},
+            "unlabeled": {"images": views, "index": index(unlabeled)},
+        }, 0).loss  # fmt: skip
+
+    if mode == "joint":
+        step(labeled, unlabeled)
+        return
+    if unlabeled == 1:
+        with pytest.raises(UserError, match="one value per channel") as error:
+            step(labeled, unlabeled)
+        assert "train_dataloader.batch_size" in str(error.value)
+        assert "weights_only" not in str(error.value)
+    step(2, 2)
