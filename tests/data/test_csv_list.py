@@ -68,8 +68,13 @@ def test_unlabeled_lists(tmp_path):
 
 def test_class_names_that_are_numbers_need_source_classes(tmp_path):
     path = write(tmp_path, "path,label\na.jpg,Sad\nb.jpg,3\n")
-    with pytest.raises(UserError, match=r"label '3' is out of range(.|\n)*list\.csv:3(.|\n)*source_classes"):
+    with pytest.raises(
+        UserError,
+        match=r"label '3' is out of range(.|\n)*list\.csv:3(.|\n)*source_classes(.|\n)*label_column=None",
+    ):
         CsvList(path)
+    assert CsvList(path, label_column=None).classes == ()  # as the message says
+    assert CsvList(path, source_classes=["x", "y", "z", "Sad"]).labels.tolist() == [3, 3]
 
 
 @pytest.mark.parametrize("label", ["7", "-1", "2"])

@@ -1,5 +1,6 @@
 """Images in one file: InsightFace's pickles, npz, and, where their packages are installed, Parquet and LMDB."""
 
+import contextlib
 import json
 import os
 import pickle
@@ -15,6 +16,7 @@ from ferbench.data.datasets.lmdb_images import LmdbImages
 from ferbench.data.datasets.npz import NpzImages
 from ferbench.data.datasets.opening import opened
 from ferbench.data.datasets.packed import InsightFaceBin, ParquetImages
+from ferbench.data.io import UnreadableImage
 from ferbench.errors import UserError
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 8, 8, 3), np.uint8)
@@ -227,12 +229,20 @@ class TestParquet:
 
     def test_other_files_are_one_message(self, write, tmp_path):
         good = write(image=PNGS, label=list("aabbcc")).read_bytes()
-        middle = bytearray(good)
-        middle[len(good) // 2 :][:50] = b"\xff" * 50
         for number, content in enumerate([b"", b"PAR1", good[:-10], good[: len(good) // 2]]):
             (tmp_path / f"{number}.parquet").write_bytes(content)
             with pytest.raises(UserError, match="cannot be read"):
                 ParquetImages(tmp_path / f"{number}.parquet")
+
+    def test_damage_is_one_message_or_another_image(self, write, tmp_path):
+        good, rng = write(image=PNGS, label=list("aabbcc")).read_bytes(), np.random.default_rng(0)
+        for _ in range(100):
+            damaged = bytearray(good)
+            for at in rng.integers(0, len(good), 3):
+                damaged[at] = rng.integers(256)
+            (tmp_path / "x.parquet").write_bytes(damaged)
+            with contextlib.suppress(UserError, UnreadableImage):
+                ParquetImages(tmp_path / "x.parquet", cache=None).read(0)
 
 
 class TestLmdb:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import pickle
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -113,6 +114,14 @@ def listed(root: Path) -> None:
     for i in range(4):
         put(root / f"im/{i}.jpg", image(i))
     put(root / "list.csv", "path,label,subject\n" + "".join(f"im/{i}.jpg,{i % 2},s{i}\n" for i in range(4)))
+
+
+def verification(root: Path) -> None:
+    put(root / "lfw.bin", pickle.dumps(([image(i) for i in range(4)], [True, False])))
+
+
+def pixels(root: Path) -> None:
+    np.savez(root / "faces.npz", images=np.zeros((4, 8, 8, 3), np.uint8), labels=["x", "y", "", "x"])
 
 
 def affwild2(root: Path) -> None:
@@ -473,6 +482,8 @@ READERS = (
     Reader(
         "CsvList unlabeled", listed, lambda r: use(sets.CsvList(r / "list.csv", label_column=None)), LISTS
     ),
+    Reader("InsightFaceBin", verification, lambda r: use(sets.InsightFaceBin(r / "lfw.bin"))),
+    Reader("NpzImages", pixels, lambda r: use(sets.NpzImages(r / "faces.npz"))),
     Reader("AffWild2Expr", affwild2, lambda r: use(sets.AffWild2Expr(r)), LISTS, share=2),
     Reader("AffWild2Expr unlabeled", affwild2, lambda r: use(sets.AffWild2Expr(r, unlabeled="all")), LISTS),
     Reader("AffWild2Expr test", affwild2_test, lambda r: use(sets.AffWild2Expr(r, part="Test_Set")), LISTS),
@@ -509,3 +520,7 @@ READERS = (
     Reader("log", log, read_log, tree=(json_lines, lines_of_json), share=2),
     Reader("names", names, read_names, tree=JSON),
 )
+
+#: Data sets of optional packages. `tests/data/test_packed.py` damages Parquet files; LMDB's library trusts its pages, and damage
+#: within them may end the process.
+OPTIONAL = {"LmdbImages", "ParquetImages"}

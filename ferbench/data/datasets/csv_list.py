@@ -273,7 +273,7 @@ class _Reading(NamedTuple):
             raise UserError(
                 f"a listed path leaves the folder of the images: {shown(item)}", where=f"{self.path}:{line}",
                 expected="paths relative to `root`, and below it",
-                fix="set `root` to a folder that holds all images, or allow_outside=True",
+                fix="write them relative to a folder that holds all images and set `root` to it, or set allow_outside=True",
             )  # fmt: skip
         return item
 

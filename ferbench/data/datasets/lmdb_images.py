@@ -30,7 +30,8 @@ _open: dict[str, Any] = {}
 @DATASETS.register_module()
 class LmdbImages(EncodedDataset):
     """Encoded images in an LMDB database (``data.mdb``), in the order of their keys. Values must be the bytes of a JPEG, PNG,
-    ...; pickled values are not read. Needs lmdb: ``pip install 'ferbench[lmdb]'``.
+    ...; pickled values are not read. One that is cut short is refused; but the library trusts its pages, and damage within them
+    may end the process. Needs lmdb: ``pip install 'ferbench[lmdb]'``.
 
     Args:
         path: the folder with ``data.mdb``, or a database in one file.
@@ -119,8 +120,14 @@ class LmdbImages(EncodedDataset):
         return _open[place]
 
     def _list(self) -> tuple[dict[str, np.ndarray], int]:
-        with self._database().begin() as transaction:
-            keys = [key for key in transaction.cursor().iternext(values=False) if key not in NOTES]
+        database, lmdb = self._database(), need("lmdb")
+        try:
+            with database.begin() as transaction:
+                keys = [key for key in transaction.cursor().iternext(values=False) if key not in NOTES]
+        except lmdb.Error as error:
+            raise UserError(
+                f"the LMDB database is damaged ({error})", where=self.path, fix="copy it again"
+            ) from error
         if not keys:
             raise UserError("the LMDB database holds no images", where=self.path)
         builder, hexadecimal = PathBuilder(), not all(map(_is_text, keys))
@@ -140,8 +147,12 @@ class LmdbImages(EncodedDataset):
     def read_bytes(self, index: int) -> bytes:
         """See `EncodedDataset.read_bytes`."""
         key = self.item_id(index)
-        with self._database().begin() as transaction:
-            value = transaction.get(bytes.fromhex(key) if self._hex else key.encode())
+        database, lmdb = self._database(), need("lmdb")
+        try:
+            with database.begin() as transaction:
+                value = transaction.get(bytes.fromhex(key) if self._hex else key.encode())
+        except lmdb.Error as error:
+            raise UnreadableImage(f"{self.where(index)}: the database is damaged ({error})") from error
         if value is None:
             raise UnreadableImage(f"{self.where(index)}: there is no such key any more")
         return value

@@ -30,11 +30,13 @@ class FoundLabels(NamedTuple):
         texts: the different labels.
         codes: int [rows], index into ``texts``, or -1 for none.
         place: where a row is, for messages.
+        option: the argument that names the labels' column, for messages.
     """
 
     texts: Sequence[str]
     codes: np.ndarray
     place: Callable[[int], object]
+    option: str = "label_column"
 
     def mapped(
         self,
@@ -75,7 +77,8 @@ class FoundLabels(NamedTuple):
                 raise UserError(
                     f"label {shown(text)} is {what}", where=self.place(int(np.argmax(self.codes == code))),
                     expected="a class name" if source_classes is None else f"one of {few(source)}, or its index",
-                    fix="give the class names, in the order of the integers, as `source_classes`",
+                    fix="give the class names, in the order of the integers, as `source_classes`; "
+                    f"or read the images as unlabeled: {self.option}=None",
                 )  # fmt: skip
             rows[code] = row
         class_map = ClassMap(source, classes, rename, where=where)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -60,7 +59,7 @@ class NpzImages(FaceDataset):
         self.labels = np.full(len(self._pixels), UNLABELED, np.int16)
         if labels is not None:
             codes, texts = self._texts(labels, arrays["labels"])
-            found = FoundLabels(texts, codes, lambda row: f"{self.path}: {labels}[{row}]")
+            found = FoundLabels(texts, codes, lambda row: f"{self.path}: {labels}[{row}]", "labels")
             self.class_map, self.labels, self._kept = found.mapped(classes, source_classes, rename, self.path)
             self.classes = self.class_map.target if texts else ()
         if groups is not None:
@@ -84,15 +83,7 @@ class NpzImages(FaceDataset):
                 return found
         except UserError:
             raise
-        except (
-            OSError,
-            ValueError,
-            EOFError,
-            zipfile.BadZipFile,
-            MemoryError,
-            AttributeError,
-            TypeError,
-        ) as error:
+        except Exception as error:  # zipfile raises half a dozen kinds for a damaged archive
             raise UserError(
                 f"the npz file cannot be read ({shown(str(error) or type(error).__name__)})", where=self.path,
                 expected="arrays of numbers and text as numpy.savez writes them",
