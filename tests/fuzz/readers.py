@@ -521,6 +521,6 @@ READERS = (
     Reader("names", names, read_names, tree=JSON),
 )
 
-#: Data sets of optional packages. Parquet files are damaged in tests/data/test_packed.py; LMDB's library trusts its pages, and damage
-#: within them may end the process.
+#: Data sets of optional packages. Parquet files are damaged in tests/data/test_packed.py; LMDB's library trusts its pages,
+#: and damage within them may end the process.
 OPTIONAL = {"LmdbImages", "ParquetImages"}
