@@ -321,7 +321,9 @@ def _add_report_options(parser: argparse.ArgumentParser) -> None:
         "--reference", metavar="LABEL", help="algorithm to compare with (default: FixMatch, else Supervised)"
     )
     parser.add_argument(
-        "--metric", default="macro_f1", help="macro_f1 (default), accuracy, balanced_accuracy"
+        "--metric",
+        default="macro_f1",
+        help="macro_f1 (default), accuracy, balanced_accuracy, or another metric of the records",
     )
     parser.add_argument(
         "--row",

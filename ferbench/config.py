@@ -21,6 +21,7 @@ from ferbench.errors import UserError, nearest
 from ferbench.parts import build
 from ferbench.plugins import absolute
 from ferbench.plugins import load as load_plugin
+from ferbench.text import require_names
 
 if TYPE_CHECKING:  # mmengine takes a second to import
     from mmengine import Config
@@ -87,6 +88,8 @@ def load_config(
     if options:
         _set_options(cfg, options)
         _check_keys(cfg, where="--cfg-options")
+    if cfg.get("classes"):
+        require_names(cfg.classes, "classes")
     imports = cfg.get("custom_imports") or {}
     given = _as_list(imports.get("imports"))
     for spec in plugins:

@@ -24,6 +24,7 @@ from ferbench.benchmark.store import State
 from ferbench.benchmark.tuning import size_of
 from ferbench.engine import lock
 from ferbench.errors import UserError
+from ferbench.text import plain, visible
 
 TAIL = 20_000  # bytes of a log that hold its last entries
 Pair = tuple[Checked, State]
@@ -51,7 +52,7 @@ def plan_table(pairs: Sequence[Pair], known: Sequence[Pair]) -> Table:
             f"{steps:,} steps, {images:,} images, {_hours([hours[c.run.id] for c in left])}" if left else "-"
         )
         words = ", ".join(f"{counts[word]} {word}" for word in store.WORDS if counts[word])
-        table.add_row(name, str(len(group)), words, cost)
+        table.add_row(plain(name), str(len(group)), words, cost)
     return table
 
 
@@ -115,7 +116,8 @@ def failures(named: Iterable[tuple[str, str | None]], retry: str) -> list[str]:
 
 def say(console: Console, line: str, style: str | None = None) -> None:
     """Print a line as it is, however long."""
-    console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
+    shown = "\n".join(map(visible, line.split("\n")))
+    console.print(shown, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
 class Board:
@@ -187,7 +189,7 @@ class Board:
                 val = last.get("val")
                 score = f"val macro-F1 {100 * val['ema']['macro_f1']:.1f}" if val else ""
                 table.add_row(
-                    task.title,
+                    plain(task.title),
                     ProgressBar(task.iterations, now, width=24),
                     f"{now:,}/{task.iterations:,}",
                     score,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -84,8 +85,8 @@ def curves_of(entries: list[dict[str, Any]], images_per_step: int) -> Curves:
             iterations.tolist(),
             (iterations * images_per_step).tolist(),
             [_rounded(s / 3600) for s in timeline.at(iterations).tolist()],
-            [_rounded(v) for v in raw[1].tolist()],
-            [_rounded(v) for v in ema[1].tolist()],
+            [_number(v) for v in raw[1].tolist()],
+            [_number(v) for v in ema[1].tolist()],
         )
     return Curves(curve, _class_curves(timeline.log))
 
@@ -99,7 +100,7 @@ def to_targets(val: ValidationCurve | None, targets: Sequence[float]) -> list[To
     """
     found = []
     for target in targets:
-        reached = [i for i, v in enumerate(val.macro_f1_ema) if v >= target] if val else []
+        reached = [i for i, v in enumerate(val.macro_f1_ema) if v is not None and v >= target] if val else []
         if val is None or not reached:
             found.append(ToTarget(target, None, None, None))
             continue
@@ -112,7 +113,7 @@ def val_macro_f1(entries: list[dict[str, Any]], iteration: int, weights: str) ->
     """Validation macro-F1 of ``raw`` or ``ema`` weights after an iteration, or None if there was no validation then."""
     for entry in RunLog(entries, "val").entries:
         if entry["iter"] == iteration:
-            return entry[weights]["macro_f1"]
+            return finite(entry[weights]["macro_f1"])
     return None
 
 
@@ -135,11 +136,18 @@ def _class_curves(log: RunLog) -> ClassCurves | None:
         lists("pseudo_label_share"),
         [_number(e["utilization_mean"]) for e in kept],
         [_number(e["purity_mean"]) for e in kept],
+        lists("purity_count") if all(e.get("purity_count") is not None for e in kept) else None,
     )
 
 
 def _number(value: float | None) -> float | None:
+    value = finite(value)
     return None if value is None else _rounded(value)
+
+
+def finite(value: float | None) -> float | None:
+    """None for what is no number: a record holds no NaN."""
+    return value if value is not None and math.isfinite(value) else None
 
 
 def _rounded(value: float) -> float:

@@ -1,9 +1,10 @@
 """The record of a run: one JSON file that says what was run, on what, and what came out.
 
 `Record` and the classes it is made of are the schema: each attribute is one key of the file, in this order. A file is
-checked against them when it is read: a key that is missing, unknown or of another type, a number of classes that does
-not fit, or a protocol that is not the one its hash was taken of, is refused by name. ``schema`` counts the versions of
-this description. Older ones in `READABLE` are read, but never ranked with newer ones; any other is refused.
+checked against them when it is read: a key that is missing, unknown or of another type, a number that is not finite, or
+a record that contradicts itself (`ferbench.benchmark.consistency`), is refused by name. A key with a default may be
+missing. ``schema`` counts the versions of this description. Older ones in `READABLE` are read, but never ranked with
+newer ones; any other is refused.
 
 1: the protocol knows the images by their names and labels. 2: also by what they hold (`ferbench.data.content`).
 
@@ -14,25 +15,38 @@ which nothing was selected). No path of the machine is in a record: data lie bel
 from __future__ import annotations
 
 import json
+import math
 import types
 import typing
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ferbench.benchmark.protocol import hash_of
+from ferbench.benchmark.consistency import (
+    CHECKPOINTS,
+    FAILED,
+    FINISHED,
+    RUNNING,
+    STATUSES,
+    WEIGHTS,
+    check,
+    dense,
+)
 from ferbench.errors import UserError, disk_full, nearest, shortened
 
 SCHEMA = 2
 READABLE = (1, SCHEMA)
 NAME = "record.json"
+LARGEST = 2**63 - 1
 
-FINISHED, FAILED, RUNNING = "finished", "failed", "running"
-STATUSES = (FINISHED, FAILED, RUNNING)
-CHECKPOINTS, WEIGHTS = ("last", "best"), ("raw", "ema")
+__all__ = [
+    "CHECKPOINTS", "FAILED", "FINISHED", "NAME", "READABLE", "RUNNING", "SCHEMA", "STATUSES", "WEIGHTS", "Cell", "ClassCurves",
+    "Code", "Cost", "Curves", "DataPart", "Hardware", "Record", "Result", "Skipped", "ToTarget", "ValidationCurve", "dense",
+    "mark_failed", "read", "read_all", "reason_of", "recording_failure", "write",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -87,8 +101,8 @@ class ValidationCurve:
     iter: list[int]
     images: list[int]
     hours: list[float]
-    macro_f1_raw: list[float]
-    macro_f1_ema: list[float]
+    macro_f1_raw: list[float | None]
+    macro_f1_ema: list[float | None]
 
 
 @dataclass(frozen=True)
@@ -103,6 +117,8 @@ class ClassCurves:
         pseudo_label_share: [T][C] share of the class among all predictions.
         utilization_mean: [T] over all items.
         purity_mean: [T] over all items.
+        purity_count: [T][C] selected weight whose hidden label is known, which `purity` is a share of; None in a record of
+            before it was written down.
     """
 
     iter: list[int]
@@ -112,6 +128,7 @@ class ClassCurves:
     pseudo_label_share: list[list[float | None]]
     utilization_mean: list[float | None]
     purity_mean: list[float | None]
+    purity_count: list[list[float | None]] | None = None
 
 
 @dataclass(frozen=True)
@@ -156,6 +173,8 @@ class Cost:
         peak_rss_mb: largest resident memory of the first process (10^6 bytes), data-loading processes apart.
         peak_cuda_mb: largest allocated memory of its GPU; None without one.
         to_target: one entry per target.
+        load: the machine's load average (of a minute) per core: the highest one at a validation. Above 1, processes waited
+            for cores, this run's or others'. None: not known.
     """
 
     train_seconds: float
@@ -165,6 +184,7 @@ class Cost:
     peak_rss_mb: float
     peak_cuda_mb: float | None
     to_target: list[ToTarget]
+    load: float | None = None
 
 
 @dataclass(frozen=True)
@@ -342,7 +362,7 @@ def read(path: str | Path) -> Record:
         )
     try:
         record: Record = _typed(Record, content, "")
-        _check(record)
+        check(record)
     except (ValueError, OverflowError, RecursionError) as error:
         raise _damaged(path, str(error)) from error
     return record
@@ -446,9 +466,11 @@ def _typed(kind: Any, value: Any, at: str) -> Any:
         return {k: _typed(arguments[1], item, f"{at}.{k}") for k, item in value.items()}
     if kind is Any:
         return value
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+    if kind is float and type(value) is int and abs(value) <= LARGEST:
         return float(value)
     if origin is None and type(value) is kind:
+        if (kind is float and not math.isfinite(value)) or (kind is int and abs(value) > LARGEST):
+            raise ValueError(f"{at} is {shortened(value)}, which is no number to work with")
         return value
     wanted = origin.__name__ if origin else kind.__name__
     raise ValueError(f"{at} is {shortened(value)} instead of a {wanted}")
@@ -466,57 +488,6 @@ def _dataclass(kind: Any, value: Any, at: str) -> Any:
         if key not in hints:
             raise ValueError(f"unknown key {prefix}{key} ({nearest(key, hints)})")
     for own in fields(kind):
-        if own.name not in value and own.default_factory is MISSING:
+        if own.name not in value and own.default is MISSING and own.default_factory is MISSING:
             raise ValueError(f"{prefix}{own.name} is missing")
     return kind(**{key: _typed(hints[key], item, f"{prefix}{key}") for key, item in value.items()})
-
-
-def _check(record: Record) -> None:
-    """What the types do not say; ValueError."""
-    if record.status not in STATUSES:
-        raise ValueError(f"status is {record.status!r} instead of one of {', '.join(STATUSES)}")
-    if (record.status == FAILED) != (record.failure is not None):
-        raise ValueError("a reason of failure belongs to a failed run, and only to one")
-    if record.status == FINISHED and not record.results:
-        raise ValueError("the run is finished but has no results")
-    if record.protocol_hash != (hash_of(record.protocol) if record.protocol else None):
-        raise ValueError("protocol_hash is not that of the protocol")
-    count = len(record.classes)
-    for i, row in enumerate(record.results):
-        if row.checkpoint not in CHECKPOINTS or row.weights not in WEIGHTS:
-            raise ValueError(f"results[{i}] is of checkpoint {row.checkpoint!r} and weights {row.weights!r}")
-        if len(row.f1) != count or [len(line) for line in row.confusion] != [count] * count:
-            raise ValueError(f"results[{i}] is not of {count} classes")
-        if sum(map(sum, row.confusion)) != row.count:
-            raise ValueError(f"results[{i}].confusion does not sum to count")
-        if row.groups is not None and _sum_of(row.groups.values(), count) != row.confusion:
-            raise ValueError(f"results[{i}].groups do not sum to confusion")
-    _check_curves(record.curves, count)
-
-
-def _check_curves(curves: Curves, count: int) -> None:
-    for name, curve in (("val", curves.val), ("classes", curves.classes)):
-        if curve is None:
-            continue
-        for key, series in vars(curve).items():
-            if series is not None and len(series) != len(curve.iter):
-                raise ValueError(
-                    f"curves.{name}.{key} has {len(series)} entries instead of {len(curve.iter)}"
-                )
-            if series and isinstance(series[0], list) and any(len(row) != count for row in series):
-                raise ValueError(f"curves.{name}.{key} is not of {count} classes")
-
-
-def _sum_of(groups: Iterable[Sequence[Sequence[int]]], count: int) -> list[list[int]]:
-    total = [[0] * count for _ in range(count)]
-    for cells in groups:
-        for cell in cells:
-            if len(cell) != 3 or not (0 <= cell[0] < count and 0 <= cell[1] < count):
-                raise ValueError(f"{list(cell)} is no [truth, prediction, count] of {count} classes")
-            total[cell[0]][cell[1]] += cell[2]
-    return total
-
-
-def dense(cells: Sequence[Sequence[int]], count: int) -> list[list[int]]:
-    """Confusion matrix [C][C] of one group of `Result.groups`."""
-    return _sum_of([cells], count)

@@ -24,9 +24,10 @@ RESAMPLES = 9999
 MIN_SEEDS = 3
 #: Below this a table says that its seeds are few.
 FEW_SEEDS = 5
-_NOTHING = 1e-12  # scores are shares: what is smaller is rounding
+DIGITS = 12
+_NOTHING = 10.0**-DIGITS  # scores are shares: what is smaller is rounding
 
-Verdict = Literal["better", "worse", "within noise", "too few seeds"]
+Verdict = Literal["better", "worse", "within noise", "too few seeds", "no number"]
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Summary:
 
     Attributes:
         n: seeds.
-        mean: over them; NaN without any.
+        mean: over them; NaN without any, and where one of them is no number.
         sd: sample standard deviation (``ddof=1``); NaN below 2 seeds.
         interval: percentile bootstrap of the mean over seeds; None below `MIN_SEEDS`.
     """
@@ -65,7 +66,7 @@ class Comparison:
 
     Attributes:
         n: seeds that both have.
-        difference: mean of algorithm minus reference over these seeds; NaN without any.
+        difference: mean of algorithm minus reference over these seeds; NaN without any, and where one of them is no number.
         interval: of the difference, from Student's t: it leaves out 0 exactly if ``p`` is below `ALPHA`.
         p: paired t-test, two-sided.
         p_holm: ``p`` after Holm's correction over the table's comparisons; the verdict follows it.
@@ -112,14 +113,32 @@ def summarize(scores: Sequence[float] | np.ndarray) -> Summary:
     """Mean, standard deviation and bootstrap interval of one score per seed.
 
     Args:
-        scores: [n], finite.
+        scores: [n]; NaN where a run has no number.
     """
     values = np.asarray(scores, dtype=np.float64)
     n = len(values)
+    if not np.isfinite(values).all():
+        return Summary(n, math.nan, math.nan, None)
     if n < MIN_SEEDS:
         sd = float(values.std(ddof=1)) if n == 2 else math.nan
         return Summary(n, float(values.mean()) if n else math.nan, sd, None)
     return Summary(n, float(values.mean()), float(values.std(ddof=1)), _bootstrap(values, np.mean))
+
+
+def highest(scores: Mapping[str, Mapping[int, float]]) -> list[str]:
+    """The algorithms with the highest mean: one, or all that tie; none where none has the seeds for a claim.
+
+    A mean of fewer than `MIN_SEEDS` seeds, or of one that is no number, is not counted.
+
+    Args:
+        scores: algorithm -> seed -> score.
+    """
+    means = {
+        name: float(np.mean(list(own.values()))) for name, own in scores.items() if len(own) >= MIN_SEEDS
+    }
+    means = {name: mean for name, mean in means.items() if math.isfinite(mean)}
+    top = max(means.values(), default=math.nan)
+    return [name for name, mean in means.items() if top - mean <= _NOTHING]
 
 
 def coverage_limit(n: int) -> float:
@@ -134,12 +153,12 @@ def compare(scores: Mapping[str, Mapping[int, float]], reference: str) -> dict[s
     """Every algorithm against the reference, paired by seed, corrected for their number.
 
     Args:
-        scores: algorithm -> seed -> score (higher is better).
+        scores: algorithm -> seed -> score (higher is better); NaN where a run has no number.
         reference: one of the algorithms.
 
     Returns:
         Algorithm -> comparison, without the reference itself. Algorithms with too few pairs are not tested and therefore do
-        not count in Holm's correction.
+        not count in Holm's correction; nor are those of whose differences one is no number, which is what their verdict says.
 
     Raises:
         KeyError: the reference has no scores.
@@ -150,12 +169,15 @@ def compare(scores: Mapping[str, Mapping[int, float]], reference: str) -> dict[s
         for name, seeds in scores.items()
         if name != reference
     }
-    tested = [name for name, d in differences.items() if len(d) >= MIN_SEEDS]
+    tested = [name for name, d in differences.items() if len(d) >= MIN_SEEDS and np.isfinite(d).all()]
     ps = {name: _paired_t(differences[name]) for name in tested}
     adjusted = dict(zip(tested, holm([ps[name][0] for name in tested]), strict=True))
     found = {}
     for name, d in differences.items():
         mean = float(d.mean()) if len(d) else math.nan
+        if len(d) and not np.isfinite(d).all():
+            found[name] = Comparison(len(d), math.nan, verdict="no number")
+            continue
         if name not in ps:
             found[name] = Comparison(len(d), mean)
             continue
@@ -277,9 +299,14 @@ def rank_summary(scores: Sequence[Sequence[float]] | np.ndarray) -> RankSummary:
     The tests take the blocks for independent: budgets of one data set are not.
 
     Args:
-        scores: [N, K] score of each algorithm in each block, higher is better.
+        scores: [N, K] score of each algorithm in each block, higher is better; differences by rounding are ties.
+
+    Raises:
+        ValueError: a score is no number, which has no rank.
     """
-    values = np.asarray(scores, dtype=np.float64)
+    values = np.asarray(scores, dtype=np.float64).round(DIGITS)
+    if not np.isfinite(values).all():
+        raise ValueError("a score is not finite: it has no rank")
     blocks, algorithms = values.shape
     ranks = stats.rankdata(-values, axis=1)
     tested = blocks >= 2 and algorithms >= 3 and bool((np.ptp(ranks, axis=1) > 0).any())

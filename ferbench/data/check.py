@@ -22,6 +22,7 @@ from ferbench.data.datasets.opening import problems, read_image
 from ferbench.data.io import UnreadableImage
 from ferbench.errors import UserError
 from ferbench.listing import PIPED_WIDTH
+from ferbench.text import plain, printable, visible
 
 CHUNK = 256  # images a thread reads before it reports
 EVALUATION = ("val", "test")
@@ -90,7 +91,7 @@ class CheckReport:
         for part in self.parts:
             empty = [name for name, count in part.class_counts.items() if not count]
             if empty and part.images > part.unlabeled:
-                found.append(f"{part.part}: no image of class {', '.join(empty)}")
+                found.append(f"{part.part}: no image of class {', '.join(map(printable, empty))}")
         for one, two in combinations(self.parts, 2):
             shared = len(np.intersect1d(one.digests, two.digests))
             if shared and (one.part in EVALUATION or two.part in EVALUATION):
@@ -242,15 +243,19 @@ def print_report(report: CheckReport, console: Console | None = None) -> None:
     console = console or Console(width=None if sys.stdout.isatty() else PIPED_WIDTH)
 
     def say(text: str, style: str | None = None) -> None:
-        console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+        shown = "\n".join(map(visible, text.split("\n")))
+        console.print(shown, style=style, markup=False, highlight=False, soft_wrap=True)
 
     console.print(_parts_table(report))
     if any(part.class_counts for part in report.parts):
         console.print(_classes_table(report))
     for part in report.parts:
-        say(f"{part.part}: {part.name or 'not built'}")
+        say(f"{part.part}: {printable(part.name) or 'not built'}")
     for name, counts in report.sources.items():
-        say(f"{name}: " + ", ".join(f"{k} {_short(v)}" for k, v in counts.items() if k != "per_class"))
+        say(
+            f"{printable(name)}: "
+            + ", ".join(f"{k} {_short(v)}" for k, v in counts.items() if k != "per_class")
+        )
     for part in report.parts:
         for line in part.unreadable:
             say(f"unreadable ({part.part}): {line}")
@@ -289,7 +294,7 @@ def _classes_table(report: CheckReport) -> Table:
         hidden = " (hidden)" if part.part == "unlabeled" else ""  # from training; the checker may count them
         table.add_column(part.part + hidden, justify="right")
     for name in dict.fromkeys(name for part in shown for name in part.class_counts):
-        table.add_row(name, *(str(part.class_counts.get(name, "-")) for part in shown))
+        table.add_row(plain(name), *(str(part.class_counts.get(name, "-")) for part in shown))
     return table
 
 

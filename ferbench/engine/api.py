@@ -33,6 +33,7 @@ from ferbench.engine.runner import SSLRunner
 from ferbench.errors import UserError
 from ferbench.evaluation.predictions import file_name
 from ferbench.evaluation.table import results_table, score_rows
+from ferbench.text import printable
 
 REQUIRED = ("classes", "model", "views", "train_dataloader", "train_cfg", "optim_wrapper", "val_dataloader", "val_cfg",
             "val_evaluator", "test_dataloader", "test_cfg", "test_evaluator")  # fmt: skip
@@ -165,10 +166,11 @@ def describe(data: Data) -> str:
     """One line per dataset: name, images, labeled images per class."""
     lines = []
     for part, dataset in data.datasets.items():
-        line = f"  {part:<9} {dataset.name}: {len(dataset)} images"
+        line = f"  {part:<9} {printable(dataset.name)}: {len(dataset)} images"
         if part != "unlabeled":
             counts = ", ".join(
-                f"{c} {n}" for c, n in zip(data.classes, dataset.class_counts().tolist(), strict=True)
+                f"{printable(c)} {n}"
+                for c, n in zip(data.classes, dataset.class_counts().tolist(), strict=True)
             )
             line += f" ({counts})"
         lines.append(line)

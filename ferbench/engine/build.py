@@ -17,6 +17,7 @@ from ferbench.data.splits import Split
 from ferbench.errors import UserError
 from ferbench.parts import build
 from ferbench.registry import DATASETS, SPLITS
+from ferbench.text import require_names
 
 
 @dataclass
@@ -92,12 +93,12 @@ def dataset_builders(cfg: Config) -> dict[str, Callable[[], FaceDataset]]:
 
 
 def _classes(cfg: Config) -> tuple[str, ...]:
-    classes = tuple(cfg.get("classes") or ())
+    classes = cfg.get("classes")
     if not classes:
         raise UserError(
             "the config has no classes", where="classes", expected="the target classes, e.g. ('Neutral', ...)"
         )
-    return classes
+    return require_names(classes, "classes")
 
 
 def _training(cfg: Config, classes: tuple[str, ...]) -> tuple[Data, dict[str, FaceDataset]]:

@@ -81,7 +81,9 @@ def write_predictions(
     ]
     head = ["id", "label", "predicted", *([] if smoothed is None else ["predicted_smoothed"])]
     text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
+    # Python's csv quotes a carriage return only where it ends lines; its readers end a line at any.
+    returns = any("\r" in cell for cell in (*names, *columns[0]))
+    writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL if returns else csv.QUOTE_MINIMAL)
     writer.writerow([*head, *(f"p({name})" for name in names[:-1])])
     writer.writerows(zip(*columns, strict=True))
     with replacing(path) as stream:

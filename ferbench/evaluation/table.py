@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Group
 from rich.table import Table
 
 from ferbench.evaluation.metrics import further_scores
+from ferbench.text import markdown, plain, printable, short_names
 from ferbench.viz.runlog import WEIGHT_NAMES
 
 _SCORES = (("macro-F1", "macro_f1"), ("accuracy", "accuracy"), ("balanced acc.", "balanced_accuracy"))
@@ -41,7 +43,8 @@ def results_table(rows: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> 
         rows: see `score_rows`.
         classes: names, in the order of the scores.
     """
-    return Group(*(_table(part, classes) for part in _parts(rows)))
+    names = short_names([printable(name) for name in classes], 40)  # a terminal has little room
+    return Group(*(_table(part, names) for part in _parts(rows)))
 
 
 def results_markdown(rows: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> str:
@@ -51,7 +54,8 @@ def results_markdown(rows: Sequence[Mapping[str, Any]], classes: Sequence[str]) 
         rows: see `score_rows`.
         classes: names, in the order of the scores.
     """
-    return "\n".join(_markdown(part, classes) for part in _parts(rows))
+    names = [printable(name) for name in classes]
+    return "\n".join(_markdown(part, names) for part in _parts(rows))
 
 
 def _parts(rows: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
@@ -68,17 +72,22 @@ def _table(rows: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> Table:
         table.add_column(cell, justify="right")
     for i, line in enumerate(lines):
         table.add_row(
-            *line, style="bold" if i == 1 else None, end_section=i in (0, len(lines) - len(classes) - 1)
+            *map(plain, line),
+            style="bold" if i == 1 else None,
+            end_section=i in (0, len(lines) - len(classes) - 1),
         )
     return table
 
 
 def _markdown(rows: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> str:
-    cells = [[c.replace("|", r"\|") for c in line] for line in _cells(rows, classes)]
-    widths = [max(3, *(len(line[i]) for line in cells)) for i in range(len(cells[0]))]
+    cells = [[markdown(c) for c in line] for line in _cells(rows, classes)]
+    widths = [max(3, *(cell_len(line[i]) for line in cells)) for i in range(len(cells[0]))]
 
     def row(line: Sequence[str]) -> str:
-        padded = [c.rjust(w) if i else c.ljust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True))]
+        padded = [
+            (w - cell_len(c)) * " " + c if i else c + (w - cell_len(c)) * " "
+            for i, (c, w) in enumerate(zip(line, widths, strict=True))
+        ]
         return "| " + " | ".join(padded) + " |"
 
     rule = "|" + "|".join("-" * (w + 1) + (":" if i else "-") for i, w in enumerate(widths)) + "|"

@@ -8,31 +8,37 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ferbench.viz.runlog import WEIGHT_NAMES, RunLog, read_metrics, thin
+from ferbench.viz.runlog import FEWEST, WEIGHT_NAMES, RunLog, read_metrics, thin
 from ferbench.viz.style import (
     BLACK,
     GREY,
     PERCENT,
+    End,
     class_styles,
+    draw_line,
+    drawable,
+    in_style,
     iteration_axis,
     label_ends,
     new_figure,
+    root_share_axis,
     save,
     share_axis,
     zoom_to_top,
 )
 
 FOLDER = "plots"
+FAINT = f"faint: fewer than {FEWEST} selected pseudo-labels behind a point"
 
 
 @dataclass(frozen=True)
 class _Run:
-    """What the pictures are drawn from."""
+    """What the pictures are drawn from; `names` are the classes as pictures write them, and the last that of their mean."""
 
     classes: Sequence[str]
+    names: Sequence[str]
     train: RunLog
     val: RunLog
     test: RunLog
@@ -62,10 +68,11 @@ def plot_run(
     """
     entries = read_metrics(work_dir)
     train, val, test = (RunLog(entries, kind) for kind in ("train", "val", "test"))
-    run = _Run(classes, train, val, test, hidden_share)
+    run = _Run(classes, drawable([*classes, "all classes"]), train, val, test, hidden_share)
     pictures = []
     for name, draw in _PICTURES.items():
-        figure = draw(run)
+        with in_style():
+            figure = draw(run)
         if figure is not None:
             pictures.append(save(figure, Path(work_dir) / FOLDER / f"{name}.png"))
     return pictures
@@ -79,23 +86,31 @@ def _per_class(key: str, title: str, mean_key: str | None = None) -> Callable[[_
         series = run.train.series(key)
         if series is None:
             return None
-        figure, axes = new_figure(title)
+        counts = run.train.series("purity_count") if key == "purity" else None
+        faint = counts is not None and len(counts[0]) == len(series[0])
+        figure, axes = new_figure(f"{title}\n{FAINT}" if faint else title)
         x, values = thin(*series)
-        ends, colors = {}, {}
-        for i, (name, style) in enumerate(zip(run.classes, class_styles(run.classes), strict=True)):
-            end = _line(axes, x, values[:, i], **style)
+        enough = np.ones(values.shape, dtype=bool)
+        if counts is not None and faint:
+            enough = thin(*counts)[1] * (len(series[0]) / len(x)) >= FEWEST  # in all lines that a point is of
+        ends = []
+        for i, (name, style) in enumerate(zip(run.names, class_styles(run.classes), strict=False)):
+            end = draw_line(axes, x, values[:, i], enough[:, i], **style)
             if end is not None:
-                ends[name], colors[name] = end, style["color"]
+                ends.append(End(name, *end, style["color"]))
         mean = run.train.series(mean_key) if mean_key else None
         if mean is not None:
-            end = _line(axes, *thin(*mean), color=BLACK, linewidth=3.2, alpha=0.3, solid_capstyle="round")
+            end = draw_line(axes, *thin(*mean), color=BLACK, linewidth=3.2, alpha=0.3, solid_capstyle="round")
             if end is not None:
-                ends["all classes"], colors["all classes"] = end, GREY
-        share_axis(axes)
+                ends.append(End(run.names[-1], *end, GREY))
+        if key == "utilization":
+            root_share_axis(axes, float(np.nanmax(values, initial=0.0)))
+        else:
+            share_axis(axes)
         iteration_axis(axes, series[0])
         if key == "threshold":
             zoom_to_top(axes, values)
-        label_ends(axes, ends, colors)
+        label_ends(axes, ends)
         return figure
 
     return draw
@@ -131,8 +146,7 @@ def _pseudo_labels(run: _Run) -> Figure | None:
         right.tick_params(left=False, labelleft=False)
         right.grid(False)
     middles = np.cumsum(last) - last / 2
-    ends = {name: (0.0, m) for name, m in zip(run.classes, middles, strict=True)}
-    label_ends(right, ends, dict(zip(run.classes, colors, strict=True)))
+    label_ends(right, [End(n, 0.0, m, c) for n, m, c in zip(run.names, middles, colors, strict=False)])
     return figure
 
 
@@ -147,14 +161,14 @@ def _confidence(run: _Run) -> Figure | None:
     for low, high in zip(levels[: len(levels) // 2], levels[::-1], strict=False):
         x, lower = thin(*drawn[low])
         axes.fill_between(x, lower, np.interp(x, *thin(*drawn[high])), color=color, alpha=0.22, linewidth=0)
-    ends = {}
+    ends = []
     for level in levels:
-        end = _line(axes, *thin(*drawn[level]), color=color, linewidth=2.2 if level == 0.5 else 0.8)
+        end = draw_line(axes, *thin(*drawn[level]), color=color, linewidth=2.2 if level == 0.5 else 0.8)
         if end is not None:
-            ends["median" if level == 0.5 else f"{100 * level:g} %"] = end
+            ends.append(End("median" if level == 0.5 else f"{100 * level:g} %", *end, color))
     share_axis(axes)
     iteration_axis(axes, next(iter(drawn.values()))[0])
-    label_ends(axes, ends, dict.fromkeys(ends, color))
+    label_ends(axes, ends)
     return figure
 
 
@@ -164,17 +178,17 @@ def _losses(run: _Run) -> Figure | None:
     if not drawn:
         return None
     figure, axes = new_figure("Losses")
-    ends, colors = {}, {}
+    ends = []
     for (name, points), style in zip(drawn.items(), class_styles(list(drawn)), strict=True):
         if name == "loss":
             style = {"color": BLACK, "linewidth": 2.4}
-        label = "total" if name == "loss" else name.replace("_", " ")
-        end = _line(axes, *thin(*points), **style)
+        label = "total" if name == "loss" else drawable([name.replace("_", " ")])[0]
+        end = draw_line(axes, *thin(*points), **style)
         if end is not None:
-            ends[label], colors[label] = end, style["color"]
+            ends.append(End(label, *end, style["color"]))
     axes.set_ylim(bottom=min(0.0, *(float(np.nanmin(y)) for _, y in drawn.values())))
     iteration_axis(axes, np.concatenate([x for x, _ in drawn.values()]))
-    label_ends(axes, ends, colors)
+    label_ends(axes, ends)
     return figure
 
 
@@ -188,19 +202,19 @@ def _validation(run: _Run) -> Figure | None:
         "raw": {"color": "#D55E00", "linestyle": (0, (5, 1.5)), "marker": "o"},
         "ema": {"color": "#0072B2", "linestyle": "-", "marker": "s"},
     }
-    ends, colors = {}, {}
+    ends = []
     for weights, (x, y) in drawn.items():
         style = {**styles[weights], "markersize": 4 if len(x) <= 60 else 0, "clip_on": False}
-        end = _line(axes, x, y, **style)
+        end = draw_line(axes, x, y, **style)
         best = int(np.nanargmax(y))
         star = {**style, "marker": "*", "markersize": 15, "markeredgecolor": "white", "zorder": 3}
         axes.plot(x[best], y[best], **star)
         label = f"{WEIGHT_NAMES[weights]}\nbest {100 * y[best]:.2f} %\nat {x[best]:,}"
         if end is not None:
-            ends[label], colors[label] = end, style["color"]
+            ends.append(End(label, *end, style["color"]))
     axes.yaxis.set_major_formatter(PERCENT)
     iteration_axis(axes, np.concatenate([x for x, _ in drawn.values()]))
-    label_ends(axes, ends, colors)
+    label_ends(axes, ends)
     return figure
 
 
@@ -214,9 +228,9 @@ def _confusion(run: _Run) -> Figure | None:
     figure, axes = new_figure(row["title"], size=(max(0.95 * size + 2.2, 7.0), max(0.8 * size + 1.6, 4.0)))
     picture = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     axes.grid(False)
-    axes.set_xticks(range(size), run.classes, rotation=35, ha="right", rotation_mode="anchor")
+    axes.set_xticks(range(size), run.names[:-1], rotation=35, ha="right", rotation_mode="anchor")
     axes.set_yticks(
-        range(size), [f"{c}\n(n = {n:,})" for c, n in zip(run.classes, counts.sum(axis=1), strict=True)]
+        range(size), [f"{c}\n(n = {n:,})" for c, n in zip(run.names, counts.sum(axis=1), strict=False)]
     )
     axes.set_xlabel("predicted")
     axes.set_ylabel("truth")
@@ -258,20 +272,13 @@ def _final_scores(run: _Run) -> dict[str, Any] | None:
     }
 
 
-def _line(axes: Axes, x: np.ndarray, y: np.ndarray, **style: Any) -> tuple[float, float] | None:
-    """Draw the known points, joined over the unknown ones; the last one, or None if nothing is known."""
-    known = np.isfinite(y)
-    if not known.any():
-        return None
-    if known.sum() == 1:  # a line of one point cannot be seen
-        style.setdefault("marker", "o")
-    axes.plot(x[known], y[known], **style)
-    return float(x[known][-1]), float(y[known][-1])
-
-
 _PICTURES: dict[str, Callable[[_Run], Figure | None]] = {
     "thresholds": _per_class("threshold", "Threshold of each class"),
-    "utilization": _per_class("utilization", "Utilization: share of pseudo-labels used", "utilization_mean"),
+    "utilization": _per_class(
+        "utilization",
+        "Utilization: share of pseudo-labels used (axis by the square root)",
+        "utilization_mean",
+    ),
     "purity": _per_class("purity", "Purity: share of used pseudo-labels that are right", "purity_mean"),
     "pseudo_labels": _pseudo_labels,
     "confidence": _confidence,

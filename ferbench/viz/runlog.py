@@ -16,6 +16,8 @@ from ferbench.errors import UserError
 WEIGHT_NAMES = {"raw": "raw", "ema": "EMA"}
 #: More points than this make a line a smear; longer series are averaged in bins.
 POINTS = 150
+#: Purity of fewer selected pseudo-labels with a known hidden label than this is drawn faint: 3 of 4 is no 75 %.
+FEWEST = 20
 
 _log = logging.getLogger(__name__)
 

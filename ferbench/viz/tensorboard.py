@@ -6,6 +6,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from ferbench.text import tags
+
 BACKEND = "TensorboardVisBackend"
 Layout = dict[str, dict[str, list[Any]]]
 
@@ -21,7 +23,10 @@ def layout(classes: Sequence[str]) -> Layout:
     """
 
     def per_class(key: str, *more: str) -> list[Any]:
-        return ["Multiline", [*(f"^{key}/{re.escape(name)}$" for name in classes), *(f"^{m}$" for m in more)]]
+        return [
+            "Multiline",
+            [*(f"^{key}/{re.escape(name)}$" for name in tags(classes)), *(f"^{m}$" for m in more)],
+        ]
 
     return {
         "Pseudo-labels": {

@@ -3,7 +3,8 @@
     python fake_train.py PLAN CONFIG --work-dir DIR [...]
 
 PLAN is a JSON file: ``template``: a record; ``endings``: a list of [words of the run's folder, its endings, one start after
-the other]; ``scores``: name of a run's folder -> validation and test macro-F1; ``changes``: words of a run's folder -> keys of
+the other]; ``scores``: name of a run's folder -> validation macro-F1, and the share
+of each class that is right in the test, 0 or 1; ``changes``: words of a run's folder -> keys of
 its record. Every start appends a line to ``starts`` beside PLAN.
 """
 
@@ -42,7 +43,15 @@ def main() -> None:
     for row in own["results"]:
         values = plan["scores"].get(folder.name)
         if values:
-            row["val_macro_f1"], row["macro_f1"] = values
+            row["val_macro_f1"], right = values
+            counts = [sum(line) for line in row["confusion"]]
+            size = len(counts)
+            row["confusion"] = [
+                [n if j == (i if right else (i + 1) % size) else 0 for j in range(size)]
+                for i, n in enumerate(counts)
+            ]
+            row |= {key: float(right) for key in ("macro_f1", "accuracy", "balanced_accuracy")}
+            row["f1"] = size * [float(right)]
     for name in ("last.pth", "best_raw.pth", "best_ema.pth"):
         (folder / name).touch()
     write(folder, own)

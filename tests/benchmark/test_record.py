@@ -12,9 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
 from ferbench.benchmark import record
+from ferbench.benchmark.consistency import scores_of
 from ferbench.errors import UserError
 
 
@@ -63,8 +66,8 @@ class TestRoundTrip:
         assert not (tmp_path / "n").exists()
 
     def test_a_whole_number_is_a_share_too(self, file):
-        change(file, "results", 0, "accuracy", value=1)
-        assert record.read(file).results[0].accuracy == 1.0
+        change(file, "results", 0, "val_macro_f1", value=1)
+        assert record.read(file).results[0].val_macro_f1 == 1.0
 
     def test_the_example_is_right(self, make_record):
         """By scikit-learn, so that the tests of statistics may build on it."""
@@ -112,6 +115,36 @@ class TestRefused:
         (["results", 1, "groups"], {"v": [[0, 0, 6]]}, "results[1].groups do not sum to confusion"),
         (["results", 1, "groups"], {"v": [[0, 3, 6]]}, "[0, 3, 6] is no [truth, prediction, count] of 3 classes"),
         (["results", 0, "iter"], None, "results[0].iter is None"),
+        (["results", 0, "iter"], -1, "results[0].iter has -1, which is no count"),
+        (["results", 0, "iter"], 2**63, "results[0].iter is 9223372036854775808, which is no number to work with"),
+        # What contradicts the record's own confusion matrix, whose scores are those of `test_the_example_is_right`.
+        (["results", 0, "macro_f1"], 7.5, "results[0].macro_f1 is 7.5, but the confusion matrix beside it gives 0.749573"),
+        (["results", 0, "macro_f1"], 0.75, "results[0].macro_f1 is 0.75, but the confusion matrix beside it gives 0.749573"),
+        (["results", 0, "macro_f1"], float("nan"), "results[0].macro_f1 is nan"),
+        (["results", 2, "accuracy"], 0.7, "results[2].accuracy is 0.7, but the confusion matrix beside it gives 0.75"),
+        (["results", 2, "accuracy"], float("inf"), "results[2].accuracy is inf"),
+        (["results", 2, "balanced_accuracy"], -0.75, "results[2].balanced_accuracy is -0.75, but"),
+        (["results", 3, "f1", 1], 0.8, "results[3].f1[1] is 0.8, but the confusion matrix beside it gives 0.615385"),
+        (["results", 3, "f1", 1], float("nan"), "results[3].f1[1] is nan"),
+        (["results", 0, "confusion", 0], [9, -1, 0], "results[0].confusion has -1, which is no count"),
+        (["results", 0, "confusion", 0], [6.5, 1.5, 0], "results[0].confusion[0][0] is 6.5 instead of a int"),
+        (["results", 0, "confusion", 0, 0], True, "results[0].confusion[0][0] is True instead of a int"),
+        (["results", 0, "count"], 21, "results[0].confusion does not sum to count"),
+        (["results", 0, "val_macro_f1"], 1.5, "results[0].val_macro_f1 has 1.5, which is no share in [0, 1]"),
+        (["results", 1, "groups"], {"v": [[0, 0, 7], [0, 0, -1]]}, "[0, 0, -1] of a group has -1, which is no count"),
+        (["results", 1, "checkpoint"], "best", "results has 2 rows of best ema, smoothed=False"),
+        (["results", 1, "metrics"], {"macro_f1": 0.5}, "results[1].metrics has the name 'macro_f1'"),
+        (["results", 1, "metrics"], {"kappa": "0.5"}, "results[1].metrics.kappa is '0.5' instead of a float"),
+        (["classes"], ["Happy", "Sad", "Happy"], "classes has 'Happy' 2 times"),
+        (["classes"], ["Happy", 1, "Sad"], "classes[1] is 1 instead of a str"),
+        (["data", "test", "images"], -20, "data.test.images has -20, which is no count"),
+        (["data", "test", "class_counts", "Sad"], -5, "data.test.class_counts has -5"),
+        (["curves", "val", "macro_f1_ema", 0], float("nan"), "curves.val.macro_f1_ema[0] is nan"),
+        (["curves", "val", "macro_f1_ema", 0], 40.0, "curves.val.macro_f1_ema has 40, which is no share"),
+        (["curves", "val", "iter"], [100, 50], "curves.val.iter does not ascend"),
+        (["curves", "classes", "purity", 0, 0], -0.1, "curves.classes.purity has -0.1, which is no share"),
+        (["cost", "train_seconds"], -1.0, "cost.train_seconds is -1.0, below 0"),
+        (["cost", "load"], float("inf"), "cost.load is inf"),
         (["curves", "val", "hours"], [0.1], "curves.val.hours has 1 entries instead of 2"),
         (["curves", "classes", "purity"], [[0.1, 0.2]] * 2, "curves.classes.purity is not of 3 classes"),
         (["protocol", "mu"], 3, "protocol_hash is not that of the protocol"),
@@ -170,7 +203,60 @@ class TestRefused:
                 record.read(file)
 
 
+class TestSelfConsistency:
+    """Scores follow from the record's own confusion matrix, for any matrix; computed with NumPy and scikit-learn."""
+
+    @given(st.data())
+    def test_the_scores_are_those_of_scikit_learn(self, data):
+        size = data.draw(st.integers(1, 5))
+        cells = data.draw(st.lists(st.integers(0, 4), min_size=size * size, max_size=size * size))
+        confusion = np.array(cells).reshape(size, size)
+        found = scores_of(confusion.tolist())
+        truth, predicted = (np.repeat(np.indices((size, size))[i].ravel(), confusion.ravel()) for i in (0, 1))
+        right = confusion.diagonal()
+        f1 = 2 * right / np.maximum(confusion.sum(axis=0) + confusion.sum(axis=1), 1)
+        assert found["f1"] == pytest.approx(f1.tolist())
+        if len(truth):
+            labels = range(size)
+            own = f1_score(truth, predicted, average="macro", labels=labels, zero_division=0)
+            assert found["macro_f1"] == pytest.approx(own)
+            assert found["accuracy"] == pytest.approx((truth == predicted).mean())
+            recalls = [(predicted[truth == c] == c).mean() for c in set(truth.tolist())]
+            assert found["balanced_accuracy"] == pytest.approx(np.mean(recalls))
+        else:
+            assert found == {"macro_f1": 0.0, "accuracy": 0.0, "balanced_accuracy": 0.0, "f1": [0.0] * size}
+
+    def test_rounded_scores_are_no_contradiction(self, file):
+        change(file, "results", 0, "macro_f1", value=0.7495726)
+        assert record.read(file).results[0].macro_f1 == 0.7495726
+
+    def test_other_metrics_and_unknown_numbers_are_read(self, tmp_path, make_record, make_result):
+        row = make_result("best", "ema", metrics={"kappa": 0.5, "a|b": None})
+        written = make_record(results=[row])
+        record.write(written, tmp_path / "r.json")
+        assert record.read(tmp_path / "r.json").results[0].metrics == {"kappa": 0.5, "a|b": None}
+
+    @pytest.mark.parametrize("path", [
+        ("results", 0, "metrics"), ("results", 0, "groups"), ("results", 0, "smoothed"), ("cost", "load"),
+        ("curves", "classes", "purity_count"), ("code", "plugins"),
+    ])  # fmt: skip
+    def test_older_records_lack_what_was_added_later(self, path, file, make_record):
+        change(file, *path, value=KeyError)
+        assert record.read(file) == make_record()
+
+
 class TestReadAll:
+    def test_one_that_contradicts_itself_is_named_and_the_others_read(self, tmp_path, make_record):
+        for seed in range(3):
+            record.write(make_record(seed=seed), tmp_path / f"{seed}.json")
+        change(tmp_path / "1.json", "results", 3, "macro_f1", value=7.5)
+        records, [skipped] = record.read_all([tmp_path])
+        assert [r.seed for r in records] == [0, 2]
+        assert skipped.path == tmp_path / "1.json"
+        assert skipped.reason == (
+            "the record is damaged: results[3].macro_f1 is 7.5, but the confusion matrix beside it gives 0.749573"
+        )
+
     def test_damaged_ones_are_named_and_the_others_read(self, tmp_path, make_record):
         for seed in range(3):
             (tmp_path / f"seed{seed}").mkdir()

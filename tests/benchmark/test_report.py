@@ -116,16 +116,12 @@ def test_differences_are_paired_by_seed(grid, report):
     assert cells(found, "FixMatch", "to FixMatch").sort is None
 
 
-def lifted(run, by):
-    return replace(run, results=[replace(r, macro_f1=r.macro_f1 + by) for r in run.results])
-
-
 def test_verdicts_in_words(tmp_path):
     """Against the reference: 10 points more, 10 less, noise, and two seeds only; small seed noise everywhere."""
     noise, base = [0.001, -0.002, 0.0, 0.002, -0.001], [made_up.make("FixMatch", 25, s) for s in range(5)]
     runs = list(base)
     for label, lift in (("Up", 0.1), ("Down", -0.1), ("Same", 0.0)):
-        runs += [replace(lifted(r, lift + e), label=label) for r, e in zip(base, noise, strict=True)]
+        runs += [replace(made_up.lifted(r, lift + e), label=label) for r, e in zip(base, noise, strict=True)]
     runs += [replace(r, label="New") for r in base[:2]]
     page = report_on(runs, tmp_path).sections[0]
     found = table(page, "scores")
@@ -157,10 +153,10 @@ def test_six_seeds_are_not(tmp_path):
 
 def test_unequal_seeds_are_warned_of_and_only_shared_ones_ranked(tmp_path):
     runs = [made_up.make("FlexMatch", b, s) for b in (25, 100) for s in (0, 1)]
-    runs += [lifted(r, -0.1) for r in (made_up.make("DTM", b, s) for b in (25, 100) for s in (0, 1))]
+    runs += [made_up.lifted(r, -0.1) for r in (made_up.make("DTM", b, s) for b in (25, 100) for s in (0, 1))]
     worse = list(runs)
     # With this one DTM's mean is the higher one.
-    runs += [lifted(made_up.make("DTM", b, 4), 0.4) for b in (25, 100)]
+    runs += [made_up.lifted(made_up.make("DTM", b, 4), 0.4) for b in (25, 100)]
     report = report_on(runs, tmp_path)
     warned = " ".join(n.text for n in report.sections[0].notes if n.warning)
     assert (
@@ -306,7 +302,7 @@ def test_one_label_with_other_parameters_is_another_algorithm(tmp_path):
 
 def test_a_run_that_is_there_twice_counts_once_and_is_named(tmp_path):
     run = made_up.make("DTM", 25, 0)
-    later = replace(lifted(run, -0.2), written="2026-01-02T00:00:00+00:00")
+    later = replace(made_up.lifted(run, -0.2), written="2026-01-02T00:00:00+00:00")
     found = report_on([later, run, made_up.failed(run, "killed")], tmp_path)
     score = cells(table(found.sections[0], "scores"), "DTM", "best EMA ★")
     assert score.text == f"{100 * BEST_EMA.of(later).macro_f1:.2f}"
@@ -554,8 +550,9 @@ def test_intervals_by_video_where_the_records_have_them(tmp_path):
 def test_smoothed_scores_have_columns_of_their_own_where_records_have_them(tmp_path):
     """The comparison stays that of the single frames; what an older run lacks is left open."""
     runs = [made_up.make(a, 25, s, videos=8) for a in ("FixMatch", "DTM", "UDA") for s in range(3)]
+    better = {id(run): made_up.lifted(run, 0.04) for run in runs}
     smoothed = [
-        replace(lifted(run, 0.04), results=run.results + [replace(r, smoothed=True) for r in lifted(run, 0.04).results])
+        replace(run, results=run.results + [replace(r, smoothed=True) for r in better[id(run)].results])
         if run.label != "UDA" else run
         for run in runs
     ]  # fmt: skip
@@ -571,7 +568,7 @@ def test_smoothed_scores_have_columns_of_their_own_where_records_have_them(tmp_p
         "best EMA, smoothed",
     ]
     for label in ("FixMatch", "DTM"):
-        values = 100 * (scores(runs, label, 25) + 0.04)
+        values = 100 * scores(list(better.values()), label, 25)
         assert cells(found, label, titles[-1]).text == f"{values.mean():.2f} ± {values.std(ddof=1):.2f}"
     assert cells(found, "UDA", titles[-1]).sort is None
     for line, same in zip(found.rows, before.rows, strict=True):

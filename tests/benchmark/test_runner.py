@@ -536,7 +536,7 @@ class TestTuning:
     def tuned(self, stage, grid_file):  # noqa: F811
         stage.grid = grid_file(algorithms=TUNED)
         # the best on validation is the worst on the test set
-        stage.tell(scores={"trial00": [0.2, 0.9], "trial01": [0.6, 0.1]})
+        stage.tell(scores={"trial00": [0.2, 1], "trial01": [0.6, 0]})
         return stage
 
     def test_the_best_on_validation_is_used(self, tuned):
@@ -579,7 +579,7 @@ class TestTuning:
         assert tuned.records()["B/seed1"] == ("finished", None)
 
         # Done again it is the best; but the runs of the comparison were done with what was chosen then.
-        tuned.tell(scores={"trial01": [0.99, 0.99]})
+        tuned.tell(scores={"trial01": [0.99, 1]})
         shutil.rmtree(tuned.folder / "runs/tiny/all/B/seed1")
         assert tuned.run(trials=2, retry_failed=True)[0] == 0
         assert tuned.records()["B/trial01"] == ("finished", None)

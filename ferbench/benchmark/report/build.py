@@ -13,8 +13,8 @@ from typing import Any
 from ferbench import process
 from ferbench.benchmark import record
 from ferbench.benchmark.report import facts, notes, pictures, scores
-from ferbench.benchmark.report.by_seed import by_seed_table
-from ferbench.benchmark.report.gather import METRICS, Gathered, Row, Section, gather
+from ferbench.benchmark.report.by_seed import by_seed_table, metrics_table
+from ferbench.benchmark.report.gather import METRICS, Gathered, Row, Section, gather, words_of
 from ferbench.benchmark.report.pages import HTML, LATEX, MARKDOWN, Block, Pages, Report, SectionPage, slug
 from ferbench.benchmark.report.pseudo_labels import pseudo_label_table
 from ferbench.benchmark.report.table import Table, for_paper, moment
@@ -32,12 +32,12 @@ class Options:
 
     Attributes:
         reference: label of the algorithm that the others are compared with; None: FixMatch, or else Supervised.
-        metric: ``macro_f1``, ``accuracy`` or ``balanced_accuracy``.
+        metric: ``macro_f1``, ``accuracy``, ``balanced_accuracy``, or the name of another metric of the records.
         row: whose scores are compared: ``best_ema``, ``last_raw``, ... (see `ferbench.benchmark.report.gather.Row.parse`).
         latex: whether to write the tables for a paper, too.
 
     Raises:
-        UserError: there is no such metric or row.
+        UserError: there is no such row.
     """
 
     reference: str | None = None
@@ -47,10 +47,6 @@ class Options:
 
     def __post_init__(self) -> None:
         Row.parse(self.row)
-        if self.metric not in METRICS:
-            raise UserError(
-                f"there is no metric {self.metric!r}", where="--metric", fix=nearest(self.metric, METRICS)
-            )
 
 
 def write_report(places: Sequence[str | Path], out: str | Path, options: Options = Options()) -> list[Path]:
@@ -65,7 +61,7 @@ def write_report(places: Sequence[str | Path], out: str | Path, options: Options
         The pages.
 
     Raises:
-        UserError: there are no records, the reference is not among them, or the folder cannot be written.
+        UserError: there are no records, the reference or the metric is not among them, or the folder cannot be written.
     """
     gathered = gather(places)
     if not gathered.runs and not gathered.skipped:
@@ -77,6 +73,11 @@ def write_report(places: Sequence[str | Path], out: str | Path, options: Options
             f"no run has the label {options.reference!r}",
             where="--reference",
             fix=nearest(options.reference, gathered.labels),
+        )
+    known = (*METRICS, *gathered.metrics)
+    if options.metric not in known:
+        raise UserError(
+            f"there is no metric {options.metric!r}", where="--metric", fix=nearest(options.metric, known)
         )
     return _write(Pages(), build(gathered, options), Path(out), options)
 
@@ -147,7 +148,7 @@ def build(gathered: Gathered, options: Options = Options(), known: Known | None 
     ]
     cells = [run.cell for run in gathered.runs if run.cell is not None]
     grids = dict.fromkeys(cell.grid for cell in cells)
-    short = f"Test {METRICS[options.metric]} in percent, {row.title}: mean ± sd over seeds."
+    short = f"Test {words_of(options.metric)}, {row.title}: mean ± sd over seeds."
     summaries = [for_paper(t, t.name, short) for t in overview if t.name == "summary"]
     return Report(
         title=f"Benchmark {', '.join(grids)}" if grids else "Benchmark",
@@ -179,12 +180,17 @@ def _section_page(section: Section, row: Row, options: Options, labels: Sequence
         main = scores.main_table(section, found)
         paper = for_paper(main, slug(section.title), _paper_caption(section, main, found))
         per_class = scores.per_class_table(section, row, order)
+        tables = [
+            main,
+            by_seed_table(section, found, paired=not doubt),
+            metrics_table(section, row, order),
+        ]
         blocks += [
-            Block("Scores", [main, by_seed_table(section, found, paired=not doubt)]),
+            Block("Scores", [t for t in tables if t is not None]),
             Block("Each class", [per_class], pictures.confusion_pictures(section, row)),
         ]
     elif section.finished():
-        doubt = notes.Note(f"No finished run has the row {row.title}.", True)
+        doubt = notes.Note(f"No finished run has {words_of(options.metric)} of the row {row.title}.", True)
     used = [pseudo_label_table(section, order)]
     costs = [facts.cost_table(section, order), facts.target_table(section, order)]
     blocks += [
@@ -255,12 +261,13 @@ def _count(number: int, what: str) -> str:
 
 
 def _with_own_anchors(pages: Sequence[SectionPage]) -> list[SectionPage]:
-    seen: Counter[str] = Counter()
+    taken: set[str] = set()
     named = []
     for page in pages:
-        seen[page.anchor] += 1
-        count = seen[page.anchor]
-        named.append(page if count == 1 else replace(page, anchor=f"{page.anchor}-{count}"))
+        others = (f"{page.anchor}-{i}" for i in range(2, len(pages) + 2))
+        anchor = page.anchor if page.anchor not in taken else next(o for o in others if o not in taken)
+        taken.add(anchor)
+        named.append(replace(page, anchor=anchor))
     return named
 
 

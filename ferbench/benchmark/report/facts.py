@@ -34,6 +34,7 @@ def cost_table(section: Section, labels: Sequence[str]) -> Table | None:
         return None
     unit, per_hour = time_unit(c.train_seconds / 3600 for found in costs.values() for c in found)
     bases = [b for b in (section.of_type("Supervised"), section.of_type("FixMatch")) if b in costs]
+    has_load = any(c.load is not None for found in costs.values() for c in found)
     has_cuda = any(c.peak_cuda_mb is not None for found in costs.values() for c in found)
     columns = [
         Column("algorithm", numeric=False),
@@ -49,6 +50,13 @@ def cost_table(section: Section, labels: Sequence[str]) -> Table | None:
     ]
     if has_cuda:
         columns.append(Column("peak GPU memory", "largest memory allocated on the GPU, MB"))
+    if has_load:
+        columns.append(
+            Column(
+                "load",
+                "the machine's load average per core, the highest at a validation; above 1, processes waited for cores",
+            )
+        )
     lines = []
     for label, found in costs.items():
         times = summarize([per_hour * c.train_seconds / 3600 for c in found])
@@ -66,8 +74,11 @@ def cost_table(section: Section, labels: Sequence[str]) -> Table | None:
         ]
         if has_cuda:
             line.append(mean_cell([c.peak_cuda_mb for c in found], "{:,.0f}"))
+        if has_load:
+            line.append(mean_cell([c.load for c in found], "{:.2f}"))
         lines.append(line)
-    return Table("cost", "What a run took, mean over seeds.", columns, lines)
+    unknown = "" if has_load else " How busy the machine was besides is not known."
+    return Table("cost", f"What a run took, mean over seeds.{unknown}", columns, lines)
 
 
 def target_table(section: Section, labels: Sequence[str]) -> Table | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -13,6 +14,7 @@ from ferbench.benchmark import record
 from ferbench.benchmark.grid import name_of
 from ferbench.benchmark.protocol import difference, flat, group_by_protocol
 from ferbench.benchmark.record import Record, Skipped
+from ferbench.benchmark.report.table import PERCENT, PLAIN, Unit
 from ferbench.errors import UserError, nearest
 from ferbench.viz.runlog import WEIGHT_NAMES
 
@@ -52,6 +54,32 @@ class Row(NamedTuple):
             return run.result(*self)
         except KeyError:
             return None
+
+
+def title_of(metric: str) -> str:
+    """A metric in words."""
+    return METRICS.get(metric, metric)
+
+
+def unit_of(metric: str) -> Unit:
+    """How its scores are written: ours in percent, others as they are."""
+    return PERCENT if metric in METRICS else PLAIN
+
+
+def words_of(metric: str) -> str:
+    """A metric in words, with its unit."""
+    return f"{METRICS[metric]} in percent" if metric in METRICS else metric
+
+
+def has(result: record.Result, metric: str) -> bool:
+    """Whether there is such a score, be it a number or not."""
+    return metric in METRICS or metric in result.metrics
+
+
+def score_of(result: record.Result, metric: str) -> float:
+    """A score; NaN where it is no number."""
+    value = getattr(result, metric) if metric in METRICS else result.metrics[metric]
+    return math.nan if value is None else float(value)
 
 
 @dataclass(frozen=True)
@@ -99,12 +127,17 @@ class Section:
         return {seed: result for seed, result in found.items() if result is not None}
 
     def scores(self, row: Row, metric: str) -> dict[str, dict[int, float]]:
-        """Algorithm -> seed -> score; algorithms without any are left out."""
+        """Algorithm -> seed -> score, NaN where it is no number; algorithms without any are left out."""
         found = {
-            label: {s: float(getattr(r, metric)) for s, r in self.results(label, row).items()}
+            label: {s: score_of(r, metric) for s, r in self.results(label, row).items() if has(r, metric)}
             for label in self.labels
         }
         return {label: seeds for label, seeds in found.items() if seeds}
+
+    @property
+    def metrics(self) -> list[str]:
+        """Names of the metrics that finished runs have besides `METRICS`."""
+        return sorted({name for run in self.finished() for r in run.results for name in r.metrics})
 
     def reference(self, wanted: str | None) -> str | None:
         """The label to compare with: ``wanted``, or else by `REFERENCES`; None if it has no run here."""
@@ -141,6 +174,11 @@ class Gathered:
     def labels(self) -> list[str]:
         """All algorithms, in the order of the alphabet."""
         return sorted({label for section in self.sections for label in section.labels}, key=_natural)
+
+    @property
+    def metrics(self) -> list[str]:
+        """Names of the metrics that finished runs have besides `METRICS`."""
+        return sorted({name for section in self.sections for name in section.metrics})
 
 
 def gather(places: Iterable[str | Path]) -> Gathered:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable
 from typing import NamedTuple
@@ -9,7 +10,7 @@ from typing import NamedTuple
 from ferbench.benchmark.protocol import require_paired_splits
 from ferbench.benchmark.record import Record
 from ferbench.benchmark.report.facts import code_of, hardware_of
-from ferbench.benchmark.report.gather import METRICS, REFERENCES, Section
+from ferbench.benchmark.report.gather import METRICS, REFERENCES, Section, title_of, unit_of
 from ferbench.benchmark.report.scores import Comparisons
 from ferbench.benchmark.report.table import join_labels, p_text
 from ferbench.benchmark.statistics import (
@@ -43,23 +44,43 @@ def verdict_note(found: Comparisons) -> Note:
     """The outcome in words."""
     if not found.summaries:
         return Note("There are no scores to compare yet.")
-    first, best = next(iter(found.summaries.items()))
-    spread = f" ± {100 * best.sd:.2f}" if best.n > 1 else ""
-    text = (
-        f"Highest mean {METRICS[found.metric]} ({found.row.title}): {first}, {100 * best.mean:.2f}{spread} %."
-    )
+    text = _headline(found)
     if found.reference is None:
         return Note(text)
     by_verdict: dict[str, list[str]] = {}
     for label in found.summaries:
         if label in found.against:
             by_verdict.setdefault(found.against[label].verdict, []).append(label)
+    words = {} if found.metric in METRICS else {"better": "higher", "worse": "lower"}
     parts = [
-        f"{verdict}: {join_labels(by_verdict[verdict])}"
-        for verdict in ("better", "worse", "within noise", "too few seeds")
+        f"{words.get(verdict, verdict)}: {join_labels(by_verdict[verdict])}"
+        for verdict in ("better", "worse", "within noise", "too few seeds", "no number")
         if verdict in by_verdict
     ]
     return Note(f"{text} Against {found.reference}: {'; '.join(parts)}." if parts else text)
+
+
+def _headline(found: Comparisons) -> str:
+    """Who has the highest mean, if that can be said."""
+    what = f"mean {title_of(found.metric)} ({found.row.title})"
+    without = [label for label, own in found.summaries.items() if not math.isfinite(own.mean)]
+    lost = f" No number: {join_labels(without)}." if without else ""
+    if not found.top:
+        most = max(own.n for own in found.summaries.values())
+        return (
+            f"No algorithm has the {MIN_SEEDS} seeds that a claim takes (the most is {most}): which {what} is the highest "
+            f"cannot be told.{lost}"
+            if most < MIN_SEEDS
+            else f"No algorithm has a {what} over {MIN_SEEDS} seeds or more.{lost}"
+        )
+    unit, own = unit_of(found.metric), found.summaries[found.top[0]]
+    percent = " %" if found.metric in METRICS else ""
+    few = any(s.n < MIN_SEEDS for s in found.summaries.values())
+    of = f" of the algorithms with {MIN_SEEDS} seeds or more" if few else ""
+    if len(found.top) > 1:
+        names = join_labels(found.top)
+        return f"Highest {what}{of}: a tie of {names}, {unit.text(own.mean)}{percent}.{lost}"
+    return f"Highest {what}{of}: {found.top[0]}, {unit.text(own.mean)} ± {unit.text(own.sd)}{percent}.{lost}"
 
 
 def reading_notes(found: Comparisons) -> list[Note]:
@@ -67,6 +88,12 @@ def reading_notes(found: Comparisons) -> list[Note]:
     notes: list[Note] = []
     if not found.summaries:
         return notes
+    if found.metric not in METRICS:
+        notes.append(
+            Note(
+                f"Whether more {found.metric} is better, its evaluator does not say: read it by what it measures."
+            )
+        )
     tested = sum(c.p is not None for c in found.against.values())
     if tested:
         notes.append(
@@ -120,7 +147,18 @@ def fairness_notes(section: Section, found: Comparisons, asked: str | None) -> l
             notes.append(Note(f"The runs were made with {len(seen)} {what}: {listed}.", True))
     if any(run.code.dirty for run in section.finished()):
         notes.append(Note("Some runs were made with code that differed from its commit.", True))
-    return notes + _plugins(section) + _tuning(section)
+    return notes + _load(section) + _plugins(section) + _tuning(section)
+
+
+def _load(section: Section) -> list[Note]:
+    """Runs whose hours are not their own, because they had to wait for cores."""
+    loads: dict[str, list[float]] = {}
+    for run in section.finished():
+        if run.cost is not None and run.cost.load is not None and run.cost.load > 1:
+            loads.setdefault(run.label, []).append(run.cost.load)
+    listed = join_labels(f"{label} {max(own):.1f} ({len(own)} runs)" for label, own in loads.items())
+    text = f"During some runs the machine had more to do than cores, by its load average per core: {listed}."
+    return [Note(f"{text} Their hours and images/s depend on what else ran.", True)] if loads else []
 
 
 def _plugins(section: Section) -> list[Note]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,9 +15,12 @@ from matplotlib.textpath import TextPath
 from ferbench.benchmark.report.notes import Note
 from ferbench.benchmark.report.pictures import Panel, Picture, figure_of
 from ferbench.benchmark.report.table import MINUS, NONE, TIMES, Cell, Table
-from ferbench.viz.style import to_svg
+from ferbench.text import BLANK, ELLIPSIS, markdown, printable, short_names
+from ferbench.viz.style import FONT, in_style, to_svg
 
 MARKDOWN, HTML, LATEX = "report.md", "report.html", "table.tex"
+LONGEST_TITLE, LONGEST_SLUG = 60, 80
+_TAG = re.compile(r"<[^>]+>")
 #: Colours of the pictures that follow the page's theme, light or dark.
 _THEMED = {
     "#ffffff": "var(--paper)",
@@ -28,7 +31,7 @@ _THEMED = {
 _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"$<$", ">": r"$>$", "±": r"$\pm$", MINUS: r"$-$", NONE: "--",
-    TIMES: r"$\times$", "★": r"$\star$",
+    TIMES: r"$\times$", "★": r"$\star$", BLANK: r"\textvisiblespace{}", ELLIPSIS: r"\dots{}",
 }  # fmt: skip
 
 
@@ -100,11 +103,11 @@ class Pages:
         plain: dict[str, Any] = dict(
             loader=PackageLoader("ferbench.benchmark.report"), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
         )  # fmt: skip
-        self._html = Environment(autoescape=True, **plain)
+        self._html = Environment(autoescape=True, finalize=_in_one_line, **plain)
         self._html.globals |= {"svg": self._inline, "sample": _sample}
         self._html.globals |= {kind: Markup(_source(self._html, f"page.{kind}")) for kind in ("css", "js")}
         self._text = Environment(autoescape=False, keep_trailing_newline=True, **plain)
-        self._text.filters |= {"md": _markdown, "row": _markdown_row}
+        self._text.filters |= {"md": markdown, "row": _markdown_row, "line": printable}
         self._paper = Environment(
             autoescape=False, block_start_string="<%", block_end_string="%>", variable_start_string="<<",
             variable_end_string=">>", comment_start_string="<#", comment_end_string="#>", **plain,
@@ -162,10 +165,15 @@ def inline_svg(text: str, prefix: str, alt: str) -> Markup:
         alt: what it shows, for those who cannot see it.
     """
     view, body = _content(text, prefix)
-    for color, themed in _THEMED.items():
-        body = body.replace(color, themed)
-    body = body.replace("xlink:href=", "href=")
-    return Markup('<svg viewBox="{}" role="img" aria-label="{}">').format(view, alt) + Markup(body)
+
+    def themed(tag: re.Match[str]) -> str:
+        text = tag[0].replace("xlink:href=", "href=")
+        for color, own in _THEMED.items():
+            text = text.replace(color, own)
+        return text
+
+    start = Markup('<svg viewBox="{}" role="img" aria-label="{}">').format(view, printable(alt))
+    return start + Markup(_TAG.sub(themed, body))
 
 
 def sheet(picture: Picture, drawn: Sequence[str]) -> str:
@@ -181,7 +189,8 @@ def sheet(picture: Picture, drawn: Sequence[str]) -> str:
     y = 22.0
     parts = [_words(6, y - 4, picture.title, size=14, bold=True)]
     x = 6.0
-    for name, style in (picture.legend or {}).items():
+    legend = picture.legend or {}
+    for name, style in zip(_room_for(legend), legend.values(), strict=True):
         room = 40 + 7 * len(name)
         if x + room > total and x > 6:
             x, y = 6.0, y + 16
@@ -190,12 +199,11 @@ def sheet(picture: Picture, drawn: Sequence[str]) -> str:
         parts += [f'{line}stroke-width="2" {dashes}/>', _words(x + 31, y + 12, name, size=10)]
         x += room
     y += 20 if picture.legend else 0
-    for i, (panel, text) in enumerate(zip(picture.panels, drawn, strict=True)):
+    titles = _room_for([panel.title for panel in picture.panels])
+    for i, (title, text) in enumerate(zip(titles, drawn, strict=True)):
         left, top = i % columns * width, y + i // columns * (height + 18)
         view, body = _content(text, f"p{i}-")
-        parts.append(
-            _words(left + 6, top + 13, panel.title, _fitting(panel.title, 11, width - 14), bold=True)
-        )
+        parts.append(_words(left + 6, top + 13, title, _fitting(title, 11, width - 14), bold=True))
         place = f'x="{left:g}" y="{top + 18:g}" width="{width:g}" height="{height:g}" viewBox="{view}"'
         parts.append(f"<svg {place}>{body}")
     bottom = y + -(-len(drawn) // columns) * (height + 18)
@@ -212,9 +220,21 @@ def _content(text: str, prefix: str) -> tuple[str, str]:
     head, body = text[text.index("<svg") :].split(">", 1)
     view = head.split('viewBox="')[1].split('"')[0]
     body = re.sub(r"<metadata>.*?</metadata>|<defs>\s*<style.*?</defs>", "", body, flags=re.DOTALL)
-    used = set(re.findall(r'(?:href="|url\()#([^")]+)', body))
-    body = re.sub(r' id="([^"]*)"', lambda m: f' id="{prefix}{m[1]}"' if m[1] in used else "", body)
-    return view, body.replace('href="#', f'href="#{prefix}').replace("url(#", f"url(#{prefix}").strip()
+    used = {name for tag in _TAG.findall(body) for name in re.findall(r'(?:href="|url\()#([^")]+)', tag)}
+
+    def own_ids(tag: re.Match[str]) -> str:  # names of classes stand between tags, and are left alone
+        text = re.sub(r' id="([^"]*)"', lambda m: f' id="{prefix}{m[1]}"' if m[1] in used else "", tag[0])
+        return text.replace('href="#', f'href="#{prefix}').replace("url(#", f"url(#{prefix}")
+
+    return view, _TAG.sub(own_ids, body).strip()
+
+
+def _room_for(names: Iterable[str]) -> list[str]:
+    """Titles and legends of a picture: one line each, none of them endless."""
+    shown = [printable(name) for name in names]
+    once = list(dict.fromkeys(shown))
+    short = dict(zip(once, short_names(once, LONGEST_TITLE), strict=True))
+    return [short[name] for name in shown]
 
 
 def _words(x: float, y: float, text: str, size: float, bold: bool = False) -> str:
@@ -225,11 +245,9 @@ def _words(x: float, y: float, text: str, size: float, bold: bool = False) -> st
 
 def _fitting(text: str, size: float, room: float) -> float:
     """The size, or a smaller one, in which bold text is no wider than the room, both in points."""
-    width = (
-        TextPath((0, 0), text, size=size, prop=FontProperties(family="DejaVu Sans", weight="bold"))
-        .get_extents()
-        .width
-    )
+    with in_style():
+        font = FontProperties(family=FONT, weight="bold")
+        width = TextPath((0, 0), text, size=size, prop=font).get_extents().width
     return size if width <= room else round(size * room / width, 1)
 
 
@@ -239,13 +257,18 @@ def _source(environment: Environment, name: str) -> str:
 
 
 def latex(text: str) -> str:
-    """Text for LaTeX."""
-    return "".join(_LATEX.get(c, c) for c in text)
+    """Text for LaTeX; letters of other scripts stay, for a LaTeX that has them (XeLaTeX, LuaLaTeX)."""
+    return "".join(_LATEX.get(c, c) for c in printable(text)).replace("--", "-{}-")
+
+
+def _in_one_line(value: Any) -> Any:
+    """What stands in a page: text, but for what is HTML already, in one line in which everything can be seen."""
+    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def slug(text: str) -> str:
     """Letters, digits and hyphens."""
-    return re.sub(r"[^a-z0-9]+", "-", text.casefold()).strip("-") or "section"
+    return re.sub(r"[^a-z0-9]+", "-", text.casefold())[:LONGEST_SLUG].strip("-") or "section"
 
 
 def _sample(style: Mapping[str, Any]) -> Markup:
@@ -264,19 +287,15 @@ def _dashes(style: Mapping[str, Any]) -> str:
     )
 
 
-def _markdown(text: str) -> str:
-    return text.replace("|", r"\|").replace("<", "&lt;").replace("\n", " ")
-
-
 def _markdown_row(cells: Sequence[Cell]) -> str:
     return "| " + " | ".join(_markdown_cell(cell) for cell in cells) + " |"
 
 
 def _markdown_cell(cell: Cell) -> str:
-    text = _markdown(cell.text)
+    text = markdown(cell.text)
     if cell.mark == "best":
         text = f"**{text}**"
-    return f"{text} {_markdown(cell.small)}" if cell.small else text
+    return f"{text} {markdown(cell.small)}" if cell.small else text
 
 
 def _latex_row(cells: Sequence[Cell]) -> str:
@@ -285,4 +304,7 @@ def _latex_row(cells: Sequence[Cell]) -> str:
         text = latex(cell.text)
         text = rf"\textbf{{{text}}}" if cell.mark == "best" else text
         shown.append(rf"{text} {{\scriptsize {latex(cell.small)}}}" if cell.small else text)
-    return " & ".join(shown) + r" \\"
+    line = " & ".join(shown)
+    return (
+        ("{}" if line[:1] in ("[", "*") else "") + line + r" \\"
+    )  # else the \\ before it would take it for an argument

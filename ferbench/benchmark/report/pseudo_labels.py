@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from ferbench.benchmark.record import ClassCurves
+from ferbench.benchmark.record import ClassCurves, Record
 from ferbench.benchmark.report.gather import Section
 from ferbench.benchmark.report.table import NONE, Cell, Column, Table
+from ferbench.viz.runlog import FEWEST
 
 TAIL = 0.1  # share of the run, at its end, over which pseudo-labels are counted
 TRUTH = "hidden labels"
@@ -22,15 +24,19 @@ def pseudo_label_table(section: Section, labels: Sequence[str]) -> Table | None:
         section: its records.
         labels: algorithms, in the order of the rows; those without pseudo-labels have none.
     """
-    every = {label: [run.curves.classes for run in section.finished(label)] for label in labels}
-    curves = {label: own for label, runs in every.items() if (own := [c for c in runs if c and c.iter])}
+    runs = {a: [r for r in section.finished(a) if r.curves.classes and r.curves.classes.iter] for a in labels}
+    curves = {a: [r.curves.classes for r in own if r.curves.classes] for a, own in runs.items() if own}
     if not curves:
         return None
     truth = hidden_shares(section)
     columns = [
         Column("algorithm", numeric=False),
         Column("utilization", "mean weight of the unlabeled images, percent"),
-        Column("purity", "share of the selected weight whose hidden label agrees, percent"),
+        Column(
+            "purity",
+            "share of the selected weight whose hidden label agrees, percent; below: of how many selected pseudo-labels, in "
+            f"the entries of the log that the records keep; few: fewer than {FEWEST}",
+        ),
         Column("thresholds", "lowest to highest of a class, percent; none: the rule has no thresholds"),
         *map(Column, section.classes),
     ]
@@ -42,8 +48,8 @@ def pseudo_label_table(section: Section, labels: Sequence[str]) -> Table | None:
         shares = np.mean([tail_mean(c, c.pseudo_label_share) for c in found], axis=0)
         row = [
             Cell(label, sort=label),
-            _percent(np.mean([tail_mean(c, c.utilization_mean) for c in found])),
-            _percent(np.mean([tail_mean(c, c.purity_mean) for c in found])),
+            _utilization([tail_mean(c, c.utilization_mean) for c in found]),
+            _with_small(_over_runs([tail_mean(c, c.purity_mean) for c in found]), _behind(runs[label])),
             _thresholds(found),
             *map(_percent, shares),
         ]
@@ -68,6 +74,41 @@ def hidden_shares(section: Section) -> np.ndarray | None:
         return None
     table = np.array(known, dtype=np.float64)
     return (table / table.sum(axis=1, keepdims=True)).mean(axis=0)
+
+
+def purity_counts(run: Record) -> np.ndarray | None:
+    """[T, C] how many selected pseudo-labels with a known hidden label each purity of a run is a share of; None: not known.
+
+    An older record does not have them; they follow from its batch size, the interval of its log, utilization and shares.
+    """
+    curves = run.curves.classes
+    assert curves is not None
+    if curves.purity_count is not None:
+        return np.array(curves.purity_count, dtype=np.float64)
+    unlabeled, config = run.data.get("unlabeled"), run.config
+    try:
+        seen = config["train_dataloader"]["batch_size"] * config["unlabeled_dataloader"]["mu"]
+        seen *= config["default_hooks"]["monitor"]["interval"]
+        known = sum(unlabeled.class_counts.values()) / unlabeled.images if unlabeled else 0.0
+        return np.nan_to_num(_table(curves.utilization) * _table(curves.pseudo_label_share) * (seen * known))
+    except (KeyError, TypeError, ZeroDivisionError):
+        return None
+
+
+def _table(values: Any) -> np.ndarray:
+    return np.array(values, dtype=np.float64)
+
+
+def _behind(runs: Sequence[Record]) -> str:
+    """Of how many pseudo-labels the purity at the end of runs is a share."""
+    found = [purity_counts(run) for run in runs]
+    if any(counts is None for counts in found):
+        return ""
+    total = 0.0
+    for run, counts in zip(runs, found, strict=True):
+        at = np.array(run.curves.classes.iter if run.curves.classes else [])
+        total += float(counts[at > (1 - TAIL) * at[-1]].sum()) if counts is not None else 0.0
+    return f"of {total:,.0f}" + (": few" if total < FEWEST else "")
 
 
 def tail_mean(curves: ClassCurves, values: Any) -> np.ndarray:
@@ -97,4 +138,27 @@ def _thresholds(found: Sequence[ClassCurves]) -> Cell:
 
 def _percent(share: Any) -> Cell:
     value = float(share)
-    return Cell(f"{100 * value:.1f}", sort=value) if np.isfinite(value) else Cell(NONE)
+    if not np.isfinite(value):
+        return Cell(NONE)
+    return Cell(f"{100 * value:.1f}", sort=value)
+
+
+def _utilization(shares: Sequence[Any]) -> Cell:
+    """With two digits where it is below 1 %."""
+    cell = _over_runs(shares)
+    if isinstance(cell.sort, float) and 0 < cell.sort < 0.01:
+        return replace(cell, text=f"{100 * cell.sort:.2g}")
+    return cell
+
+
+def _with_small(cell: Cell, more: str) -> Cell:
+    return replace(cell, small=", ".join(filter(None, [cell.small, more])))
+
+
+def _over_runs(shares: Sequence[Any]) -> Cell:
+    """The mean of those that are known, and how many they are where it is not all."""
+    known = [float(share) for share in shares if np.isfinite(share)]
+    cell = _percent(np.mean(known)) if known else Cell(NONE)
+    return (
+        replace(cell, small=f"{len(known)} of {len(shares)} runs") if 0 < len(known) < len(shares) else cell
+    )

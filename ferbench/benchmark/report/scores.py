@@ -10,13 +10,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ferbench.benchmark import record
-from ferbench.benchmark.report.gather import METRICS, Row, Section
+from ferbench.benchmark.report.gather import METRICS, Row, Section, title_of, unit_of, words_of
 from ferbench.benchmark.report.table import (
+    NAN,
     NONE,
+    PERCENT,
     Cell,
     Column,
     Table,
+    Unit,
     interval_text,
+    join_labels,
     minus,
     p_text,
     score_cell,
@@ -24,12 +28,15 @@ from ferbench.benchmark.report.table import (
 )
 from ferbench.benchmark.statistics import (
     ALPHA,
+    DIGITS,
+    MIN_SEEDS,
     Comparison,
     Interval,
     RankSummary,
     Summary,
     compare,
     group_interval,
+    highest,
     rank_summary,
     summarize,
 )
@@ -40,7 +47,11 @@ VERDICTS = {
     "worse": "▼ worse",
     "within noise": "≈ within noise",
     "too few seeds": "too few seeds",
+    "no number": "no number",
 }
+#: Of a metric that is not ours nobody knows whether more is better.
+DIRECTIONS = {**VERDICTS, "better": "▲ higher", "worse": "▼ lower"}
+BOLD = f"bold: the highest mean {{of}}, of algorithms with {MIN_SEEDS} seeds or more; where some tie, none is bold"
 
 
 @dataclass(frozen=True)
@@ -50,7 +61,8 @@ class Comparisons:
     Attributes:
         row, metric: the scores that are compared.
         reference: the algorithm to compare with; None if it has no finished run here.
-        summaries: algorithm -> over its seeds; best mean first.
+        summaries: algorithm -> over its seeds; highest mean first, and last what has none because a score is no number.
+        top: the algorithms with the highest mean, see `ferbench.benchmark.statistics.highest`.
         against: algorithm -> against the reference.
         videos: algorithm -> intervals over test videos of its score and of the difference to the reference; empty where the
             records do not have them, or the metric is not macro-F1.
@@ -60,6 +72,7 @@ class Comparisons:
     metric: str
     reference: str | None
     summaries: dict[str, Summary]
+    top: list[str]
     against: dict[str, Comparison]
     videos: dict[str, tuple[Interval | None, Interval | None]]
 
@@ -74,19 +87,21 @@ def comparisons(section: Section, row: Row, metric: str, reference: str | None) 
     """
     scores = section.scores(row, metric)
     summaries = {label: summarize(list(seeds.values())) for label, seeds in scores.items()}
-    order = sorted(summaries, key=lambda label: -summaries[label].mean)
+    order = sorted(summaries, key=lambda label: -np.nan_to_num(summaries[label].mean, nan=-np.inf))
     known = reference if reference in scores else None
     against = compare(scores, known) if known is not None else {}
     videos = _by_video(section, row, list(scores), known) if metric == "macro_f1" else {}
-    return Comparisons(row, metric, known, {label: summaries[label] for label in order}, against, videos)
+    ordered = {label: summaries[label] for label in order}
+    return Comparisons(row, metric, known, ordered, highest(scores), against, videos)
 
 
 def main_table(section: Section, found: Comparisons) -> Table:
     """Scores of every row, and the comparison by the chosen one."""
-    rows, metric = section.rows(), METRICS[found.metric]
-    by_row = {r: section.scores(r, found.metric) for r in rows}
-    best = {r: max(means, key=means.__getitem__) for r in rows for means in [_means(by_row[r])]}
-    others = [r for r in rows if r != found.row]
+    metric, unit = words_of(found.metric), unit_of(found.metric)
+    by_row = {r: section.scores(r, found.metric) for r in section.rows()}
+    by_row = {r: scores for r, scores in by_row.items() if scores}
+    best = {r: highest(scores) for r, scores in by_row.items()}
+    others = [r for r in by_row if r != found.row]
     columns = [
         Column("algorithm", numeric=False),
         Column("seeds", "finished runs, each with another seed; of those begun, where they are more"),
@@ -99,7 +114,7 @@ def main_table(section: Section, found: Comparisons) -> Table:
     for label in [*found.summaries, *(a for a in section.labels if a not in found.summaries)]:
         finished, begun = len(section.finished(label)), len(section.of(label))
         own, *rest = (
-            score_cell(by_row[r].get(label), mark="best" if best[r] == label else "")
+            score_cell(by_row[r].get(label), mark="best" if best[r] == [label] else "", unit=unit)
             for r in (found.row, *others)
         )
         lines.append(
@@ -113,7 +128,7 @@ def main_table(section: Section, found: Comparisons) -> Table:
             ]
         )
     reference = f" Differences are to {found.reference}." if found.reference is not None else ""
-    caption = f"Test {metric} in percent; bold: highest mean of its column.{reference}"
+    caption = f"Test {metric}; {BOLD.format(of='of its column')}.{reference}"
     return Table("scores", caption, columns, lines)
 
 
@@ -132,17 +147,21 @@ def per_class_table(section: Section, row: Row, labels: Sequence[str]) -> Table:
         if section.results(label, row)
     }
     means = {label: values.mean(axis=0) for label, values in f1.items()}
-    best = np.max(list(means.values()), axis=0)
+    by_class = [
+        {label: dict(enumerate(values[:, c])) for label, values in f1.items()}
+        for c in range(len(section.classes))
+    ]
+    best = [highest(scores) for scores in by_class]
     lines = []
-    for label, values in f1.items():
+    for label in f1:
         line = [Cell(label, sort=label)]
         for c, mean in enumerate(means[label]):
-            worst = mean == means[label].min()
-            mark = "worst" if worst else ("best" if mean == best[c] else "")
-            cell = score_cell(dict(enumerate(values[:, c])), mark=mark, interval=False)
+            worst = mean == means[label].min() < means[label].max()
+            mark = "best" if best[c] == [label] else ("worst" if worst else "")
+            cell = score_cell(by_class[c][label], mark=mark, interval=False)
             line.append(replace(cell, text=f"▽ {cell.text}") if worst else cell)
         lines.append(line)
-    caption = f"F1 of each class in percent ({row.title}). ▽: the algorithm's worst class; bold: the class's best mean."
+    caption = f"F1 of each class in percent ({row.title}). ▽: the algorithm's worst class; {BOLD.format(of='of the class')}."
     return Table("per_class", caption, columns, lines)
 
 
@@ -153,6 +172,14 @@ def summary_table(sections: Sequence[Section], row: Row, metric: str) -> tuple[T
         None unless two sections have two algorithms in common.
     """
     scores = [section.scores(row, metric) for section in sections]
+    # A score that is no number has no rank; the section's own table names it.
+    numbers = [
+        {a: own for a, own in found.items() if np.isfinite(list(own.values())).all()} for found in scores
+    ]
+    lost = sorted(
+        {a for found, known in zip(scores, numbers, strict=True) for a in found.keys() - known.keys()}
+    )
+    scores = numbers
     many = [(s, found) for s, found in zip(sections, scores, strict=True) if len(found) >= 2]
     common = [a for a in (many[0][1] if many else {}) if all(a in found for _, found in many)]
     # An algorithm with more seeds than another has more luck or less: only seeds that all have are ranked.
@@ -168,22 +195,23 @@ def summary_table(sections: Sequence[Section], row: Row, metric: str) -> tuple[T
     shown = [
         {a: f for a in order if (f := _of_ranked_seeds(own[s.title].get(a, {}), found))} for s, found in kept
     ]
-    best = [max(found, key=lambda a: _means(found)[a]) for found in shown]
+    best, unit = [highest(found) for found in shown], unit_of(metric)
     columns = [
         Column("algorithm", numeric=False),
         *(
-            Column(s.title, f"test {METRICS[metric]} in percent, {row.title}: mean ± sd over seeds; below: rank")
+            Column(s.title, f"test {words_of(metric)}, {row.title}: mean ± sd over seeds; below: rank")
             for s, _ in kept
         ),
         Column("mean rank", "over the columns, of the algorithms that all have; 1 is best, ties share their rank"),
     ]  # fmt: skip
-    places = {a: [1 + int((line > line[i]).sum()) for line in means] for i, a in enumerate(common)}
+    places = {a: [_place(line, i) for line in means.round(DIGITS)] for i, a in enumerate(common)}
     lines = []
     for label in order:
         cells = []
         for k, found in enumerate(shown):
-            cell = score_cell(found.get(label), mark="best" if best[k] == label else "", interval=False)
-            place = f"rank {places[label][k]}" if label in places else ""
+            mark = "best" if best[k] == [label] else ""
+            cell = score_cell(found.get(label), mark=mark, interval=False, unit=unit)
+            place = places[label][k] if label in places else ""
             cells.append(Cell(cell.text, place, cell.sort, cell.mark))
         rank = ranks.mean_ranks[common.index(label)] if label in places else None
         last = Cell(NONE) if rank is None else Cell(f"{rank:.2f}", sort=rank)
@@ -196,9 +224,18 @@ def summary_table(sections: Sequence[Section], row: Row, metric: str) -> tuple[T
         notes.append(
             "Where some have more seeds than others, only the seeds that all of them have count here."
         )
+    if lost:
+        notes.append(f"Not ranked, since a score of theirs is no number: {join_labels(lost)}.")
     if len(everyone) > len(common):
         notes.append(f"Ranked are the {len(common)} algorithms that all sections have.")
-    return Table("summary", "All sections at a glance.", columns, lines), notes
+    caption = f"All sections at a glance; {BOLD.format(of='of its column')}."
+    return Table("summary", caption, columns, lines), notes
+
+
+def _place(scores: np.ndarray, i: int) -> str:
+    """The rank of one of the scores, and whether others share it."""
+    tied = ", tied" if (scores == scores[i]).sum() > 1 else ""
+    return f"rank {1 + int((scores > scores[i]).sum())}{tied}"
 
 
 def _of_ranked_seeds(
@@ -226,7 +263,9 @@ def _for_paper(row: Row, chosen: Row) -> bool:
 def _row_column(row: Row, metric: str, chosen: bool, paper: bool = True) -> Column:
     checkpoint = "last checkpoint" if row.checkpoint == "last" else "checkpoint that was best on validation"
     smoothed = ", predictions smoothed over the frames of a video" if row.smoothed else ""
-    note = f"test {metric} in percent of the {checkpoint}, {WEIGHT_NAMES[row.weights]} weights{smoothed}: mean ± standard "
+    note = (
+        f"test {metric} of the {checkpoint}, {WEIGHT_NAMES[row.weights]} weights{smoothed}: mean ± standard "
+    )
     note += "deviation over seeds; below: 95 % percentile bootstrap interval of the mean over seeds"
     if chosen:
         return Column(f"{row.title} ★", f"{note}; ★: what the comparison is made by")
@@ -283,11 +322,17 @@ def difference_column(base: str) -> Column:
     return Column(f"to {base}", note, paper="full")
 
 
-def difference_cell(found: Comparison | None) -> Cell:
+def difference_cell(found: Comparison | None, unit: Unit = PERCENT) -> Cell:
     """A difference and its interval."""
     if found is None or not found.n:
         return Cell(NONE)
-    return Cell(signed(found.difference), interval_text(found.interval, signed=True), found.difference)
+    if not math.isfinite(found.difference):
+        return Cell(NAN)
+    return Cell(
+        signed(found.difference, unit),
+        interval_text(found.interval, signed=True, unit=unit),
+        found.difference,
+    )
 
 
 def _comparison_columns(reference: str) -> list[Column]:
@@ -314,9 +359,10 @@ def _comparison_cells(label: str, found: Comparisons) -> list[Cell]:
     if own is None or not own.n:
         return [Cell(NONE), Cell(NONE), Cell(NONE), Cell("no finished pair")]
     few = f"({own.n} seed{'s' if own.n > 1 else ''}: few)" if own.few_seeds else ""
-    mark = own.verdict if own.verdict in ("better", "worse") else ""
-    verdict = Cell(VERDICTS[own.verdict], few, own.verdict, mark)
-    difference = difference_cell(own)
+    ours = found.metric in METRICS
+    mark = own.verdict if ours and own.verdict in ("better", "worse") else ""
+    verdict = Cell((VERDICTS if ours else DIRECTIONS)[own.verdict], few, own.verdict, mark)
+    difference = difference_cell(own, unit_of(found.metric))
     if own.p_holm is None or own.p_sign_flip is None or own.effect is None:
         return [difference, Cell(NONE), Cell(NONE), verdict]
     return [
@@ -328,7 +374,7 @@ def _comparison_cells(label: str, found: Comparisons) -> list[Cell]:
 
 
 def _rank_notes(ranks: RankSummary, algorithms: int, tests: int, row: Row, metric: str) -> list[str]:
-    notes = [f"Ranks by mean {METRICS[metric]} ({row.title}) over {ranks.blocks} sections."]
+    notes = [f"Ranks by mean {title_of(metric)} ({row.title}) over {ranks.blocks} sections."]
     if tests < ranks.blocks:
         few = "one test set" if tests == 1 else f"{tests} test sets"
         notes.append(

@@ -3,17 +3,33 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ferbench.benchmark.statistics import Interval, summarize
 
 NONE = "\N{EN DASH}"
+NAN = "NaN"
 MINUS = "\N{MINUS SIGN}"
 TIMES = "\N{MULTIPLICATION SIGN}"
+
+
+class Unit(NamedTuple):
+    """How a score is written: times a factor, with so many digits after the point."""
+
+    factor: float = 100.0
+    digits: int = 2
+
+    def text(self, score: float, sign: str = "") -> str:
+        """The score for readers; ``sign``: ``+`` to always have one."""
+        return f"{self.factor * score:{sign}.{self.digits}f}" if math.isfinite(score) else NAN
+
+
+PERCENT, PLAIN = Unit(), Unit(1.0, 4)
 
 
 @dataclass(frozen=True)
@@ -77,33 +93,46 @@ def for_paper(table: Table, name: str, caption: str) -> Table:
     return Table(name, caption, [table.columns[i] for i in kept], rows)
 
 
-def score_cell(seeds: Mapping[int, float] | None, mark: str = "", interval: bool = True) -> Cell:
-    """Mean ± sd in percent of a score over seeds, with the interval below.
+def score_cell(
+    seeds: Mapping[int, float] | None, mark: str = "", interval: bool = True, unit: Unit = PERCENT
+) -> Cell:
+    """Mean ± sd of a score over seeds, with the interval below; where a seed has no number, which.
 
     Args:
-        seeds: seed -> share; None or empty: no cell.
+        seeds: seed -> score; None or empty: no cell.
         mark: see `Cell`.
         interval: whether to give it.
+        unit: of the score.
     """
     if not seeds:
         return Cell(NONE)
     summary = summarize(list(seeds.values()))
-    text = f"{100 * summary.mean:.2f}" + (f" ± {100 * summary.sd:.2f}" if summary.n > 1 else "")
-    return Cell(text, interval_text(summary.interval) if interval else "", summary.mean, mark)
+    if not math.isfinite(summary.mean):
+        return Cell(NAN, f"no number: {_seeds(s for s, v in seeds.items() if not math.isfinite(v))}")
+    text = unit.text(summary.mean) + (f" ± {unit.text(summary.sd)}" if summary.n > 1 else "")
+    return Cell(text, interval_text(summary.interval, unit=unit) if interval else "", summary.mean, mark)
 
 
-def mean_cell(values: Iterable[float | None], pattern: str) -> Cell:
-    """The mean of what is known."""
+def _seeds(seeds: Iterable[int]) -> str:
+    listed = [str(seed) for seed in seeds]
+    return f"seed{'s' * (len(listed) > 1)} {', '.join(listed)}"
+
+
+def mean_cell(values: Sequence[float | None], pattern: str) -> Cell:
+    """The mean of what is known, and of how many where it is not all."""
     known = [v for v in values if v is not None]
-    return Cell(pattern.format(np.mean(known)), sort=float(np.mean(known))) if known else Cell(NONE)
+    if not known:
+        return Cell(NONE)
+    part = f"{len(known)} of {len(values)} runs" if len(known) < len(values) else ""
+    return Cell(pattern.format(np.mean(known)), part, float(np.mean(known)))
 
 
-def interval_text(interval: Interval | None, signed: bool = False) -> str:
-    """An interval of shares, in percent."""
+def interval_text(interval: Interval | None, signed: bool = False, unit: Unit = PERCENT) -> str:
+    """An interval of scores."""
     if interval is None:
         return ""
     sign = "+" if signed else ""
-    return minus(f"[{100 * interval.low:{sign}.2f}, {100 * interval.high:{sign}.2f}]")
+    return minus(f"[{unit.text(interval.low, sign)}, {unit.text(interval.high, sign)}]")
 
 
 def join_labels(labels: Iterable[str]) -> str:
@@ -121,9 +150,9 @@ def time_unit(hours: Iterable[float]) -> tuple[str, float]:
     return ("minutes", 60.0) if max(hours, default=0.0) < 2 else ("hours", 1.0)
 
 
-def signed(share: float) -> str:
-    """A difference of shares in points, with its sign."""
-    return minus(f"{100 * share:+.2f}")
+def signed(difference: float, unit: Unit = PERCENT) -> str:
+    """A difference of scores (of shares: in points), with its sign."""
+    return minus(unit.text(difference, "+"))
 
 
 def p_text(p: float) -> str:

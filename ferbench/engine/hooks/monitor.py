@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from mmengine.hooks import Hook
+from rich.cells import cell_len
 
 from ferbench.algorithms.base import StepResult
 from ferbench.distributed import rank
@@ -17,6 +18,7 @@ from ferbench.errors import UserError
 from ferbench.evaluation.metrics import further_scores
 from ferbench.lifecycle import parts_of
 from ferbench.registry import HOOKS
+from ferbench.text import printable, short_names, tags
 from ferbench.thresholds.base import ThresholdRule
 from ferbench.viz.tensorboard import add_layout
 
@@ -161,16 +163,17 @@ class PseudoLabelMonitor(Hook):
             )
 
     def _class_lines(self, classes: tuple[str, ...], scores: dict[str, Any]) -> list[str]:
-        width = max(len(c) for c in classes)
+        names = short_names([printable(c) for c in classes])
+        width = max(map(cell_len, names))
         columns = [
             c for c in ("threshold", "utilization", "purity", "pseudo_label_share") if self.last.get(c)
         ]
         lines = [
             "      " + " " * width + "      F1" + "".join(f"  {c.replace('_', ' '):>18}" for c in columns)
         ]
-        for i, name in enumerate(classes):
+        for i, name in enumerate(names):
             cells = "".join(f"  {_number(self.last[c][i]):>18}" for c in columns)
-            lines.append(f"      {name:<{width}}  {100 * scores['f1'][i]:6.2f}{cells}")
+            lines.append(f"      {name}{' ' * (width - cell_len(name))}  {100 * scores['f1'][i]:6.2f}{cells}")
         return lines
 
     def _to_backends(self, runner: Any, scalars: dict[str, Any], step: int | None = None) -> None:
@@ -185,7 +188,9 @@ def _number(value: float | None) -> str:
 def _flat(record: dict[str, Any], classes: tuple[str, ...]) -> dict[str, Any]:
     flat = {f"loss/{k}": v for k, v in record["losses"].items()}
     for key in ("threshold", "utilization", "purity", "pseudo_label_share"):
-        flat.update({f"{key}/{name}": v for name, v in zip(classes, record.get(key) or (), strict=False)})
+        flat.update(
+            {f"{key}/{name}": v for name, v in zip(tags(classes), record.get(key) or (), strict=False)}
+        )
     flat.update({f"confidence/{q}": v for q, v in record.get("confidence_quantiles", {}).items()})
     flat.update(
         {

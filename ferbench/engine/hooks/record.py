@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -14,9 +16,10 @@ from mmengine.hooks import Hook
 
 from ferbench import process
 from ferbench.benchmark import describe, record
-from ferbench.benchmark.curves import Timeline, curves_of, to_targets, val_macro_f1
+from ferbench.benchmark.curves import Timeline, curves_of, finite, to_targets, val_macro_f1
 from ferbench.benchmark.protocol import hash_of
 from ferbench.distributed import rank
+from ferbench.errors import UserError
 from ferbench.evaluation.metrics import further_scores
 from ferbench.registry import ALGORITHMS, HOOKS
 from ferbench.viz.runlog import read_metrics
@@ -77,6 +80,7 @@ class RunRecord(Hook):
             "config": config,
             "cell": self.cell,
         }
+        self.load = _load_so_far(Path(runner.work_dir) / record.NAME) if runner.iter else None
         self._write(runner, record.RUNNING)
 
     def after_val_epoch(self, runner: Any, metrics: dict[str, dict[str, Any]] | None = None) -> None:
@@ -94,6 +98,7 @@ class RunRecord(Hook):
         entries = read_metrics(folder) if (folder / "metrics.jsonl").is_file() else []
         per_step = runner.train_loop.images_per_step
         curves = curves_of(entries, per_step)
+        self.load = max((v for v in (self.load, _load()) if v is not None), default=None)
         timeline = Timeline(entries, per_step)
         cost = None
         if timeline:
@@ -101,7 +106,7 @@ class RunRecord(Hook):
             cost = record.Cost(
                 train_seconds=spent.seconds, images=spent.images, images_per_s=spent.images_per_s,
                 data_wait=spent.data_wait, peak_rss_mb=_peak_rss_mb(), peak_cuda_mb=_peak_cuda_mb(),
-                to_target=to_targets(curves.val, self.targets),
+                to_target=to_targets(curves.val, self.targets), load=self.load,
             )  # fmt: skip
         results = _results(entries) if status == record.FINISHED else []
         now = datetime.now(timezone.utc).isoformat(timespec="seconds")
@@ -121,11 +126,27 @@ def _results(entries: list[dict[str, Any]]) -> list[record.Result]:
             val_macro_f1=val_macro_f1(entries, row["iter"], row["weights"]),
             smoothed=row["smoothed"],
             groups=row.get("groups") if (row["checkpoint"], row["weights"]) == ("best", "ema") else None,
-            metrics={name: row[name] for name in further_scores(row)},
+            metrics={name: finite(row[name]) for name in further_scores(row)},
             **{k: row[k] for k in ("macro_f1", "accuracy", "balanced_accuracy", "f1", "confusion", "count")},
         )
         for row in rows
     ]
+
+
+def _load() -> float | None:
+    """The machine's load average of the last minute per core; None where the system has none."""
+    try:
+        return round(os.getloadavg()[0] / (os.cpu_count() or 1), 2)
+    except OSError:
+        return None
+
+
+def _load_so_far(path: Path) -> float | None:
+    """What the record of a run that is resumed says."""
+    with suppress(UserError):  # a damaged record is written anew
+        old = record.read(path) if path.is_file() else None
+        return old.cost.load if old and old.cost else None
+    return None
 
 
 def _peak_rss_mb() -> float:

@@ -83,6 +83,7 @@ class StepStatistics:
             out["threshold"] = None if self.thresholds is None else self.thresholds.tolist()
             out["utilization"] = (weights / counts).tolist()
             out["purity"] = (right / known).tolist()
+            out["purity_count"] = known.tolist()
             out["pseudo_label_share"] = (counts / total).tolist()
             out["utilization_mean"] = float(weights.sum() / total)
             out["purity_mean"] = float(right.sum() / known.sum())

@@ -8,44 +8,45 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import EngFormatter
 
-from ferbench.benchmark.record import ClassCurves
+from ferbench.benchmark.record import ClassCurves, Record
 from ferbench.benchmark.report.gather import Section
 from ferbench.benchmark.report.pictures.panel import (
     Band,
     Panel,
     Picture,
     columns_for,
-    draw_line,
     floats,
     last_known,
     over_seeds,
     percent,
     small_ticks,
 )
-from ferbench.benchmark.report.pseudo_labels import TAIL, hidden_shares, tail_mean
+from ferbench.benchmark.report.pseudo_labels import TAIL, hidden_shares, purity_counts, tail_mean
 from ferbench.benchmark.report.table import join_labels
-from ferbench.viz.runlog import thin
-from ferbench.viz.style import BLACK, PERCENT, class_styles
+from ferbench.text import printable, short_names
+from ferbench.viz.runlog import FEWEST, thin
+from ferbench.viz.style import BLACK, PERCENT, class_styles, draw_line, root_share_axis
 
 POINTS = 60  # of a line in a small panel
 
 
 def class_pictures(section: Section) -> list[Picture]:
     """Threshold, utilization and purity of each class over time, and the pseudo-labels' classes against the truth."""
-    curves = {
-        label: [
-            run.curves.classes for run in section.of(label) if run.curves.classes and run.curves.classes.iter
-        ]
+    runs = {
+        label: [run for run in section.of(label) if run.curves.classes and run.curves.classes.iter]
         for label in section.labels
     }
-    curves = {label: found for label, found in curves.items() if found}
-    if not curves:
+    runs = {label: found for label, found in runs.items() if found}
+    if not runs:
         return []
+    curves = {label: [r.curves.classes for r in found if r.curves.classes] for label, found in runs.items()}
+    counts = {label: _counts(found) for label, found in runs.items()}
     pictures = [
-        _over_time(section, curves, key, title, note)
+        _over_time(section, curves, key, title, note, counts if key == "purity" else {})
         for key, title, note in (
             ("threshold", "Threshold of each class", "The confidence that a pseudo-label must reach"),
-            ("utilization", "Utilization of each class", "Mean weight of the images predicted as the class; thick: of all"),
+            ("utilization", "Utilization of each class",
+             "Mean weight of the images predicted as the class (square-root axis); thick: of all"),
             ("purity", "Purity of each class", "Share of the selected pseudo-labels whose hidden label agrees; thick: of all"),
         )
     ]  # fmt: skip
@@ -53,7 +54,12 @@ def class_pictures(section: Section) -> list[Picture]:
 
 
 def _over_time(
-    section: Section, curves: Mapping[str, Sequence[ClassCurves]], key: str, title: str, note: str
+    section: Section,
+    curves: Mapping[str, Sequence[ClassCurves]],
+    key: str,
+    title: str,
+    note: str,
+    counts: Mapping[str, np.ndarray | None],
 ) -> Picture | None:
     bands = {}
     for label, found in curves.items():
@@ -67,21 +73,27 @@ def _over_time(
     end = max(float(b.iterations[-1]) for b, _ in bands.values())
     lowest = float(np.nanmin([np.nanmin(b.mean, initial=1.0) for b, _ in bands.values()]))
     bottom = lowest - 0.1 * (1 - lowest) - 0.01 if key == "threshold" and lowest > 0.5 else 0.0
+    highest = float(np.nanmax([np.nanmax(b.mean, initial=0.0) for b, _ in bands.values()]))
 
     alike = [label for label, (band, _) in bands.items() if _alike(band.mean)]
 
-    def drawing(band: Band, mean: Band | None, one: bool) -> Callable[[Axes], None]:
+    def drawing(band: Band, mean: Band | None, one: bool, count: np.ndarray | None) -> Callable[[Axes], None]:
         def draw(axes: Axes) -> None:
             x, values = thin(band.iterations, band.mean, POINTS)
+            behind = np.full(values.shape, np.inf)
+            if count is not None:
+                behind = thin(band.iterations, count, POINTS)[1] * (len(count) / len(x))
             if mean is not None:
-                draw_line(
-                    axes, *thin(mean.iterations, mean.mean, POINTS), color=BLACK, linewidth=3, alpha=0.3
-                )
+                of_all = behind.sum(axis=1) >= FEWEST
+                shown = thin(mean.iterations, mean.mean, POINTS)
+                draw_line(axes, *shown, of_all, color=BLACK, linewidth=3, alpha=0.3)
             for c, style in enumerate([{"color": BLACK}] if one else styles):
-                draw_line(axes, x, values[:, c], **{**style, "linewidth": 1.4})
-            axes.set_ylim(bottom, 1)
+                draw_line(axes, x, values[:, c], behind[:, c] >= FEWEST, **{**style, "linewidth": 1.4})
             axes.set_xlim(0, end)
+            axes.set_ylim(bottom, 1)
             axes.yaxis.set_major_formatter(PERCENT)
+            if key == "utilization":
+                root_share_axis(axes, highest)
             axes.xaxis.set_major_formatter(EngFormatter(sep=""))
             small_ticks(axes)
             axes.set_xlabel("iteration", fontsize=8)
@@ -97,15 +109,27 @@ def _over_time(
             Panel(
                 label,
                 f"{label}: {title.lower()} over the run; at the end {last}.",
-                drawing(band, mean, label in alike),
+                drawing(band, mean, label in alike, counts.get(label)),
             )
         )
     without = [label for label in section.labels if label not in bands]
     said = f"{note}; mean over seeds."
+    if counts:
+        said += f" Faint: fewer than {FEWEST} selected pseudo-labels, of all seeds together, behind a point."
+        unknown = [label for label in bands if counts[label] is None]
+        said += f" How many there were is not known of {join_labels(unknown)}." if unknown else ""
     said += " One black line: the same for all classes." if alike else ""
     said += f" Without any: {join_labels(without)}." if without else ""
     legend = dict(zip(section.classes, styles, strict=True))
     return Picture(key, title, said, panels, legend, columns=columns_for(panels))
+
+
+def _counts(runs: Sequence[Record]) -> np.ndarray | None:
+    """[T, C] selected pseudo-labels behind the mean purity over seeds, of all of them together; None: not known."""
+    found = [purity_counts(run) for run in runs]
+    at = [np.array(run.curves.classes.iter) for run in runs if run.curves.classes]
+    known = [(i, count) for i, count in zip(at, found, strict=True) if count is not None]
+    return over_seeds(known).mean * len(known) if len(known) == len(runs) else None
 
 
 def _distribution(section: Section, curves: Mapping[str, Sequence[ClassCurves]]) -> Picture | None:
@@ -125,7 +149,7 @@ def _distribution(section: Section, curves: Mapping[str, Sequence[ClassCurves]])
                 axes.plot(
                     truth, places, linestyle="", marker="|", markersize=15, markeredgewidth=2.2, color=BLACK
                 )
-            axes.set_yticks(places, section.classes)
+            axes.set_yticks(places, short_names([printable(c) for c in section.classes]))
             axes.invert_yaxis()
             axes.set_xlim(0, top)
             axes.xaxis.set_major_formatter(PERCENT)

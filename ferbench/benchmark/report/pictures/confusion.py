@@ -7,9 +7,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
+from rich.cells import cell_len
 
 from ferbench.benchmark.report.gather import Row, Section
 from ferbench.benchmark.report.pictures.panel import Panel, Picture, columns_for, small_ticks
+from ferbench.text import printable, short_names
 from ferbench.viz.style import BLACK
 
 #: Colours that a page may replace by those of its theme: ink, and white that stays white on a dark ground.
@@ -19,7 +21,7 @@ BLUE = "#0072b2"
 
 def confusion_pictures(section: Section, row: Row) -> list[Picture]:
     """Confusion matrices, rows normalised, mean over seeds."""
-    panels = []
+    panels, names = [], short_names([printable(c) for c in section.classes])
     for label in section.labels:
         matrices = [np.array(r.confusion, dtype=np.float64) for r in section.results(label, row).values()]
         if matrices:
@@ -27,14 +29,15 @@ def confusion_pictures(section: Section, row: Row) -> list[Picture]:
             recalls = ", ".join(
                 f"{c} {100 * v:.0f} %" for c, v in zip(section.classes, shares.diagonal(), strict=True)
             )
-            panels.append(Panel(label, f"{label}: recall {recalls}.", _matrix(shares, section.classes)))
+            panels.append(Panel(label, f"{label}: recall {recalls}.", _matrix(shares, names)))
     if not panels:
         return []
     size = len(section.classes)
     note = (
         "Rows: truth, columns: prediction; percent of the row, mean over seeds. The diagonal is the recall."
     )
-    shape = (1.3 + 0.36 * size, 1.0 + 0.33 * size)
+    room = max(0.0, 0.07 * (max(map(cell_len, names)) - 9))  # for names longer than "Happiness"
+    shape = (1.3 + 0.36 * size + room, 1.0 + 0.33 * size + 0.6 * room)
     title = f"Confusion matrices, {row.title}"
     return [Picture("confusion", title, note, panels, size=shape, columns=columns_for(panels))]
 

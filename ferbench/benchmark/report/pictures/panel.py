@@ -100,12 +100,6 @@ def columns_for(panels: Sequence[Panel]) -> int:
     return 3 if len(panels) <= NARROW else 4
 
 
-def draw_line(axes: Axes, x: np.ndarray, y: np.ndarray, **style: Any) -> None:
-    """A line through the known values; a single one is a dot."""
-    known = np.isfinite(y)
-    axes.plot(x[known], y[known], **style, marker="o" if known.sum() == 1 else "")
-
-
 def small_ticks(axes: Axes, locate: bool = True) -> None:
     """Tick labels of a small panel, and few of them unless they have their places already."""
     axes.tick_params(labelsize=8)
@@ -122,7 +116,9 @@ def last_known(values: np.ndarray) -> np.ndarray:
 
 def percent(share: float) -> str:
     """A share in words."""
-    return f"{100 * share:.0f} %" if np.isfinite(share) else "none"
+    if not np.isfinite(share):
+        return "none"
+    return f"{100 * share:.1g} %" if 0 < share < 0.01 else f"{100 * share:.0f} %"
 
 
 def floats(values: Any) -> np.ndarray:

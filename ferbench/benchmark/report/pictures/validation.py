@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,8 +12,9 @@ from matplotlib.ticker import EngFormatter
 from ferbench.benchmark.report.gather import Row, Section
 from ferbench.benchmark.report.pictures.panel import Band, Panel, Picture, floats, last_known, over_seeds
 from ferbench.benchmark.report.table import join_labels, time_unit
+from ferbench.text import printable, short_names
 from ferbench.viz.runlog import WEIGHT_NAMES
-from ferbench.viz.style import GREY, PERCENT, label_ends, series_styles
+from ferbench.viz.style import GREY, PERCENT, End, label_ends, series_styles
 
 NAMED_BY_COLOUR = 6  # lines that the colour of their names tells apart
 ALL_IN_COLOUR = 14  # lines of one picture that colours and dashes tell apart, and whose names fit beside it
@@ -98,19 +98,13 @@ def _coloured(last: Mapping[str, float], reference: str | None) -> list[str]:
     """The algorithms whose lines have a colour, of all with their last value, in the same order."""
     if len(last) <= ALL_IN_COLOUR:
         return list(last)
-    best = sorted(last, key=lambda label: -np.nan_to_num(last[label]))[:BEST_IN_COLOUR]
+    best = sorted(last, key=lambda label: -np.nan_to_num(last[label], nan=-np.inf))[:BEST_IN_COLOUR]
     return [label for label in last if label in best or label == reference]
 
 
 def _end_names(labels: Sequence[str]) -> dict[str, str]:
     """Label -> what stands at the end of its line; a long one is cut in its middle, where it stays unlike the others."""
-    half = LONGEST_NAME // 2
-    cut = {
-        label: label if len(label) <= LONGEST_NAME else f"{label[:half]}…{label[1 - half :]}"
-        for label in labels
-    }
-    counts = Counter(cut.values())
-    return {label: name if counts[name] == 1 else label for label, name in cut.items()}
+    return dict(zip(labels, short_names([printable(label) for label in labels], LONGEST_NAME), strict=True))
 
 
 def _curves(
@@ -123,8 +117,7 @@ def _curves(
         x, band = lines[label]
         axes.plot(x, band.mean, color=GREY, linewidth=0.7, alpha=0.5, marker="." if len(x) == 1 else "")
     names = _end_names([label for label in lines if label not in grey])
-    ends: dict[str, tuple[float, float]] = {}
-    colors: dict[str, str] = {}
+    ends: list[End] = []
     for label, (x, band) in lines.items():
         if label in grey:
             continue
@@ -137,8 +130,8 @@ def _curves(
             axes.plot(x[rest], band.mean[rest], **style, alpha=0.35)
         known = np.flatnonzero(np.isfinite(band.mean))
         if len(known):
-            ends[names[label]] = float(x[known[-1]]), float(band.mean[known[-1]])
-            colors[names[label]] = style["color"]
+            last = known[-1]
+            ends.append(End(names[label], float(x[last]), float(band.mean[last]), style["color"]))
     axes.set_xlim(0, max(float(x[-1]) for x, _ in lines.values()))
     axes.yaxis.set_major_formatter(PERCENT)
-    label_ends(axes, ends, colors)
+    label_ends(axes, ends)
