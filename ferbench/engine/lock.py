@@ -24,9 +24,6 @@ from datetime import datetime, timezone
 from enum import Enum
 from pathlib import Path
 
-import torch.distributed as dist
-
-from ferbench.distributed import rank, world_size
 from ferbench.engine import slurm
 from ferbench.errors import FolderTaken, UserError
 
@@ -175,6 +172,10 @@ def holding(folder: Path, take_over: bool = False) -> Iterator[None]:
     Raises:
         FolderTaken: somebody else holds it, or may do.
     """
+    import torch.distributed as dist  # here, for a training only: a report, which imports the grid, needs no torch
+
+    from ferbench.distributed import rank, world_size
+
     held: Lock | None = None
     failure: Exception | None = None
     made: list[Path] = []
