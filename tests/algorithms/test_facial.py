@@ -283,13 +283,17 @@ class TestMutexMatch:
 class TestCCSSL:
     """FixMatch and the contrast of classes."""
 
-    def test_loss(self) -> None:
-        made = step(build("CCSSL", threshold=0.7, contrast_threshold=0.5, contrast_weight=2.0))
+    @pytest.mark.parametrize("own_view", ["one", "confidence"])
+    def test_loss(self, own_view) -> None:
+        options = {} if own_view == "one" else {"own_view": own_view}
+        made = step(build("CCSSL", threshold=0.7, contrast_threshold=0.5, contrast_weight=2.0, **options))
         mask, labels = seen(made.probs["weak"], 0.7)
         top = made.probs["weak"].max(axis=1)
         alike = (labels[:, None] == labels) & (top >= 0.5)[:, None] & (top >= 0.5)
         assert alike.sum() > (top >= 0.5).sum()  # some items have partners
         positives = np.outer(top, top) * (alike | np.eye(ITEMS, dtype=bool))
+        if own_view == "one":
+            np.fill_diagonal(positives, 1.0)
         views = (made.heads["projection"][view].astype(np.float64) for view in ("strong", "strong2"))
         expected = (
             cross_entropy(made.probs["labeled"], LABELS).mean()
