@@ -368,7 +368,13 @@ def _rank(args: argparse.Namespace) -> int:
 
 def _fail(args: argparse.Namespace, error: UserError) -> int:
     _say(args, str(error))
-    return ExitStatus.DISK_FULL if disk_full(error) else error.status
+    status = ExitStatus.DISK_FULL if disk_full(error) else error.status
+    if getattr(args, "launcher", "none") in LAUNCHERS[1:]:
+        from ferbench.distributed import world_size
+
+        if world_size() > 1:  # taking down a group, of which a process may hang, may take for ever
+            process.end(status)
+    return status
 
 
 def _stopped(args: argparse.Namespace, stop: Stopped) -> int:

@@ -29,7 +29,8 @@ from types import FrameType
 from typing import NamedTuple, Protocol, TypeVar
 
 from ferbench import process
-from ferbench.distributed import rank, store, world_size
+from ferbench.distributed import rank, world_size
+from ferbench.distributed import store as store_of_group
 from ferbench.errors import ExitStatus, Stopped, UserError
 
 HEARD = ("SIGTERM", "SIGINT", "SIGUSR1", "SIGHUP")
@@ -119,17 +120,17 @@ class Watch:
     def holding(self) -> Iterator[None]:
         """While the training goes on: a signal ends it at a gate."""
         if world_size() > 1:
-            self.rank, self.world, self.store = rank(), world_size(), store()
+            self.rank, self.world, self.store = rank(), world_size(), store_of_group()
         self.moved, self.held = time.monotonic(), True
         self._wake()
         try:
             yield
         finally:
             self.held = False
-            if self.store is not None:
-                with suppress(Exception):  # the group may be what has failed
-                    self.store.set(self._key("left"), "1")
-                    self.store.set(self._key("at", self.rank), str(NEVER))
+            if (store := self.store) is not None:
+                # The group may be what has failed.
+                _within(ANSWER, lambda: store.set(self._key("left"), "1"))
+                _within(ANSWER, lambda: store.set(self._key("at", self.rank), str(NEVER)))
 
     def gate(self) -> None:
         """Pass a gate.
@@ -182,13 +183,18 @@ class Watch:
         """The processes that do not notice, as this one did, that the group is broken; to be called by all that do."""
         if self.store is None:
             return []
-        deadline, missing = time.monotonic() + ANSWER, list(range(self.world))
-        with suppress(Exception):  # the store is where the first process is
-            self.store.set(self._key("broken", self.rank), "1")
+        missing, store = list(range(self.world)), self.store
+
+        def ask() -> None:
+            store.set(self._key("broken", self.rank), "1")
+            deadline = time.monotonic() + ANSWER
             while missing and time.monotonic() < deadline:
-                missing = [r for r in missing if not self.store.check([self._key("broken", r)])]
+                missing[:] = [r for r in missing if not store.check([self._key("broken", r)])]
                 time.sleep(POLL / 10)
-        return missing if len(missing) < self.world else []
+
+        if not _within(2 * ANSWER, ask):
+            return [0]  # which keeps the store
+        return missing
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() != self.pid:  # a copy of the process that is just being made
@@ -341,6 +347,21 @@ def hanging(
         if min(values) < max(values):
             return [r for r, v in enumerate(values) if v == min(values)], why
     return None
+
+
+def _within(seconds: float, act: Callable[[], None]) -> bool:
+    """Whether something was done in time, without an error; a store whose process hangs gives no answer at all."""
+    done: list[bool] = []
+
+    def run() -> None:
+        with suppress(Exception):
+            act()
+            done.append(True)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return bool(done)
 
 
 def gate() -> None:

@@ -73,12 +73,12 @@ def choose(batch: int, workers: int) -> Transport:
     if prefetch == PREFETCH:
         return Transport(PREFETCH, True)
     how = (
-        f"{prefetch} batches ahead instead of {PREFETCH}"
+        f"each is at most {prefetch} ahead instead of {PREFETCH}"
         if prefetch
         else "the images come through pipes, which is slower"
     )
     text = (
-        f"{SHARED_MEMORY} is small: {workers} data-loading processes with batches of {batch / 1e6:.1f} MB would need "
+        f"{SHARED_MEMORY} is small: data-loading processes ({workers}) with batches of {batch / 1e6:.1f} MB would need "
         f"{need(batch, workers, PREFETCH) / 1e6:.0f} MB of {left / 1e6:.0f} MB that are left for them; {how}. "
         "Results are the same. In Docker: --shm-size=8g"
     )
