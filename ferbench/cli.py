@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from ferbench import process
 from ferbench.config import DATA_VARIABLE, find_config, load_config, parse_options
 from ferbench.errors import DiskFull, ExitStatus, Stopped, UserError, disk_full, path_refused
+from ferbench.keys import LAUNCHERS
 from ferbench.process import tune_process
 from ferbench.scaffold.write import KINDS, new_plugin
 from ferbench.version import __version__
@@ -25,7 +26,6 @@ from ferbench.version import __version__
 if TYPE_CHECKING:
     from mmengine import Config
 
-LAUNCHERS = ("none", "pytorch", "slurm")
 GRID_LAUNCHERS = ("local", "slurm", "ray")
 
 # Every process of a run meets the same mistake. The others give the first one this long to say it and be

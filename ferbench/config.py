@@ -1,6 +1,6 @@
 """From the name of a config to a checked mmengine `Config`.
 
-What a config may say at top level stands in one place (`TOP_LEVEL`); anything else is a mistake and an error.
+What a config may say stands in one place (`ferbench.keys`); anything else is a mistake and an error.
 Parameters of parts are checked when the part is built (`build`), against the part's own signature.
 """
 
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ferbench.errors import UserError, nearest
+from ferbench.keys import IMPLIED_TYPE, INSTEAD, TOP_LEVEL, section_keys
 from ferbench.parts import build
 from ferbench.plugins import absolute
 from ferbench.plugins import load as load_plugin
@@ -25,31 +26,6 @@ from ferbench.text import require_names
 
 if TYPE_CHECKING:  # mmengine takes a second to import
     from mmengine import Config
-
-TOP_LEVEL = frozenset((
-    "classes", "split", "views", "train_dataloader", "unlabeled_dataloader", "val_dataloader",
-    "test_dataloader", "model", "train_cfg", "val_cfg", "test_cfg", "optim_wrapper", "param_scheduler",
-    "val_evaluator", "test_evaluator", "default_hooks", "custom_hooks", "custom_imports", "env_cfg",
-    "visualizer", "log_level", "randomness",
-    "default_scope", "work_dir", "launcher", "resume", "load_from", "log_interval", "checkpoint", "monitor",
-    "experiment_name", "model_wrapper_cfg",
-))  # fmt: skip
-
-# Sections that are read key by key, so that no signature can check them.
-_EVALUATION = frozenset({"dataset", "batch_size", "num_workers", "max_unreadable"})
-SECTION_KEYS: Mapping[str, frozenset[str]] = {
-    "views": frozenset({"size", "weak", "strong"}),
-    "train_dataloader": frozenset({"dataset", "batch_size", "num_workers", "sampler"}),
-    "unlabeled_dataloader": frozenset({"dataset", "rest", "include_labeled", "mu", "num_workers"}),
-    "val_dataloader": _EVALUATION,
-    "test_dataloader": _EVALUATION,
-    "randomness": frozenset({"seed", "deterministic", "diff_rank_seed"}),
-    "env_cfg": frozenset({"cudnn_benchmark", "mp_cfg", "dist_cfg", "resource_limit"}),
-    "custom_imports": frozenset({"imports", "allow_failed_imports"}),
-}
-
-# Sections whose `type` has a default: their keys are checked when they are built.
-IMPLIED_TYPE = frozenset({"model", "train_cfg", "val_cfg", "test_cfg", "optim_wrapper"})
 
 DATA_VARIABLE = "FERBENCH_DATA"
 CONFIGS_VARIABLE = "FERBENCH_CONFIGS"
@@ -276,9 +252,9 @@ def _check_keys(cfg: Config, where: str | None = None) -> None:
                 f"the config has an unknown key {key!r}",
                 where=where or _assignment(cfg, key),
                 expected=nearest(key, TOP_LEVEL),
-                fix="correct it; a helper variable of your own begins with _",
+                fix=_instead(key) or "correct it; a helper variable of your own begins with _",
             )
-    for section, known in SECTION_KEYS.items():
+    for section, known in section_keys().items():
         found = cfg.get(section) or {}
         if not isinstance(found, Mapping):
             raise UserError(
@@ -330,12 +306,12 @@ def _check_option(cfg: Config, dotted: str) -> Any:
     node: Any = cfg
     for depth, part in enumerate(parts):
         if depth == 0 and part not in TOP_LEVEL:
-            raise _unknown_option(dotted, part, TOP_LEVEL)
+            raise _unknown_option(dotted, part, TOP_LEVEL, _instead(part))
         if isinstance(node, list):
             known = [str(i) for i in range(len(node))]
         elif isinstance(node, Mapping) or node is cfg:
             known = list(node)
-            addable = SECTION_KEYS.get(parts[0], frozenset()) if depth == 1 else frozenset()
+            addable = section_keys().get(parts[0], frozenset()) if depth == 1 else frozenset()
             checked_later = "type" in node or (depth == 1 and parts[0] in IMPLIED_TYPE)
             if part not in known and (depth == 0 or checked_later or part in addable):
                 return None
@@ -355,5 +331,11 @@ def _check_option(cfg: Config, dotted: str) -> Any:
     return node
 
 
-def _unknown_option(dotted: str, part: str, known: Iterable[str]) -> UserError:
-    return UserError(f"--cfg-options {dotted}: there is no key {part!r}", expected=nearest(part, known))
+def _unknown_option(dotted: str, part: str, known: Iterable[str], fix: str | None = None) -> UserError:
+    return UserError(
+        f"--cfg-options {dotted}: there is no key {part!r}", expected=nearest(part, known), fix=fix
+    )
+
+
+def _instead(key: str) -> str | None:
+    return f"write in the config: {INSTEAD[key]}" if key in INSTEAD else None

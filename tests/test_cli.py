@@ -73,12 +73,12 @@ class TestTrain:
 
     def test_everything_is_handed_on(self, api, config, tmp_path):
         words = ["--work-dir", "w", "--resume", "--seed", "7", "--launcher", "pytorch", "--overwrite"]
-        more = ["--cfg-options", "model.algorithm.floor=0.5", "--cfg-options", "log_interval=3"]
+        more = ["--cfg-options", "model.algorithm.floor=0.5", "--cfg-options", "log_level=ERROR"]
         assert main(["train", config, *words, *more]) == 0
         [(_, cfg, _, options)] = api.calls
         assert options == {"work_dir": "w", "resume": True, "overwrite": True, "take_over": False}
         assert (cfg.launcher, cfg.randomness.seed) == ("pytorch", 7)
-        assert (cfg.model.algorithm.floor, cfg.log_interval) == (0.5, 3)
+        assert (cfg.model.algorithm.floor, cfg.log_level) == (0.5, "ERROR")
 
     def test_the_seed_is_in_the_default_folder(self, api, config):
         main(["train", config, "--seed", "0"])
@@ -90,7 +90,7 @@ class TestTrain:
         monkeypatch.delenv("FERBENCH_DATA")
         for name in ("data", "other", "p.py", "q.py"):
             Path(name).touch() if name.endswith(".py") else Path(name).mkdir()
-        one, two = "model.algorithm.floor=0.5", "log_interval=3"
+        one, two = "model.algorithm.floor=0.5", "log_level=ERROR"
         commands = [
             ([], ["--data", "data"]),
             (["--cfg-options", one], ["--cfg-options", one]),

@@ -105,9 +105,9 @@ class TestRead:
 
     def test_a_foreign_config_has_a_shipped_one_as_base(self, shipped, write):
         cfg = load_config(
-            write("_base_ = '{{$FERBENCH_CONFIGS:}}/dtm/tiny_synthetic.py'\nlog_interval = 7\n")
+            write("_base_ = '{{$FERBENCH_CONFIGS:}}/dtm/tiny_synthetic.py'\nlog_level = 'ERROR'\n")
         )
-        assert cfg.log_interval == 7
+        assert cfg.log_level == "ERROR"
         assert cfg.model.algorithm.type == "DTM"
 
     def test_an_unknown_key_names_the_nearest_and_its_line(self, write):
@@ -302,7 +302,7 @@ class TestOptions:
             ("randomness.seed", 3),  # of a section that the config does not have
             ("unlabeled_dataloader.mu", 3),
             ("train_dataloader.num_workers", 3),  # known, though the config does not say it
-            ("log_interval", 3),
+            ("log_level", 30),
         ],
     )
     def test_what_may_be_set(self, write, key, value):

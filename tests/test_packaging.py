@@ -34,7 +34,7 @@ def sources(repo, tmp_path_factory):
     probe = folder / "configs" / "dtm" / "probe.py"  # there is one, whatever the project ships
     probe.parent.mkdir(exist_ok=True)
     probe.write_text("_base_ = '../_base_/probe.py'\n")
-    (folder / "configs" / "_base_" / "probe.py").write_text("log_interval = 11\n")
+    (folder / "configs" / "_base_" / "probe.py").write_text("log_level = 11\n")
     return folder
 
 
@@ -80,7 +80,7 @@ def test_an_installed_package_finds_its_configs_from_anywhere(wheel, tmp_path):
     code = (
         "import ferbench\nfrom ferbench.config import load_config\n"
         "cfg = load_config('dtm/probe.py')\n"
-        "print(ferbench.__file__, cfg.filename, cfg.log_interval, sep='\\n')"
+        "print(ferbench.__file__, cfg.filename, cfg.log_level, sep='\\n')"
     )
     environment = {**os.environ, "PYTHONPATH": str(site)}
     done = subprocess.run(

@@ -33,6 +33,7 @@ from ferbench.engine.runner import SSLRunner
 from ferbench.errors import UserError
 from ferbench.evaluation.predictions import file_name
 from ferbench.evaluation.table import results_table, score_rows
+from ferbench.keys import check_values
 from ferbench.text import printable
 
 REQUIRED = ("classes", "model", "views", "train_dataloader", "train_cfg", "optim_wrapper", "val_dataloader", "val_cfg",
@@ -63,7 +64,8 @@ def train(
     Args:
         cfg: from `ferbench.config.load_config`; ``randomness.seed`` and ``launcher`` may be set in it.
         work_dir: folder of the run.
-        resume: False; True: from ``last.pth`` of the folder, or from the start if it holds no run; or a checkpoint.
+        resume: False: as the config says (``resume``; with it, ``load_from`` is the checkpoint), else not; True: from
+            ``last.pth`` of the folder, or from the start if it holds no run; or a checkpoint.
         overwrite: start anew in a folder that holds a run.
         take_over: train in a folder that is locked by somebody of whom nothing can be known: the user says that it is gone.
 
@@ -73,7 +75,11 @@ def train(
         Stopped: told to end by SIGTERM, SIGINT, SIGUSR1 or SIGHUP; ``last.pth`` holds all that was done.
         KeyboardInterrupt: the same before the first iteration, or told twice.
     """
+    if cfg.get("resume") and not resume and not overwrite:
+        resume = cfg.get("load_from") or cfg.resume
     cfg = complete(cfg, work_dir)
+    if resume and not isinstance(resume, bool) and resume == cfg.get("load_from"):
+        cfg.load_from = None  # as in mmengine: with ``resume=True`` the run goes on from it
     folder = Path(cfg.work_dir)
     hung = partial(record.mark_failed, folder / record.NAME)
     with (
@@ -193,12 +199,16 @@ def complete(cfg: Config, work_dir: str | Path | None) -> Config:
                 where=cfg.filename,
                 fix="inherit it from configs/_base_, see any shipped config",
             )
-    cfg.default_scope = "ferbench"
-    cfg.work_dir = str(work_dir or cfg.get("work_dir") or "work_dirs/run")
+    for section in ("randomness", *DEFAULT_TYPES):
+        if not isinstance(cfg.get(section) or {}, Mapping):
+            raise UserError(f"{section} is {cfg[section]!r}", where=section, expected="a dict")
     cfg.launcher = cfg.get("launcher") or "none"
     cfg.randomness = {"seed": 0, **(cfg.get("randomness") or {})}
     if cfg.randomness["seed"] is None:
         cfg.randomness["seed"] = 0
+    check_values(cfg)
+    cfg.work_dir = str(work_dir or cfg.get("work_dir") or "work_dirs/run")
+    cfg.default_scope = "ferbench"
     cfg.resume = False  # `prepare` is told
     for section, kind in DEFAULT_TYPES.items():
         cfg[section].setdefault("type", kind)

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 from ferbench.benchmark.record import NAME as RECORD
+from ferbench.data.io import replacing
 from ferbench.distributed import barrier, rank
 from ferbench.engine import checkpoint
 from ferbench.engine.hooks.keeper import LAST, best
@@ -64,7 +65,7 @@ def start_anew(folder: Path) -> None:
 
 
 def adopt(source: Path, folder: Path) -> None:
-    """Bring what belongs to the checkpoint ``source`` into another run folder, so that the run there is whole.
+    """Bring the checkpoint ``source`` and what belongs to it into another run folder, so that the run there is whole.
 
     The best checkpoints so far and the log of the iterations done would be missing at the end of the run.
     """
@@ -73,4 +74,6 @@ def adopt(source: Path, folder: Path) -> None:
         for name in KEPT_WITH_LAST:
             if (source.parent / name).is_file():
                 shutil.copyfile(source.parent / name, folder / name)
+        with open(source, "rb") as content, replacing(folder / LAST) as stream:
+            shutil.copyfileobj(content, stream)
     barrier()

@@ -26,8 +26,9 @@ from ferbench.engine.schedules import restore as restore_schedule
 from ferbench.engine.schedules import state_of as state_of_schedule
 from ferbench.errors import UserError
 from ferbench.models.ssl import SSLModel
-from ferbench.parts import build, kind_of
-from ferbench.registry import HOOKS, LOOPS, MODELS, OPTIM_WRAPPERS
+from ferbench.models.weights import start_from
+from ferbench.parts import build, check, kind_of
+from ferbench.registry import HOOKS, LOOPS, MODELS, OPTIM_WRAPPERS, VISBACKENDS, VISUALIZERS
 from ferbench.version import __version__
 
 
@@ -64,7 +65,7 @@ class SSLRunner(Runner):
         settings = {
             "broadcast_buffers": False,
             "find_unused_parameters": len(cast(SSLModel, model).network.heads) > 0,
-            **(model_wrapper_cfg or {}),
+            **{k: v for k, v in (model_wrapper_cfg or {}).items() if k != "type"},
         }
         return MMDistributedDataParallel(module=model, device_ids=ids, **settings)
 
@@ -82,6 +83,8 @@ class SSLRunner(Runner):
 
     def prepare(self, checkpoint_path: Path | None = None) -> None:
         """Build all that a run needs, and load the checkpoint to go on from; nothing is written to the run's folder."""
+        if self._load_from:
+            start_from(self.bare_model, self._load_from, self.data.classes)
         loop = self._train_loop = self.build_train_loop(self._train_loop)
         kind_of(OPTIM_WRAPPERS, self.optim_wrapper, "optim_wrapper", SSLOptimWrapper)
         self.optim_wrapper = build_optimizer(self.bare_model, self.optim_wrapper)
@@ -185,6 +188,14 @@ class SSLRunner(Runner):
         """The model of the config."""
         kind_of(MODELS, model, "model", SSLModel)
         return build(MODELS, model, "model")
+
+    def build_visualizer(self, visualizer: Any = None) -> Any:
+        """The visualizer of the config; without one, nothing but the log is written."""
+        section = {"type": "Visualizer", **(visualizer or {})}
+        for i, backend in enumerate(section.get("vis_backends") or ()):
+            check(VISBACKENDS, backend, f"visualizer.vis_backends[{i}]", save_dir=None)
+        given = {"name": self._experiment_name, "save_dir": self._log_dir}
+        return build(VISUALIZERS, section, "visualizer", **given)
 
     def build_train_loop(self, loop: Any) -> Any:
         """The training loop of the config."""
@@ -310,7 +321,7 @@ class SSLRunner(Runner):
                     f"the checkpoint has another {key.replace('_', ' ')}: {_difference(meta.get(key), own[key])}",
                     where=path,
                     expected="the same as the config's",
-                    fix=_USE_SAVED,
+                    fix=_how_to_go_on(key, meta, own),
                 )
 
     def _meta(self) -> dict[str, Any]:
@@ -334,13 +345,26 @@ class SSLRunner(Runner):
 
 
 _SURE = ("meta", "optimizer", "schedules")  # of a checkpoint: no hook adds to them
-_USE_SAVED = "use the config saved in the run's folder; for another experiment use another --work-dir"
+_ANOTHER = "for another experiment use another --work-dir"
 
 # What must not change between the two halves of a run (paths of data and numbers of workers may).
 IDENTITY = (
     "model", "views", "train_cfg", "optim_wrapper", "param_scheduler", "train_dataloader.batch_size",
     "unlabeled_dataloader.mu",
 )  # fmt: skip
+
+
+def _how_to_go_on(key: str, theirs: Mapping[str, Any], own: Mapping[str, Any]) -> str:
+    """What helps, where a checkpoint and a config differ in ``key`` of their `SSLRunner._meta`."""
+    if key == "protocol" and difference(theirs[key] or {}, own[key])[0][0].endswith("batch_norm_processes"):
+        began = theirs[key]["model"].get("batch_norm_processes")
+        return f"start it with {began} processes, as it began (torchrun --nproc_per_node {began}); {_ANOTHER}"
+    saved = f"use the config saved in the run's folder; {_ANOTHER}"
+    return (
+        f"bring back the images that the run began with, or {saved}"
+        if key in ("split_hash", "images")
+        else saved
+    )
 
 
 def _at(cfg: Any, dotted: str) -> Any:

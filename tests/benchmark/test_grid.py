@@ -185,13 +185,13 @@ class TestRuns:
 class TestConfigs:
     def test_all_that_a_grid_decides(self, grid_file, images):
         grid = read_grid(
-            grid_file("budgets = [5]", 'options = {"train_cfg.max_iters": 4, "log_interval": 9}')
+            grid_file("budgets = [5]", 'options = {"train_cfg.max_iters": 4, "log_level": "ERROR"}')
         )
         run = runs_of(grid)[-1]
         cfg = config_of(run, grid, images, "ferbench benchmark grid.py")
         assert cfg.model.algorithm.to_dict() == {"type": "DTM", "floor": 0.2, "rule": {"init": 0.3}}
         assert (cfg.randomness.seed, cfg.split.seed, cfg.split.per_class) == (1, 1, 5)
-        assert (cfg.train_cfg.max_iters, cfg.log_interval) == (4, 9)
+        assert (cfg.train_cfg.max_iters, cfg.log_level) == (4, "ERROR")
         hook = cfg.default_hooks.record
         assert (hook.type, hook.label) == ("RunRecord", "DTM")
         assert hook.cell.to_dict() == {

@@ -243,7 +243,7 @@ class TestUnfinished:
 
 class TestProtocol:
     @pytest.mark.parametrize("options", [
-        {"randomness.seed": 5}, {"split.seed": 5}, {"train_dataloader.num_workers": 2}, {"log_interval": 7},
+        {"randomness.seed": 5}, {"split.seed": 5}, {"train_dataloader.num_workers": 2}, {"log_level": "ERROR"},
         {"model.algorithm._delete_": True, "model.algorithm.type": "Supervised"}, {"model.channels_last": False},
         {"val_dataloader.batch_size": 4}, {"default_hooks.monitor.interval": 5}, {"test_dataloader.num_workers": 1},
         {"unlabeled_dataloader.dataset.name": "people"}, {"unlabeled_dataloader.dataset.cache": "auto"},
