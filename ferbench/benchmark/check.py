@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import torch
 
 from ferbench.benchmark import describe
 from ferbench.benchmark.grid import Grid, Run, config_of
@@ -13,8 +15,12 @@ from ferbench.data.loader import check_batch, check_mu
 from ferbench.data.views import Views
 from ferbench.engine.api import complete
 from ferbench.engine.build import build_data
+from ferbench.engine.hooks import CheckpointKeeper
+from ferbench.engine.hooks.events import check_kind
+from ferbench.engine.schedules import completed
 from ferbench.errors import UserError
-from ferbench.parts import build, check
+from ferbench.evaluation.metrics import try_out
+from ferbench.parts import build, check, kind_of
 from ferbench.registry import (
     ALGORITHMS,
     HOOKS,
@@ -23,7 +29,6 @@ from ferbench.registry import (
     MODELS,
     OPTIM_WRAPPERS,
     OPTIMIZERS,
-    PARAM_SCHEDULERS,
 )
 
 if TYPE_CHECKING:
@@ -129,21 +134,25 @@ def _check_parts(cfg: Config) -> None:
         )  # fmt: skip
     check(OPTIMIZERS, cfg.optim_wrapper.get("optimizer"), "optim_wrapper.optimizer", params=None)
     check(OPTIM_WRAPPERS, {**cfg.optim_wrapper, "optimizer": None}, "optim_wrapper")
-    for i, schedule in enumerate(describe.listed(cfg.get("param_scheduler"))):
-        check(PARAM_SCHEDULERS, schedule, f"param_scheduler[{i}]", optimizer=None, **_max_iters(schedule))
+    completed(cfg.get("param_scheduler"), cfg.train_cfg.get("max_iters", 1))
     hooks = [(f"custom_hooks[{i}]", hook) for i, hook in enumerate(cfg.get("custom_hooks") or ())]
     hooks += [(f"default_hooks.{k}", hook) for k, hook in (cfg.get("default_hooks") or {}).items() if hook]
     for where, hook in hooks:
-        check(HOOKS, {k: v for k, v in hook.items() if k != "priority"}, where)
+        given = {k: v for k, v in hook.items() if k != "priority"}
+        check(HOOKS, given, where)
+        check_kind(kind_of(HOOKS, given, where), where)
     for part in ("val", "test"):
         check(LOOPS, cfg[f"{part}_cfg"], f"{part}_cfg", runner=None, dataloader=None, evaluator=None)
-        for metric in describe.listed(cfg[f"{part}_evaluator"]):
-            check(METRICS, metric, f"{part}_evaluator", classes=())
-
-
-def _max_iters(schedule: Mapping[str, Any]) -> dict[str, Any]:
-    kind = PARAM_SCHEDULERS.get(schedule["type"]) if isinstance(schedule.get("type"), str) else None
-    return {"max_iters": 1} if kind is not None and "max_iters" in describe.parameters(kind) else {}
+        where = f"{part}_evaluator"
+        metrics = [build(METRICS, m, where, classes=cfg.classes) for m in describe.listed(cfg[where])]
+        scores = try_out(metrics, len(cfg.classes), torch.device("cpu"), where)
+        keeper = cfg.default_hooks.get("checkpoint")
+        if part == "val" and keeper:
+            hook = build(
+                HOOKS, {k: v for k, v in keeper.items() if k != "priority"}, "default_hooks.checkpoint"
+            )
+            if isinstance(hook, CheckpointKeeper):
+                hook.check_metric(scores)
 
 
 def _first(seen: set[Any] | None, *key: Any) -> bool:

@@ -121,6 +121,32 @@ def test_recipes_are_applied_step_by_step_to_the_scaled_image():
         np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.parametrize("name", ALL)
+def test_each_view_has_the_recipe_of_its_own_kind(name):
+    """A recipe of one kind leaves a mark of its own; ``medium2`` once could be given another kind's without notice."""
+    colours = {"weak": 1, "medium": 2, "strong": 3}
+    views = Views(40, **{kind: [{"type": "PaintDraws", "draws": draws}] for kind, draws in colours.items()})
+    u = uniforms(2, np.array([3]), np.array([4]), f"view {name}", colours[name.removesuffix("2")])[0]
+    image = np.zeros((40, 40, 3), np.uint8)
+    found = views.render([image], [name], 2, np.array([3]), np.array([4]))[name][0]
+    assert found[0, : len(u), 0].tolist() == (u * 256).astype(np.uint8).tolist()
+    assert not found[0, len(u) :].any()
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_second_view_s_default_recipe_is_the_first_s(name):
+    """With the default recipes, too: each view anew by hand, of its own random numbers."""
+    kind = name.removesuffix("2")
+    recipe = {"weak": WEAK, "medium": (*WEAK, *MEDIUM), "strong": STRONG}[kind]
+    image, place = faces(1)[0], (np.array([3]), np.array([4]))
+    steps = [TRANSFORMS.build(dict(config)) for config in recipe]
+    u = uniforms(2, *place, f"view {name}", sum(step.draws for step in steps))[0].tolist()
+    expected = image
+    for step in steps:
+        expected = step(expected, np.array([u.pop(0) for _ in range(step.draws)]))
+    np.testing.assert_array_equal(Views(40).render([image], [name], 2, *place)[name][0], expected)
+
+
 def test_inputs_are_not_modified():
     images = faces()
     copies = [image.copy() for image in images]

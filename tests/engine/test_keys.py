@@ -54,6 +54,10 @@ class TestLists:
             "max_unreadable",
         }
         read = read_from(r"\w*dataloader|loader|unlabeled") | direct
+        for names in re.findall(
+            r'for key in \(("\w+"(?:, "\w+")+)\)', SOURCE
+        ):  # read in a loop over their names
+            read |= set(re.findall(r"\w+", names)) & known
         assert read - {"hidden_labels", "index", "images"} == known  # of a batch
 
     def test_environment(self):
