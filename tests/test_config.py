@@ -27,8 +27,9 @@ custom_hooks = [dict(type="A"), dict(type="B", every=2)]
 
 @pytest.fixture(autouse=True)
 def _environment(monkeypatch):
-    monkeypatch.delenv("FERBENCH_DATA", raising=False)
-    monkeypatch.setenv("FERBENCH_CONFIGS", "")  # so that it is restored
+    for name in ("FERBENCH_DATA", "FERBENCH_CONFIGS"):
+        monkeypatch.setenv(name, "")  # so that what a test sets is taken back
+    monkeypatch.delenv("FERBENCH_DATA")
     monkeypatch.setattr(plugins, "_seen", {})
     monkeypatch.setattr(sys, "path", list(sys.path))
 
