@@ -829,6 +829,7 @@ def test_hostile_names_stay_text(tmp_path):
 
 
 def test_latex_text():
+    assert latex(f"{NONE} a---b") == "-- a-{}-{}-b"
     assert latex(f"50 % of a_b ± 1 {MINUS} x") == r"50 \% of a\_b $\pm$ 1 $-$ x"
 
 

@@ -258,7 +258,8 @@ def _source(environment: Environment, name: str) -> str:
 
 def latex(text: str) -> str:
     """Text for LaTeX; letters of other scripts stay, for a LaTeX that has them (XeLaTeX, LuaLaTeX)."""
-    return "".join(_LATEX.get(c, c) for c in printable(text)).replace("--", "-{}-")
+    hyphens = re.split(r"(?<=-)(?=-)", printable(text))  # which would be drawn as one dash
+    return "{}".join("".join(_LATEX.get(c, c) for c in part) for part in hyphens)
 
 
 def _in_one_line(value: Any) -> Any:
