@@ -217,7 +217,7 @@ def last_entries(folder: Path) -> dict[str, dict[str, Any]]:
     for line in lines:
         try:
             entry = json.loads(line)
-        except ValueError:  # cut by the tail, or being written
+        except (ValueError, RecursionError):  # cut by the tail, or being written
             continue
         if isinstance(entry, Mapping) and entry.get("kind") in ("train", "val"):
             found[entry["kind"]] = dict(entry)

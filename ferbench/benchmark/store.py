@@ -154,7 +154,9 @@ class Store:
     def _known(self) -> dict[str, Any] | None:
         content = self._read(NAME)
         if content is not None and (
-            content.get("format") != FORMAT or not isinstance(content.get("runs"), dict)
+            content.get("format") != FORMAT
+            or not isinstance(content.get("runs"), dict)
+            or "name" not in content
         ):
             raise UserError(
                 f"the grid's file has format {content.get('format')!r}",
@@ -188,7 +190,7 @@ class Store:
             content = json.loads(path.read_bytes())
         except FileNotFoundError:
             return None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise UserError(
                 f"{name} cannot be read: {error}", where=path, fix="restore it from a copy"
             ) from error

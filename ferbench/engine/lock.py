@@ -155,7 +155,7 @@ def owner_of(path: Path) -> Owner | None:
         return Owner(str(content["host"]), int(content["pid"]), str(content["since"]), **more, job=known)
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError, RecursionError):
         return Owner("", 0, "")
 
 

@@ -130,7 +130,7 @@ class Folder:
         try:
             meta = json.loads((path / "meta.json").read_text(encoding="utf-8"))
             inputs = read_arrays(path / "inputs.npz")
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise UserError(
                 f"the folder holds no reference vectors: {error}",
                 where=path,

@@ -39,12 +39,17 @@ def read_metrics(work_dir: str | Path) -> list[dict[str, Any]]:
     for number, line in enumerate(path.read_bytes().splitlines(), start=1):
         try:
             entry = json.loads(line)
-        except ValueError:  # also bytes that are not UTF-8
+            if not isinstance(entry, dict) or not _is_count(entry.get("iter", 0)):
+                raise ValueError("no entry of a log")
+        except (ValueError, RecursionError):  # also bytes that are not UTF-8
             _log.warning("%s, line %d is damaged and was skipped", path, number)
             continue
-        if isinstance(entry, dict):
-            entries.append(entry)
+        entries.append(entry)
     return entries
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 2**62
 
 
 class RunLog:

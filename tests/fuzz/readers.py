@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -23,8 +24,7 @@ from torch import nn
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmark"))  # records made by hand
 import made_up_records
 
-from ferbench.benchmark import record
-from ferbench.benchmark.curves import Timeline, curves_of, val_macro_f1
+from ferbench.benchmark import record, store
 from ferbench.benchmark.grid import read_grid, runs_of
 from ferbench.benchmark.protocol import hash_of
 from ferbench.benchmark.report.gather import gather
@@ -41,7 +41,7 @@ from ferbench.data.manifest import Listing
 from ferbench.data.paths import IndexCache
 from ferbench.data.records import rebuild_index, write_recordio
 from ferbench.data.splits import BudgetSplit
-from ferbench.engine import checkpoint
+from ferbench.engine import checkpoint, lock
 from ferbench.models.weights import load_weights
 from ferbench.viz.runlog import RunLog, read_metrics
 
@@ -415,18 +415,8 @@ def log(root: Path) -> None:
 
 
 def read_log(root: Path) -> None:
-    entries = read_metrics(root)
-    curves_of(entries, 24)
-    timeline = Timeline(entries, 24)
-    if timeline:
-        timeline.spent()
-    val_macro_f1(entries, 20, "ema")
-    for kind, path in (
-        ("train", ("losses", "supervised")),
-        ("val", ("ema", "macro_f1")),
-        ("train", ("threshold",)),
-    ):
-        RunLog(entries, kind).series(*path)
+    for kind in ("train", "val", "test"):
+        RunLog(read_metrics(root), kind)
 
 
 def json_lines(data: bytes) -> Any:
@@ -435,6 +425,23 @@ def json_lines(data: bytes) -> Any:
 
 def lines_of_json(value: Any) -> bytes:
     return "".join(json.dumps(v) + "\n" for v in (value if isinstance(value, list) else [value])).encode()
+
+
+def grid_file(root: Path) -> None:
+    runs = {"fer2013/fixmatch/seed0": {"model": {"ema_decay": 0.9}}}
+    put(root / "grid.json", json.dumps({"format": store.FORMAT, "name": "g", "runs": runs}))
+    put(root / ".lock", json.dumps({"host": "h", "pid": 3, "since": "2026-01-01", "job": ["1", 0, "x"]}))
+
+
+def read_grid_file(root: Path) -> None:
+    kept = store.Store(root)
+    known = kept._known()
+    if known is not None:
+        kept._require_same(
+            SimpleNamespace(name="g"), known, {"fer2013/fixmatch/seed0": {"model": {"ema_decay": 0.9}}}
+        )
+    if not (root / ".lock").is_dir() and not (root / ".lock").is_symlink():
+        lock.owner_of(root / ".lock")
 
 
 def names(root: Path) -> None:
@@ -517,6 +524,7 @@ READERS = (
     Reader("config", lambda r: put(r / "c.py", CONFIG), lambda r: load_config(r / "c.py"), share=2),
     Reader("--cfg-options", options, read_options, ("options.txt",), share=2),
     Reader("grid", lambda r: put(r / "g.py", GRID), lambda r: runs_of(read_grid(r / "g.py")), share=2),
+    Reader("grid folder", grid_file, read_grid_file, tree=JSON),
     Reader("log", log, read_log, tree=(json_lines, lines_of_json), share=2),
     Reader("names", names, read_names, tree=JSON),
 )
