@@ -43,7 +43,7 @@ def _not_written(path: Path, error: Exception) -> UserError:
     kept = "the checkpoint before this one is intact" if path.is_file() else "there is none from before"
     kind = DiskFull if disk_full(error) is not None else UserError
     return kind(
-        f"the checkpoint could not be written: {error}",
+        f"the checkpoint could not be written: {disk_full(error) or error}",
         where=path,
         expected="a writable folder with free space",
         fix=f"free some space and go on with --resume; {kept}",
