@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import re
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -12,14 +12,14 @@ import torch
 from one_machine import until
 
 from ferbench.benchmark import record
-from ferbench.engine import checkpoint
+from ferbench.engine import checkpoint, lock
 from ferbench.engine import slurm as ours
 from ferbench.errors import ExitStatus
 
 pytestmark = pytest.mark.heavy
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
 SETTINGS = {"PYTHON": sys.executable, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-LONG = 600  # iterations that do not end before something has happened to them
+LONG = 300  # iterations that do not end before something has happened to them
 NO_DROPOUT = "model.head.dropout=0.0"
 
 
@@ -45,6 +45,27 @@ def submit(slurm, tmp_path):
         return re.search(r"Submitted batch job (\d+)", done.stdout)[1]
 
     return submit
+
+
+@pytest.fixture(scope="module")
+def finished():
+    """Folders of runs that nobody disturbed, by their number of processes."""
+    return {}
+
+
+@pytest.fixture
+def undisturbed(finished, slurm, words, tmp_path):
+    """Folder of a run of some processes that nobody disturbs."""
+
+    def run(processes):
+        if processes not in finished:
+            folder, count = tmp_path / "quiet", str(processes)
+            command = ["bash", TOOLS / "slurm_train.sh", "main", "quiet", *words(folder, LONG)]
+            slurm.run(*command, GPUS=count, CPUS_PER_TASK="1", **SETTINGS)
+            finished[processes] = folder
+        return finished[processes]
+
+    return run
 
 
 def over(slurm, job):
@@ -89,7 +110,9 @@ def test_two_jobs_at_once_on_one_node(slurm, words, submit, tmp_path):
 @pytest.mark.parametrize(
     ("how", "processes"), [("signal", 1), ("signal", 2), ("requeue", 1), ("partition", 1)]
 )
-def test_a_job_that_is_preempted_goes_on_by_itself(how, processes, slurm, words, submit, tmp_path):
+def test_a_job_that_is_preempted_goes_on_by_itself(
+    how, processes, slurm, words, submit, undisturbed, tmp_path
+):
     """By the signal that comes before the end of its time, by an order, and by a job of a partition that goes first.
 
     The result is that of a job that nobody disturbed.
@@ -110,9 +133,7 @@ def test_a_job_that_is_preempted_goes_on_by_itself(how, processes, slurm, words,
     assert slurm.shown(job) == ours.Shown("COMPLETED", 1), said
     assert "resumed from" in said
 
-    quiet = submit("quiet", *words(tmp_path / "quiet", LONG), GPUS=str(processes), CPUS_PER_TASK="1")
-    until(over(slurm, quiet), "the job does not end")
-    same_result(tmp_path / "run", tmp_path / "quiet")
+    same_result(tmp_path / "run", undisturbed(processes))
 
 
 @pytest.mark.parametrize(
@@ -153,7 +174,7 @@ def test_a_grid_one_of_whose_jobs_is_killed(slurm, images, config_file, tmp_path
     grid.write_text(
         f"name = 'grid'\nbase = dict(tiny={str(config_file)!r})\nseeds = [0, 1]\n"
         "algorithms = dict(A=dict(type='Supervised'))\n"
-        f"options = {{'train_cfg.max_iters': {LONG}, 'train_cfg.val_interval': 20}}\n"
+        f"options = {{'train_cfg.max_iters': {3 * LONG}, 'train_cfg.val_interval': 20}}\n"
         "slurm = dict(slurm_partition='main', timeout_min=60, cpus_per_task=1)\n"
     )
     words = [
@@ -170,14 +191,16 @@ def test_a_grid_one_of_whose_jobs_is_killed(slurm, images, config_file, tmp_path
         "slurm",
     ]
     folders = [out / "runs" / "tiny" / "all" / "A" / f"seed{seed}" for seed in (0, 1)]
-    pid = os.fork()
-    if pid == 0:  # kills the first job once it trains
+
+    def kill_the_first() -> None:
         until(begun(folders[0]), "the run does not begin")
-        owner = re.search(r'"job": \["(\d+)"', (folders[0] / ".lock").read_text())
-        slurm.run("scancel", owner[1])
-        os._exit(0)
+        owner = lock.owner_of(folders[0] / lock.NAME)
+        slurm.run("scancel", owner.job.id)
+
+    killer = threading.Thread(target=kill_the_first)
+    killer.start()
     done = slurm.run(*words, check=False, **SETTINGS)
-    os.waitpid(pid, 0)
+    killer.join()
     assert done.returncode == 1, done.stdout + done.stderr
     assert "1 of 2 runs are finished; 1 are still to be done: --resume" in done.stdout, done.stdout
     assert record.read(folders[0] / "record.json").status == "running"
