@@ -23,7 +23,7 @@ class Job(NamedTuple):
     """One start of a Slurm job.
 
     Attributes:
-        id: number of the job (of an array: of its member).
+        id: as Slurm's commands take it: ``12``, or ``12_3`` for a member of an array.
         restarts: how often it had been requeued before this start.
         cluster: whose job it is.
     """
@@ -41,6 +41,9 @@ def own_job() -> Job | None:
     number = os.environ.get("SLURM_JOB_ID")
     if not number:
         return None
+    array, member = (os.environ.get(f"SLURM_ARRAY_{name}") for name in ("JOB_ID", "TASK_ID"))
+    if array and member:
+        number = f"{array}_{member}"
     restarts = os.environ.get("SLURM_RESTART_COUNT", "0")
     return Job(number, int(restarts or 0), os.environ.get("SLURM_CLUSTER_NAME", ""))
 

@@ -141,6 +141,9 @@ class TestSlurmJobs:
         held = lock.take(path)
         assert lock.owner_of(path).job == slurm.Job("12", 2, "blue")
         assert "(Slurm job 12) on" not in str(lock.owner_of(path))
+        monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "11")
+        monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "1")
+        assert slurm.own_job() == slurm.Job("11_1", 2, "blue")  # what squeue shows, and scancel takes
         assert f"on {lock.socket.gethostname()} (Slurm job 12) since" in str(lock.owner_of(path))
         held.release()
 
