@@ -221,6 +221,12 @@ class SSLRunner(Runner):
                 expected=repr(part),
                 fix="leave it out",
             )
+        if part == "val" and loop.get("smoothing_window") is not None:
+            raise UserError(
+                "validation scores are not smoothed over frames, and choose nothing by it",
+                where="val_cfg.smoothing_window",
+                fix="write it in test_cfg",
+            )
         return build(
             LOOPS, loop, f"{part}_cfg", runner=self, dataloader=loader, evaluator=evaluator, part=part
         )

@@ -119,6 +119,7 @@ def test_every_key_is_read(key, make, config_file, images, tmp_path):
         ({"train_cfg.type": "IterBasedTrainLoop"}, "IterBasedTrainLoop cannot be used here"),
         ({"train_cfg.by_epoch": False}, "no parameter 'by_epoch'"),
         ({"val_cfg.type": "ValLoop"}, "ValLoop cannot be used here"),
+        ({"val_cfg.smoothing_window": 5}, "validation scores are not smoothed"),
         ({"test_cfg.type": "TestLoop"}, "TestLoop cannot be used here"),
         ({"optim_wrapper.type": "AmpOptimWrapper"}, "AmpOptimWrapper cannot be used here"),
         ({"optim_wrapper.type": "OptimWrapper"}, "OptimWrapper cannot be used here"),
