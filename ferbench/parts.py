@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import inspect
+import os
 import re
-from collections.abc import Callable, Mapping
+import types
+import typing
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ferbench.errors import UserError, nearest
+from ferbench.errors import UserError, nearest, shortened
 
 if TYPE_CHECKING:
     from mmengine import Registry
@@ -35,7 +39,8 @@ def build(registry: Registry, cfg: Any, where: str, **defaults: Any) -> Any:
         raise UserError(error.what, where=where, expected=error.expected, fix=error.fix) from error
     except (ValueError, AssertionError, ImportError) as error:
         raise _refused(cfg, where, error) from error
-    except (TypeError, KeyError) as error:  # a class may hand **kwargs on to somebody who does not take them
+    except (TypeError, KeyError, AttributeError, IndexError) as error:
+        # A class may hand **kwargs on to somebody who does not take them.
         refused = re.search(
             r"(unexpected keyword argument|multiple values for keyword argument) '(\w+)'", str(error)
         )
@@ -45,6 +50,8 @@ def build(registry: Registry, cfg: Any, where: str, **defaults: Any) -> Any:
             raise UserError(what, where=f"{where}.{refused[2]}", expected=str(error)) from error
         if _is_foreign(registry, cfg, where):
             raise _refused(cfg, where, error) from error
+        if misfit := _misfit(registry, cfg, where):
+            raise misfit from error
         raise
 
 
@@ -60,6 +67,54 @@ def _refused(cfg: Mapping[str, Any], where: str, error: Exception) -> UserError:
     name = getattr(cfg["type"], "__name__", cfg["type"])
     said = " ".join(str(error).split()) or type(error).__name__
     return UserError(f"{name} cannot be built: {said}", where=where, expected="arguments that it accepts")
+
+
+def _misfit(registry: Registry, cfg: Mapping[str, Any], where: str) -> UserError | None:
+    """What is wrong with an argument that is of another kind than its annotation, e.g. a number where names are expected."""
+    target = kind_of(registry, cfg, where)
+    try:
+        signature = inspect.signature(target).parameters
+        hints = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
+    except (NameError, TypeError, ValueError):  # annotations that cannot be resolved
+        return None
+    for key, value in cfg.items():
+        if key in hints and key in signature and not _fits(value, hints[key]):
+            name = getattr(target, "__name__", str(target))
+            return UserError(
+                f"{key} of {name} is {shortened(value)}",
+                where=f"{where}.{key}",
+                expected=str(signature[key].annotation),
+            )
+    return None
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value of a config is of the kind that ``hint`` names; yes where that cannot be told.
+
+    Numbers of all types are one kind, and so are lists and tuples: which of them, and how large, is the part's to say.
+    """
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return any(_fits(value, option) for option in inner)
+    wanted = origin or hint
+    kind = next((asked for given, asked in _KINDS if isinstance(value, given)), None)
+    if kind is None or not any(wanted in asked for _, asked in _KINDS):
+        return True  # an object, in the config or asked for
+    if wanted not in kind:
+        return False
+    if isinstance(value, (list, tuple)) and inner and origin is not tuple:
+        return all(_fits(item, inner[0]) for item in value)
+    return True
+
+
+#: Kinds of values that a config holds, and the annotations that ask for one of them.
+_KINDS: tuple[tuple[Any, tuple[Any, ...]], ...] = (
+    (type(None), (type(None),)),
+    ((bool, int, float), (bool, int, float)),
+    (str, (str, os.PathLike, Path)),
+    ((list, tuple), (list, tuple, set, frozenset, Sequence, Collection, Iterable)),
+    (Mapping, (dict, Mapping)),
+)
 
 
 def check(registry: Registry, cfg: Any, where: str, **defaults: Any) -> None:

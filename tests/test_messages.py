@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from ferbench import cli
-from ferbench.config import SECTION_KEYS, TOP_LEVEL, load_config
+from ferbench.config import load_config
 from ferbench.errors import UserError
+from ferbench.keys import TOP_LEVEL, section_keys
 
 ROOT = Path(__file__).resolve().parents[1]
 ERRORS = {"UserError", "DiskFull", "FolderTaken"}
@@ -95,7 +96,7 @@ def test_files_exist():
 
 def test_parameters_exist():
     """``name=value`` in a message is an argument, or a key of a config."""
-    known = parameters() | TOP_LEVEL | set().union(*SECTION_KEYS.values()) | OF_MMENGINE
+    known = parameters() | TOP_LEVEL | set().union(*section_keys().values()) | OF_MMENGINE
     unknown = [
         (place, name)
         for place, name in found(r"(?<![\w.{-])([a-z_]{3,})=(?=[\w'\"({\[])")

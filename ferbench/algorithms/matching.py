@@ -101,7 +101,7 @@ class Matching(Algorithm):
         check_choice(self, JUDGES, judge=judge)
         check_numbers(self, NONNEGATIVE, lambda_x=lambda_x, lambda_u=lambda_u)
         check_numbers(self, SHARE, ramp=ramp)
-        aligns = [alignment] if isinstance(alignment, (Mapping, nn.Module)) else list(alignment or ())
+        aligns = alignment if isinstance(alignment, (list, tuple)) else [alignment] if alignment else []
         self.alignments = nn.ModuleList(
             _part(ALIGNMENTS, a, f"{AT}.alignment[{i}]", AlignRule) for i, a in enumerate(aligns)
         )

@@ -107,7 +107,7 @@ def _build(config: dict[str, Any]) -> nn.Module:
         network = MMPRETRAIN_MODELS.build(
             {**config, "type": key, "_scope_": "mmpretrain"}
         )  # whatever the default scope
-    except (TypeError, AssertionError, ValueError, KeyError) as error:
+    except (TypeError, AssertionError, ValueError, KeyError, IndexError) as error:
         raise UserError(
             f"mmpretrain cannot build {name!r} with these arguments: {error}",
             where=f"model.backbone.cfg: { {k: v for k, v in config.items() if k != 'type'} }",
