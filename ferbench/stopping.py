@@ -183,6 +183,7 @@ class Watch:
         """The processes that do not notice, as this one did, that the group is broken; to be called by all that do."""
         if self.store is None:
             return []
+        self.held = True  # a launcher's signal is noted: it has heard of the failure from another process
         missing, store = list(range(self.world)), self.store
 
         def ask() -> None:
