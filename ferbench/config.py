@@ -131,8 +131,8 @@ def parse_options(pairs: Sequence[str]) -> dict[str, Any]:
             continue
         try:
             action(ArgumentParser(), found, [pair])
-        except AssertionError as error:
-            raise UserError(f"--cfg-options got {pair!r}", expected="balanced brackets") from error
+        except (AssertionError, RecursionError) as error:
+            raise UserError(f"--cfg-options got {pair!r}", expected="balanced brackets, not too many") from error
     return found.options or {}
 
 
