@@ -132,7 +132,9 @@ def parse_options(pairs: Sequence[str]) -> dict[str, Any]:
         try:
             action(ArgumentParser(), found, [pair])
         except (AssertionError, RecursionError) as error:
-            raise UserError(f"--cfg-options got {pair!r}", expected="balanced brackets, not too many") from error
+            raise UserError(
+                f"--cfg-options got {pair!r}", expected="balanced brackets, not too many"
+            ) from error
     return found.options or {}
 
 

@@ -40,6 +40,17 @@ def test_class_map_refuses_unknown_classes():
         ClassMap(["joy"], ["Happiness"], {"joy": "Happines"})
 
 
+@pytest.mark.parametrize(
+    ("classes", "rename"),
+    [(5, None), ("joy", None), ({"joy": 1}, None), ([["joy"]], None), ([None], None), ([5], None),
+     (None, 5), (None, ["joy"]), (None, {"joy": 5}), (None, {"joy": ["x"]}), (None, {5: "joy"})],
+)  # fmt: skip
+def test_classes_and_new_names_of_another_kind(classes, rename):
+    """Numbers, nested lists, a name in place of a list: one message, no traceback."""
+    with pytest.raises(UserError):
+        ClassMap(["joy"], classes, rename)
+
+
 def test_class_counts_ignore_unlabeled():
     assert Numbers("n", [0, 1, -1, 1], ("A", "B", "C")).class_counts().tolist() == [1, 2, 0]
 

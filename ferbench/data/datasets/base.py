@@ -14,7 +14,7 @@ import numpy as np
 from ferbench.data.decoding import MAX_PIXELS
 from ferbench.data.io import UnreadableImage, decode
 from ferbench.data.text import shown
-from ferbench.errors import UserError
+from ferbench.errors import UserError, shortened
 
 UNLABELED = -1
 
@@ -142,7 +142,18 @@ class ClassMap:
         rename: Mapping[str, str | None] | None = None,
         where: object = None,
     ):
-        renamed = {_key(class_name(k, "rename", where)): v for k, v in (rename or {}).items()}
+        if target is not None and not isinstance(target, (list, tuple)):
+            raise UserError(
+                f"classes is {shortened(target)}", where=where, expected="a list of names, or None"
+            )
+        if rename is not None and not isinstance(rename, Mapping):
+            raise UserError(
+                f"rename is {shortened(rename)}", where=where, expected="{'name in the data': 'target class'}"
+            )
+        renamed = {
+            _key(class_name(k, "rename", where)): None if v is None else class_name(v, "rename", where)
+            for k, v in (rename or {}).items()
+        }
         if target is None:
             own = (renamed.get(_key(name), name) for name in source)
             target = list(dict.fromkeys(name for name in own if name is not None))
@@ -206,8 +217,8 @@ def class_name(name: Any, option: str, where: object) -> str:
 
 def few(names: Sequence[str], count: int = 12) -> str:
     """The first names, for a message, and how many there are if there are more."""
-    shortened = ", ".join(name if len(name) <= 80 else shown(name) for name in names[:count])
-    return shortened + (f", ... ({len(names)} in all)" if len(names) > count else "")
+    listed = ", ".join(name if len(name) <= 80 else shown(name) for name in names[:count])
+    return listed + (f", ... ({len(names)} in all)" if len(names) > count else "")
 
 
 class Subset(FaceDataset):
