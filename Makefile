@@ -43,9 +43,9 @@ $(DEMO_FACES)/README.txt: | $(STAMP)
 	@mkdir -p $(dir $(DEMO_FACES))
 	$(BIN)/python tools/make_synthetic.py $(DEMO_FACES) --overwrite
 
-# One thread each: BLAS threads of parallel test processes would only fight for the cores.
+# A process per core, at most four, with one thread each: BLAS threads of parallel processes would only fight for the cores.
 test: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 check: $(STAMP)
 	$(BIN)/ruff check .

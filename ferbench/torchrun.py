@@ -17,8 +17,10 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
 from ferbench.errors import ExitStatus
 
-# A process that says one of these knows why all end; the others may only have lost it.
-TELLING = (ExitStatus.DISK_FULL, ExitStatus.TAKEN, ExitStatus.STOPPED, ExitStatus.INTERRUPTED)
+# A process that says one of these knows why all end; the others may only have lost it. A process that was stopped does not
+# know: torchrun stops the others when one has failed.
+TELLING = (ExitStatus.DISK_FULL, ExitStatus.TAKEN)
+GOING_ON = (ExitStatus.STOPPED, ExitStatus.INTERRUPTED)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -35,8 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ChildFailedError as error:
         first = error.get_first_failure()[1].exitcode
         codes = [failure.exitcode for failure in error.failures.values()]
-        known = next((status for status in TELLING if status in codes), None)
-        if known is not None:
+        known = next((status for status in TELLING if status in codes), first)
+        if known in (*TELLING, *GOING_ON):
             return known
         print(error, file=sys.stderr, flush=True)
         return first if first > 0 else 128 - first

@@ -18,9 +18,9 @@ def counts(monkeypatch) -> list[list[int]]:
     seen: list[list[int]] = []
     forward = SSLModel.forward
 
-    def watched(model, batch, iteration):
+    def watched(model, batch, *where):
         seen.append(np.bincount(batch["labeled"]["labels"], minlength=4).tolist())
-        return forward(model, batch, iteration)
+        return forward(model, batch, *where)
 
     monkeypatch.setattr(SSLModel, "forward", watched)
     return seen

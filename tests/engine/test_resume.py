@@ -225,8 +225,9 @@ def test_nothing_before_the_resume_point_is_read(stopped, make, monkeypatch):
     passes, validations = 4, 2  # after 6, 8, 10, 12; after 8, 12
     expected = 8 * (8 + 16) + passes * 40 + validations * len(data.datasets["val"])  # 8 iterations are left
     content = (122 + 61, 37)  # the protocol sees what each image holds
-    assert faces + train == expected + content[0]
-    assert test == 3 * 37 + content[1]  # last; best raw; best EMA
+    opened = 1  # of each data set, to see that it can be read
+    assert faces + train == expected + content[0] + 2 * opened
+    assert test == 3 * 37 + content[1] + opened  # last; best raw; best EMA
 
 
 def test_the_number_of_workers_does_not_matter(stopped, uninterrupted, make, read, differ):
