@@ -34,6 +34,12 @@ def faces(tmp_path_factory):
     return root
 
 
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    """Where a name such as 'x' is a folder that a part may write to: not in the project."""
+    monkeypatch.chdir(tmp_path)
+
+
 def tried(registry, config: dict, key: str, value: object) -> None:
     with suppress(UserError):
         build(registry, {**config, key: value}, "section")
