@@ -69,6 +69,13 @@ class Views:
             "medium": (*weak, *MEDIUM) if medium is None else medium,
             "strong": STRONG if strong is None else strong,
         }
+        for kind, recipe in recipes.items():
+            if isinstance(recipe, str | Mapping) or not all(isinstance(c, Mapping) for c in recipe):
+                raise UserError(
+                    f"a recipe is no list of transforms: {recipe!r}",
+                    where=f"views.{kind}",
+                    expected="[dict(type='...', ...), ...]",
+                )
         configs = {kind: [dict(config) for config in recipe] for kind, recipe in recipes.items()}
         self._configs = {kind: [_explicit(c, kind) for c in recipe] for kind, recipe in configs.items()}
         built = {kind: [build_transform(c, kind) for c in recipe] for kind, recipe in configs.items()}

@@ -176,7 +176,7 @@ def _verify(path: Path, sha256: str | None) -> str:
             "the weight file does not exist",
             where=path,
             expected="a .pth, .pt or .safetensors file",
-            fix="correct `weights`, or leave it out to start from random weights (nothing is downloaded)",
+            fix="correct `weights` or `load_from`, or leave it out to start from random weights (nothing is downloaded)",
         )
     try:
         with open(path, "rb") as file:

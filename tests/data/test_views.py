@@ -232,3 +232,11 @@ def test_check_names_both_sides():
 def test_config_errors(arguments, message):
     with pytest.raises(UserError, match=message):
         Views(**arguments)
+
+
+@pytest.mark.parametrize("recipe", [{"type": "HorizontalFlip"}, "HorizontalFlip", ["HorizontalFlip"], [5]])
+@pytest.mark.parametrize("kind", ["weak", "medium", "strong"])
+def test_a_recipe_of_another_kind_than_a_list_of_transforms_is_named(kind, recipe):
+    with pytest.raises(UserError, match="no list of transforms") as caught:
+        Views(16, **{kind: recipe})
+    assert caught.value.where == f"views.{kind}"
