@@ -36,10 +36,9 @@ SECONDS_FOR_FIRST_RANK = 5.0
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns an `ExitStatus`."""
     words = list(sys.argv[1:] if argv is None else argv)
-    if isinstance(
-        sys.stdout, io.TextIOWrapper
-    ):  # names of any script, on a terminal that has not all of them
-        sys.stdout.reconfigure(errors="backslashreplace")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        with suppress(OSError):  # it writes what is open first; a full disk is met, and told, later
+            sys.stdout.reconfigure(errors="backslashreplace")  # a terminal may lack letters of some names
     args = _parser(words).parse_args(words)
     process.command_line = tuple(words)
     try:

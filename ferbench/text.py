@@ -10,12 +10,12 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
-
-from rich.cells import cell_len
-from rich.text import Text
+from typing import TYPE_CHECKING, Any
 
 from ferbench.errors import UserError
+
+if TYPE_CHECKING:  # `--help` needs no tables
+    from rich.text import Text
 
 ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
 BLANK = "\N{OPEN BOX}"
@@ -108,6 +108,8 @@ def short_names(names: Sequence[str], longest: int = LONGEST) -> list[str]:
 
 
 def _cut(name: str, longest: int) -> str:
+    from rich.cells import cell_len
+
     if cell_len(name) <= longest:
         return name
     first, last = longest // 2, longest - longest // 2 - 1
@@ -125,6 +127,8 @@ def _cut(name: str, longest: int) -> str:
 
 def plain(text: str) -> Text:
     """A cell of a table for the terminal, in which nothing is taken for markup."""
+    from rich.text import Text
+
     return Text(printable(text))
 
 
