@@ -185,7 +185,7 @@ def test_the_table_at_the_end_of_a_run_has_every_class(classes):
         assert cells[cells.index(f"F1 {printable(name)}") + 1] == f"{i}.00"
 
 
-@given(lists)
+@given(lists.filter(lambda names: "none" not in names))  # what the checker calls images without a label
 def test_the_checker_names_every_class(classes):
     console = Console(file=io.StringIO(), width=2000, color_system=None)
     counts = {name: 1000 + i for i, name in enumerate(classes)}
