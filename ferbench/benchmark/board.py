@@ -16,7 +16,8 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from ferbench.benchmark import record, store
+from ferbench import records
+from ferbench.benchmark import store
 from ferbench.benchmark.check import Checked
 from ferbench.benchmark.execute import FAILED, FINISHED, Outcome, Task
 from ferbench.benchmark.grid import Grid
@@ -226,7 +227,7 @@ def last_entries(folder: Path) -> dict[str, dict[str, Any]]:
 
 def _scores(task: Task) -> str:
     try:
-        own = record.read(task.folder / record.NAME)
+        own = records.read(task.folder / records.NAME)
     except UserError:
         return ""
     took = f", {_clock(own.cost.train_seconds)} of training" if own.cost else ""

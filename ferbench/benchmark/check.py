@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ferbench.benchmark import describe
 from ferbench.benchmark.grid import Grid, Run, config_of
 from ferbench.data.loader import check_batch, check_mu
 from ferbench.data.views import Views
+from ferbench.engine import describe
 from ferbench.engine.api import complete
 from ferbench.engine.build import build_data
 from ferbench.engine.hooks import CheckpointKeeper

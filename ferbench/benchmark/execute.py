@@ -14,7 +14,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 
-from ferbench.benchmark import ranks, record
+from ferbench import records
+from ferbench.benchmark import ranks
 from ferbench.engine import lock
 from ferbench.errors import ExitStatus, UserError, disk_full
 
@@ -59,7 +60,7 @@ class Task:
     title: str
     folder: Path
     command: tuple[str, ...]
-    blank: record.Record
+    blank: records.Record
     retry_failed: bool = False
     iterations: int = 0
     images: int = 0
@@ -111,7 +112,7 @@ def execute(task: Task, environment: Mapping[str, str] | None = None, stop: Stop
         finally:
             held.release()
     except (OSError, UserError) as error:
-        return Outcome(FAILED if disk_full(error) is None else DISK_FULL, record.reason_of(error))
+        return Outcome(FAILED if disk_full(error) is None else DISK_FULL, records.reason_of(error))
 
 
 def mark_failed(task: Task, reason: str) -> None:
@@ -120,13 +121,13 @@ def mark_failed(task: Task, reason: str) -> None:
     Raises:
         UserError: it cannot be written.
     """
-    path = task.folder / record.NAME
+    path = task.folder / records.NAME
     if _record(task) is not None:
-        record.mark_failed(path, reason)
+        records.mark_failed(path, reason)
         return
     task.folder.mkdir(parents=True, exist_ok=True)
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    record.write(replace(task.blank, status=record.FAILED, failure=reason, written=now), path)
+    records.write(replace(task.blank, status=records.FAILED, failure=reason, written=now), path)
 
 
 def _finished_or_failed(task: Task) -> Outcome | None:
@@ -134,12 +135,12 @@ def _finished_or_failed(task: Task) -> Outcome | None:
     own = _record(task)
     if own is None:
         return None
-    if own.status == record.FINISHED:
+    if own.status == records.FINISHED:
         return Outcome(FINISHED)
-    if own.status == record.FAILED:
+    if own.status == records.FAILED:
         if not task.retry_failed:
             return Outcome(FAILED, own.failure)
-        record.write(replace(own, status=record.RUNNING, failure=None), task.folder / record.NAME)
+        records.write(replace(own, status=records.RUNNING, failure=None), task.folder / records.NAME)
     return None
 
 
@@ -190,30 +191,30 @@ def _end(process: subprocess.Popen, now: threading.Event | None = None) -> int:
 
 def _judge(task: Task, code: int, output: str, stop: Stop) -> Outcome:
     own = _record(task)
-    if code == 0 and own is not None and own.status == record.FINISHED:
+    if code == 0 and own is not None and own.status == records.FINISHED:
         for checkpoint in [f for p in DROPPED[task.keep] for f in task.folder.glob(p)]:
             checkpoint.unlink()
         return Outcome(FINISHED)
     word = INTERRUPTED if stop.asked.is_set() else _CAN_GO_ON.get(code)
-    said = own.failure if own is not None and own.status == record.FAILED else _last_error(output)
+    said = own.failure if own is not None and own.status == records.FAILED else _last_error(output)
     how = _ending(code)
     first = ranks.failure_of(output) if task.processes > 1 else None
     if first is not None:  # the record may have the word of a process that only lost its connection
         word = word or _CAN_GO_ON.get(first.code)
         said, how = first.said, f"process {first.rank}: {_ending(first.code)}"
     if word is not None:
-        if own is not None and own.status == record.FAILED:
-            record.write(replace(own, status=record.RUNNING, failure=None), task.folder / record.NAME)
+        if own is not None and own.status == records.FAILED:
+            records.write(replace(own, status=records.RUNNING, failure=None), task.folder / records.NAME)
         return Outcome(word, None if word == INTERRUPTED else said or how)
     reason = " ".join(f"{said or 'it said nothing'} ({how})".split())
     mark_failed(task, reason)
     return Outcome(FAILED, reason)
 
 
-def _record(task: Task) -> record.Record | None:
+def _record(task: Task) -> records.Record | None:
     """The run's record; None if there is none, or a damaged one, which is as good as none."""
     try:
-        return record.read(task.folder / record.NAME)
+        return records.read(task.folder / records.NAME)
     except UserError:
         return None
 

@@ -12,19 +12,20 @@ from pathlib import Path
 
 from rich.console import Console
 
-from ferbench.benchmark import record, store
+from ferbench import records
+from ferbench.benchmark import store
 from ferbench.benchmark.board import Board, failures, plan_notes, plan_table, say
 from ferbench.benchmark.check import Checked, check_runs
-from ferbench.benchmark.describe import code, portable_config
 from ferbench.benchmark.execute import DISK_FULL, Outcome, Task, train_command
 from ferbench.benchmark.grid import Grid, Run, read_grid, runs_of
 from ferbench.benchmark.launchers import Handle, Launcher, make_launcher, require_processes
-from ferbench.benchmark.protocol import require_one_protocol
 from ferbench.benchmark.store import State, Store
 from ferbench.benchmark.tuning import report_of, tuned_runs, with_choice
 from ferbench.engine import lock
+from ferbench.engine.describe import code, portable_config
 from ferbench.errors import DiskFull, UserError
 from ferbench.process import available_cores, interrupted_by, noted
+from ferbench.records.protocol import require_one_protocol
 
 LOOK = 0.5  # seconds between two looks at what has ended
 
@@ -239,11 +240,11 @@ class Runner:
         folder, config = self.store.run_folder(run).absolute(), self.store.write_config(checked).absolute()
         data = None if options.data is None else Path(options.data).expanduser().absolute()
         cell = checked.config["default_hooks"]["record"]["cell"]
-        blank = record.Record(
-            schema=record.SCHEMA, status=record.FAILED, failure="", label=run.label, algorithm=run.algorithm,
+        blank = records.Record(
+            schema=records.SCHEMA, status=records.FAILED, failure="", label=run.label, algorithm=run.algorithm,
             seed=run.seed, split_hash=None, protocol={}, protocol_hash=None, classes=checked.classes, data={},
-            results=[], curves=record.Curves(), cost=None, code=code(), libraries={}, hardware=None, command="",
-            config=portable_config(checked.config), cell=record.Cell(**cell), written=_now(),
+            results=[], curves=records.Curves(), cost=None, code=code(), libraries={}, hardware=None, command="",
+            config=portable_config(checked.config), cell=records.Cell(**cell), written=_now(),
         )  # fmt: skip
         return Task(
             title=str(run), folder=folder, blank=blank, retry_failed=options.retry_failed,
@@ -310,7 +311,7 @@ class Runner:
 
     def _mixed(self, states: Sequence[tuple[Checked, State]]) -> bool:
         """Whether runs that belong together cannot be compared; says why."""
-        groups: dict[tuple[str, str], list[record.Record]] = {}
+        groups: dict[tuple[str, str], list[records.Record]] = {}
         for checked, state in states:
             if (
                 state.record is not None

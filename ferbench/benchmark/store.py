@@ -16,13 +16,13 @@ from pathlib import Path
 from pprint import pformat
 from typing import Any
 
-from ferbench.benchmark import record
+from ferbench import records
 from ferbench.benchmark.check import Checked
 from ferbench.benchmark.grid import Grid, Run
-from ferbench.benchmark.protocol import difference, hash_of
 from ferbench.data.io import replacing
 from ferbench.engine import lock
 from ferbench.errors import UserError
+from ferbench.records.protocol import difference, hash_of
 
 FORMAT = 1
 NAME, TUNING = "grid.json", "tuning.json"
@@ -45,7 +45,7 @@ class State:
 
     word: str
     reason: str | None = None
-    record: record.Record | None = None
+    record: records.Record | None = None
 
 
 class Store:
@@ -73,20 +73,20 @@ class Store:
         found, damage = self._record(folder)
         if state is lock.State.HELD:
             return State(TAKEN, str(owner))
-        if state is lock.State.UNKNOWN and not (found and found.status == record.FINISHED):
+        if state is lock.State.UNKNOWN and not (found and found.status == records.FINISHED):
             return State(LOCKED, str(owner))
         if found is None:
             begun = damage or (folder / "last.pth").is_file()
             return State(UNFINISHED if begun else TODO, damage)
-        word = {record.FINISHED: DONE, record.FAILED: FAILED, record.RUNNING: UNFINISHED}[found.status]
+        word = {records.FINISHED: DONE, records.FAILED: FAILED, records.RUNNING: UNFINISHED}[found.status]
         return State(word, found.failure, found)
 
     @staticmethod
-    def _record(folder: Path) -> tuple[record.Record | None, str | None]:
+    def _record(folder: Path) -> tuple[records.Record | None, str | None]:
         """The record of a run, and what is wrong with it."""
-        path = folder / record.NAME
+        path = folder / records.NAME
         try:
-            return (record.read(path) if path.is_file() else None), None
+            return (records.read(path) if path.is_file() else None), None
         except UserError as error:
             return None, f"{error.what} ({path})"
 

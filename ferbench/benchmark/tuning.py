@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from ferbench.benchmark import record
+from ferbench import records
 from ferbench.benchmark.grid import Grid, Run, require_own_folders
 from ferbench.data.randomness import derive_seed
 
@@ -67,7 +67,7 @@ def tuned_runs(grid: Grid, runs: Sequence[Run], trials: int) -> list[Run]:
     return [*first, *later]
 
 
-def choose(trials: Sequence[tuple[Run, record.Record | None]]) -> int | None:
+def choose(trials: Sequence[tuple[Run, records.Record | None]]) -> int | None:
     """Which trial was best on validation (best EMA weights); the first of equally good ones, None if none has finished.
 
     Args:
@@ -77,15 +77,15 @@ def choose(trials: Sequence[tuple[Run, record.Record | None]]) -> int | None:
     return max(scores, key=lambda number: (scores[number], -(number or 0))) if scores else None
 
 
-def validation_score(own: record.Record | None) -> float | None:
+def validation_score(own: records.Record | None) -> float | None:
     """Validation macro-F1 of the best EMA weights of a finished run."""
-    if own is None or own.status != record.FINISHED:
+    if own is None or own.status != records.FINISHED:
         return None
     return own.result("best", "ema").val_macro_f1
 
 
 def report_of(
-    label: str, grid: Grid, trials: Sequence[tuple[Run, record.Record | None]], asked: int
+    label: str, grid: Grid, trials: Sequence[tuple[Run, records.Record | None]], asked: int
 ) -> dict[str, Any]:
     """What the trials of a cell came to, as ``tuning.json`` says it.
 

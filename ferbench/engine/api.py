@@ -16,9 +16,9 @@ from rich.console import Console
 
 from ferbench import (
     _torchvision_guard,  # noqa: F401 - before anything imports torchvision
+    records,
     stopping,
 )
-from ferbench.benchmark import record
 from ferbench.data import manifest
 from ferbench.data.io import remove_unfinished, replacing
 from ferbench.distributed import rank
@@ -81,7 +81,7 @@ def train(
     if resume and not isinstance(resume, bool) and resume == cfg.get("load_from"):
         cfg.load_from = None  # as in mmengine: with ``resume=True`` the run goes on from it
     folder = Path(cfg.work_dir)
-    hung = partial(record.mark_failed, folder / record.NAME)
+    hung = partial(records.mark_failed, folder / records.NAME)
     with (
         stopping.Watch(process_timeout(cfg), hung) as watch,
         explained(cfg),
@@ -105,7 +105,7 @@ def train(
             adopt(source, folder)
         runner.save_config()
         remove_unfinished(folder)
-        with record.recording_failure(folder), explained(cfg), watch.holding():
+        with records.recording_failure(folder), explained(cfg), watch.holding():
             runner.train()
     return runner
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from ferbench.benchmark.record import NAME as RECORD
 from ferbench.data.io import replacing
 from ferbench.distributed import barrier, rank
 from ferbench.engine import checkpoint
@@ -13,6 +12,7 @@ from ferbench.engine.hooks.keeper import LAST, best
 from ferbench.engine.hooks.report import RESULTS
 from ferbench.engine.runlog import NAME as LOG_NAME
 from ferbench.errors import UserError
+from ferbench.records import NAME as RECORD
 
 SPLIT = "split.json"
 KEPT_WITH_LAST = (best("raw"), best("ema"), LOG_NAME, SPLIT)

@@ -13,10 +13,8 @@ from mmengine.model import MMDistributedDataParallel
 from mmengine.runner import Priority, Runner
 from torch import nn
 
-from ferbench.benchmark import describe
-from ferbench.benchmark.protocol import difference
 from ferbench.distributed import barrier, device, rank
-from ferbench.engine import checkpoint
+from ferbench.engine import checkpoint, describe
 from ferbench.engine.build import Data
 from ferbench.engine.hooks import CheckpointKeeper, events
 from ferbench.engine.optim import SSLOptimWrapper, build_optimizer
@@ -28,6 +26,7 @@ from ferbench.errors import UserError
 from ferbench.models.ssl import SSLModel
 from ferbench.models.weights import start_from
 from ferbench.parts import build, check, kind_of
+from ferbench.records.protocol import difference
 from ferbench.registry import HOOKS, LOOPS, MODELS, OPTIM_WRAPPERS, VISBACKENDS, VISUALIZERS
 from ferbench.version import __version__
 
@@ -71,7 +70,7 @@ class SSLRunner(Runner):
 
     @cached_property
     def protocol(self) -> dict[str, Any]:
-        """What the run shares with those that it may be compared with (`ferbench.benchmark.protocol`)."""
+        """What the run shares with those that it may be compared with (`ferbench.records.protocol`)."""
         return describe.plain(describe.protocol_of(self.cfg, self.data, self.bare_model))
 
     def dump_config(self) -> None:

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from ferbench.benchmark import record
-from ferbench.benchmark.consistency import SCORES
-from ferbench.benchmark.protocol import hash_of
+from ferbench import records
 from ferbench.functional.metrics import scores_from_confusion
+from ferbench.records.consistency import SCORES
+from ferbench.records.protocol import hash_of
 
 CLASSES = ["Angry", "Disgust", "Fear", "Happy", "Sad", "Surprise", "Neutral"]
 SHARES = np.array([0.14, 0.02, 0.14, 0.25, 0.17, 0.11, 0.17])
@@ -50,7 +50,7 @@ def protocol_of(per_class: int) -> dict[str, Any]:
 
 def make(
     label: str, per_class: int, seed: int, videos: int = 0, algorithms: dict[str, Any] = ALGORITHMS
-) -> record.Record:
+) -> records.Record:
     """A finished run.
 
     Args:
@@ -65,8 +65,8 @@ def make(
     rng = np.random.default_rng([names.index(label), per_class, seed])
     level += 0.08 * (per_class == 100) + 0.012 * np.random.default_rng(seed).normal() + 0.006 * rng.normal()
     results = []
-    for checkpoint in record.CHECKPOINTS:
-        for weights in record.WEIGHTS:
+    for checkpoint in records.CHECKPOINTS:
+        for weights in records.WEIGHTS:
             gain = 0.012 * (weights == "ema") + 0.006 * (checkpoint == "best")
             with_groups = videos if (checkpoint, weights) == ("best", "ema") else 0
             results.append(_result(rng, level + gain, checkpoint, weights, with_groups))
@@ -78,9 +78,9 @@ def make(
         "labeled": [per_class] * 7, "unlabeled": hidden, "val": (SHARES * 2000).astype(int).tolist(),
         "test": np.array(results[-1].confusion).sum(axis=1).tolist(),
     }  # fmt: skip
-    return record.Record(
-        schema=record.SCHEMA,
-        status=record.FINISHED,
+    return records.Record(
+        schema=records.SCHEMA,
+        status=records.FINISHED,
         failure=None,
         label=label,
         algorithm=algorithm,
@@ -90,34 +90,34 @@ def make(
         protocol_hash=hash_of(protocol),
         classes=CLASSES,
         data={
-            part: record.DataPart("FER2013", sum(c), dict(zip(CLASSES, c, strict=True)))
+            part: records.DataPart("FER2013", sum(c), dict(zip(CLASSES, c, strict=True)))
             for part, c in counts.items()
         },
         results=results,
         curves=curves,
         cost=_cost(curves, seconds, images),
-        code=record.Code("0.1.0", "0" * 40, False),
+        code=records.Code("0.1.0", "0" * 40, False),
         libraries={"torch": "2.13.0", "numpy": "2.4.6"},
-        hardware=record.Hardware("made-up CPU", 2, None, 1),
+        hardware=records.Hardware("made-up CPU", 2, None, 1),
         command=f"ferbench train {label.lower()}/r18_fer2013.py --seed {seed} "
         f"--cfg-options split.per_class={per_class}",
         config={"train_cfg": {"max_iters": ITERATIONS}},
-        cell=record.Cell("made_up", "fer2013", {"split.per_class": per_class}, GRID),
+        cell=records.Cell("made_up", "fer2013", {"split.per_class": per_class}, GRID),
         written="2026-01-01T00:00:00+00:00",
     )
 
 
-def grid(seeds: int = 3, videos: int = 0, algorithms: dict[str, Any] = ALGORITHMS) -> list[record.Record]:
+def grid(seeds: int = 3, videos: int = 0, algorithms: dict[str, Any] = ALGORITHMS) -> list[records.Record]:
     """Five algorithms, two budgets, finished."""
     return [make(a, b, s, videos, algorithms) for b in BUDGETS for a in algorithms for s in range(seeds)]
 
 
-def lifted(run: record.Record, by: float) -> record.Record:
+def lifted(run: records.Record, by: float) -> records.Record:
     """The run, had its test scores been about ``by`` higher (or lower): images change from wrong to right, or back."""
     return replace(run, results=[_lifted(r, r.macro_f1 + by) for r in run.results])
 
 
-def _lifted(result: record.Result, wanted: float) -> record.Result:
+def _lifted(result: records.Result, wanted: float) -> records.Result:
     """The scores nearest to a macro-F1 when each class gains, or loses, about the same share."""
     counts = np.array(result.confusion)
 
@@ -138,16 +138,16 @@ def _lifted(result: record.Result, wanted: float) -> record.Result:
     return replace(result, groups=None, **{k: best[k] for k in (*SCORES, "f1", "confusion", "count")})
 
 
-def failed(run: record.Record, reason: str) -> record.Record:
+def failed(run: records.Record, reason: str) -> records.Record:
     """The run, had it failed on its way."""
-    return replace(run, status=record.FAILED, failure=reason, results=[], cost=None)
+    return replace(run, status=records.FAILED, failure=reason, results=[], cost=None)
 
 
-def running(run: record.Record, share: float = 0.5) -> record.Record:
+def running(run: records.Record, share: float = 0.5) -> records.Record:
     """The run, had it got as far as ``share`` of its iterations."""
     val, classes = run.curves.val, run.curves.classes
-    curves = record.Curves(_cut(val, share), classes and _cut(classes, share))
-    return replace(run, status=record.RUNNING, results=[], curves=curves)
+    curves = records.Curves(_cut(val, share), classes and _cut(classes, share))
+    return replace(run, status=records.RUNNING, results=[], curves=curves)
 
 
 def _cut(curve: Any, share: float) -> Any:
@@ -155,7 +155,7 @@ def _cut(curve: Any, share: float) -> Any:
     return type(curve)(**{k: v and v[:count] for k, v in vars(curve).items()})
 
 
-def write_grid(folder: Path, seeds: int = 3, videos: int = 0) -> list[record.Record]:
+def write_grid(folder: Path, seeds: int = 3, videos: int = 0) -> list[records.Record]:
     """The folder of the grid: all finished but one that failed, one that goes on, and a damaged record.
 
     Returns:
@@ -168,21 +168,21 @@ def write_grid(folder: Path, seeds: int = 3, videos: int = 0) -> list[record.Rec
         place = folder / f"{budget}" / run.label.lower() / f"seed{run.seed}"
         place.mkdir(parents=True)
         if (run.label, budget, run.seed) == ("UDA", 100, 1):
-            record.write(failed(run, "the loss or the weights became NaN"), place / record.NAME)
+            records.write(failed(run, "the loss or the weights became NaN"), place / records.NAME)
         elif (run.label, budget, run.seed) == ("UDA", 100, 2):
-            record.write(running(run), place / record.NAME)
+            records.write(running(run), place / records.NAME)
         else:
-            record.write(run, place / record.NAME)
+            records.write(run, place / records.NAME)
             done.append(run)
     damaged = folder / "damaged"
     damaged.mkdir()
-    (damaged / record.NAME).write_text('{"schema": 1, "status": "fini')
+    (damaged / records.NAME).write_text('{"schema": 1, "status": "fini')
     return done
 
 
 def _result(
     rng: np.random.Generator, level: float, checkpoint: str, weights: str, videos: int
-) -> record.Result:
+) -> records.Result:
     size = len(CLASSES)
     groups: dict[str, list[list[int]]] = {}
     total = np.zeros((size, size), dtype=int)
@@ -196,7 +196,7 @@ def _result(
         ]
     scores = scores_from_confusion(torch.from_numpy(total))
     kept = {k: scores[k] for k in ("macro_f1", "accuracy", "balanced_accuracy", "f1", "confusion", "count")}
-    return record.Result(
+    return records.Result(
         checkpoint, weights, ITERATIONS, level, **kept, smoothed=False, groups=groups if videos else None
     )
 
@@ -210,19 +210,21 @@ def _row(truth: int, level: float) -> np.ndarray:
     return row
 
 
-def _curves(rng: np.random.Generator, label: str, level: float, seconds: float, images: int) -> record.Curves:
+def _curves(
+    rng: np.random.Generator, label: str, level: float, seconds: float, images: int
+) -> records.Curves:
     at = np.arange(500, ITERATIONS + 1, 500)
     rise = 1 - np.exp(-at / 1500)
     raw = level * rise + 0.006 * rng.normal(size=len(at))
     ema = (level + 0.012) * (1 - np.exp(-at / 1900)) + 0.002 * rng.normal(size=len(at))
-    val = record.ValidationCurve(
+    val = records.ValidationCurve(
         at.tolist(), (at / ITERATIONS * images).astype(int).tolist(), (at / ITERATIONS * seconds / 3600).tolist(),
         raw.tolist(), ema.tolist(),
     )  # fmt: skip
-    return record.Curves(val, None if label == "Supervised" else _class_curves(rng, label))
+    return records.Curves(val, None if label == "Supervised" else _class_curves(rng, label))
 
 
-def _class_curves(rng: np.random.Generator, label: str) -> record.ClassCurves:
+def _class_curves(rng: np.random.Generator, label: str) -> records.ClassCurves:
     at = np.arange(100, ITERATIONS + 1, 100)
     rise = (1 - np.exp(-at / 1200))[:, None]
     threshold: np.ndarray | None = None
@@ -241,26 +243,26 @@ def _class_curves(rng: np.random.Generator, label: str) -> record.ClassCurves:
         [None if u < 0.01 else p for u, p in zip(*rows, strict=True)]
         for rows in zip(used, purity, strict=True)
     ]
-    return record.ClassCurves(
+    return records.ClassCurves(
         at.tolist(), None if threshold is None else threshold.tolist(), used.tolist(),
         [[None if p is None else float(p) for p in row] for row in holes], share.tolist(),
         (used * share).sum(axis=1).tolist(), ((used * share * purity).sum(axis=1) / (used * share).sum(axis=1)).tolist(),
     )  # fmt: skip
 
 
-def _cost(curves: record.Curves, seconds: float, images: int) -> record.Cost:
+def _cost(curves: records.Curves, seconds: float, images: int) -> records.Cost:
     val, targets = curves.val, []
     assert val is not None
     for target in (0.3, 0.5):
         reached = [i for i, f1 in enumerate(val.macro_f1_ema) if f1 >= target]
         k = reached[0] if reached else None
         targets.append(
-            record.ToTarget(
+            records.ToTarget(
                 target, None if k is None else val.iter[k], None if k is None else val.images[k],
                 None if k is None else 3600 * val.hours[k],
             )
         )  # fmt: skip
-    return record.Cost(seconds, images, images / seconds, 0.02, 900.0, None, targets)
+    return records.Cost(seconds, images, images / seconds, 0.02, 900.0, None, targets)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from ferbench import records
 from ferbench.benchmark import store, tuning
 from ferbench.benchmark.check import check_runs
 from ferbench.benchmark.grid import (
@@ -16,10 +17,10 @@ from ferbench.benchmark.grid import (
     runs_of,
     slug,
 )
-from ferbench.benchmark.protocol import difference
 from ferbench.benchmark.store import Store
 from ferbench.config import config_root, load_config
 from ferbench.errors import UserError
+from ferbench.records.protocol import difference
 
 GRIDS = sorted(p.relative_to(config_root()).as_posix() for p in (config_root() / "grids").glob("*.py"))
 
@@ -368,7 +369,7 @@ class TestStore:
             (failed_record, store.FAILED, "out of memory"),
             (make_record(status="running", results=[]), store.UNFINISHED, None),
         ):
-            store.record.write(written, folder / "record.json")
+            records.write(written, folder / "record.json")
             assert (own.state(run).word, own.state(run).reason) == (word, reason)
         (folder / "record.json").write_text("{")
         state = own.state(run)

@@ -16,8 +16,7 @@ import pytest
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextPath
 
-from ferbench.benchmark import record
-from ferbench.benchmark.protocol import hash_of
+from ferbench import records
 from ferbench.benchmark.report import Options, watch, write_report
 from ferbench.benchmark.report.build import build
 from ferbench.benchmark.report.gather import Row, gather, place_of
@@ -29,6 +28,7 @@ from ferbench.benchmark.report.table import MINUS, NONE, TIMES, join_labels, tim
 from ferbench.benchmark.statistics import group_interval
 from ferbench.cli import main
 from ferbench.errors import UserError
+from ferbench.records.protocol import hash_of
 from ferbench.viz.style import to_svg
 
 BEST_EMA = Row("best", "ema")
@@ -59,7 +59,7 @@ def report_on(runs, tmp_path):
     for i, run in enumerate(runs):
         folder = tmp_path / "runs" / f"{i:03d}"
         folder.mkdir(parents=True)
-        record.write(run, folder / record.NAME)
+        records.write(run, folder / records.NAME)
     return build(gather([tmp_path / "runs"]))
 
 
@@ -331,7 +331,7 @@ def test_tuning_trials_are_no_results(tmp_path):
 def test_runs_of_other_code_or_hardware_are_warned_of(tmp_path):
     runs = [made_up.make("DTM", 25, s) for s in range(2)]
     runs[1] = replace(
-        runs[1], code=record.Code("0.2.0", "1" * 40, True), hardware=record.Hardware("other", 8, "a GPU", 2)
+        runs[1], code=records.Code("0.2.0", "1" * 40, True), hardware=records.Hardware("other", 8, "a GPU", 2)
     )
     noted = " ".join(n.text for n in report_on(runs, tmp_path).sections[0].notes if n.warning)
     assert "2 versions of the code: 0.1.0 (00000000) (1 runs); 0.2.0 (11111111, changed) (1 runs)" in noted
@@ -536,7 +536,7 @@ def test_intervals_by_video_where_the_records_have_them(tmp_path):
     page = report_on(runs, tmp_path).sections[0]
     stacks = {
         label: np.array([
-            [record.dense(cells, 7) for _, cells in sorted(BEST_EMA.of(r).groups.items())] for r in runs if r.label == label
+            [records.dense(cells, 7) for _, cells in sorted(BEST_EMA.of(r).groups.items())] for r in runs if r.label == label
         ])
         for label in ("FixMatch", "DTM")
     }  # fmt: skip
@@ -867,7 +867,7 @@ def test_folders_without_records(tmp_path):
 
 
 def test_a_page_of_damaged_records_only_names_them(tmp_path):
-    (tmp_path / record.NAME).write_text("{")
+    (tmp_path / records.NAME).write_text("{")
     write_report([tmp_path], tmp_path / "out")
     assert "the record is damaged" in (tmp_path / "out" / "report.html").read_text()
 
@@ -895,9 +895,9 @@ def test_watching_shows_what_is_new_and_draws_nothing_twice(tmp_path, monkeypatc
     runs = [made_up.make("FixMatch", b, 0) for b in made_up.BUDGETS]
     for run in runs:
         (tmp_path / "runs" / run.protocol_hash).mkdir(parents=True)
-    places = [tmp_path / "runs" / run.protocol_hash / record.NAME for run in runs]
-    record.write(made_up.running(runs[0]), places[0])
-    record.write(runs[1], places[1])
+    places = [tmp_path / "runs" / run.protocol_hash / records.NAME for run in runs]
+    records.write(made_up.running(runs[0]), places[0])
+    records.write(runs[1], places[1])
     drawn, waits = [], []
     monkeypatch.setattr(
         "ferbench.benchmark.report.pages.to_svg", lambda f: drawn.append(f) or '<svg viewBox="0"></svg>'
@@ -906,7 +906,7 @@ def test_watching_shows_what_is_new_and_draws_nothing_twice(tmp_path, monkeypatc
     def wait(seconds: float) -> None:
         waits.append(seconds)
         if len(waits) == 2:  # nothing has changed before; now a run has finished
-            record.write(runs[0], places[0])
+            records.write(runs[0], places[0])
         if len(waits) == 3:
             raise Stop
 

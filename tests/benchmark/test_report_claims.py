@@ -10,7 +10,7 @@ import made_up_records as made_up
 import numpy as np
 import pytest
 
-from ferbench.benchmark import record
+from ferbench import records
 from ferbench.benchmark.report import Options, write_report
 from ferbench.benchmark.report.build import build
 from ferbench.benchmark.report.gather import gather
@@ -27,7 +27,7 @@ def written(runs, folder):
     for i, run in enumerate(runs):
         place = folder / f"{i:03d}"
         place.mkdir(parents=True)
-        record.write(run, place / record.NAME)
+        records.write(run, place / records.NAME)
     return folder
 
 

@@ -18,14 +18,13 @@ import torch
 from sklearn.metrics import f1_score
 
 import ferbench
-from ferbench import cli, process
-from ferbench.benchmark import describe, record
-from ferbench.benchmark.protocol import difference, hash_of
+from ferbench import cli, process, records
 from ferbench.data.datasets.base import Concat
-from ferbench.engine import api
+from ferbench.engine import api, describe
 from ferbench.engine.build import build_data
 from ferbench.errors import UserError
 from ferbench.evaluation.table import score_rows
+from ferbench.records.protocol import difference, hash_of
 from ferbench.registry import ALGORITHMS, MODELS
 from tiny_experiment import CLASSES, PARTS
 
@@ -72,7 +71,7 @@ class TestFinished:
     def test_scores_are_those_of_the_log(self, run):
         lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
         rows = lines[-1]["rows"]
-        own = record.read(run / "record.json")
+        own = records.read(run / "record.json")
         assert own.status == "finished"
         assert [(r.checkpoint, r.weights) for r in own.results] == [
             ("last", "raw"), ("last", "ema"), ("best", "raw"), ("best", "ema"),
@@ -86,7 +85,7 @@ class TestFinished:
         assert best.val_macro_f1 == max(v["ema"]["macro_f1"] for v in vals.values())
 
     def test_the_rest(self, run):
-        own = record.read(run / "record.json")
+        own = records.read(run / "record.json")
         assert own.label == "DTM floor=0.2 rule={'epoch_length': 2, 'init': 0.3}"
         assert own.algorithm == {"type": "DTM", "floor": 0.2, "rule": {"epoch_length": 2, "init": 0.3}}
         assert (own.seed, own.classes, own.cell) == (0, list(CLASSES), None)
@@ -131,7 +130,7 @@ class TestFinished:
         cfg = make({**SHORT, "test_cfg.smoothing_window": None})
         cfg.test_dataloader.dataset = videos
         api.train(cfg, tmp_path / "run")
-        own = record.read(tmp_path / "run" / "record.json")  # which checks that the groups sum to the whole
+        own = records.read(tmp_path / "run" / "record.json")  # which checks that the groups sum to the whole
         assert {k: sum(c for _, _, c in v) for k, v in own.result().groups.items()} == {"v1": 19, "v2": 17}
         assert [r.groups is None for r in own.results] == [True, True, True, False]
 
@@ -142,8 +141,8 @@ class TestFinished:
         cfg.test_dataloader.dataset = videos
         runner = api.train(cfg, tmp_path / "run")
         lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
-        rows, own = lines[-1]["rows"], record.read(tmp_path / "run" / "record.json")
-        names = [(c, w) for c in record.CHECKPOINTS for w in record.WEIGHTS]
+        rows, own = lines[-1]["rows"], records.read(tmp_path / "run" / "record.json")
+        names = [(c, w) for c in records.CHECKPOINTS for w in records.WEIGHTS]
         order = [(*name, smoothed) for smoothed in (False, True) for name in names]
         assert [(r["checkpoint"], r["weights"], r["smoothed"]) for r in rows] == order
         assert [(r.checkpoint, r.weights, r.smoothed) for r in own.results] == order
@@ -159,7 +158,7 @@ class TestFinished:
         images = np.stack([model.preprocess.prepare(test.read(i)) for i in range(len(test))])
         places = [test.item_id(i).removesuffix(".jpg").split("/") for i in range(len(test))]
         changed, smoothed = 0, {}
-        for weights in record.WEIGHTS:
+        for weights in records.WEIGHTS:
             probs = model.predict(torch.from_numpy(images), "student" if weights == "raw" else "ema").numpy()
             near = [
                 [j for j, (b, f) in enumerate(places) if b == a and abs(int(f) - int(e)) <= 2]
@@ -173,7 +172,7 @@ class TestFinished:
         assert changed  # or the test would show nothing
 
         api.test(cfg, tmp_path / "run" / "last.pth", out=tmp_path / "out")
-        for weights in record.WEIGHTS:
+        for weights in records.WEIGHTS:
             with open(tmp_path / "out" / f"predictions_{weights}.csv", encoding="utf-8", newline="") as file:
                 lines = list(csv.DictReader(file))
             assert [line["id"].removesuffix(".jpg").split("/") for line in lines] == places
@@ -196,7 +195,7 @@ class TestUnfinished:
         options = {"custom_hooks.0.iteration": 6}
         done = command("--work-dir", tmp_path / "run", "--seed", 3, options=options)
         assert done.returncode == -signal.SIGKILL
-        own = record.read(tmp_path / "run" / "record.json")
+        own = records.read(tmp_path / "run" / "record.json")
         assert (own.status, own.failure, own.results, own.seed) == ("running", None, [], 3)
         assert own.curves.val.iter == [4]
         assert own.command.startswith("ferbench train tiny.py --work-dir run --seed 3 --data $FERBENCH_DATA ")
@@ -204,11 +203,11 @@ class TestUnfinished:
     def test_failed_then_resumed(self, make, tmp_path):
         with pytest.raises(UserError, match="is broken"):
             api.train(make({"custom_hooks.1.iteration": 6}), tmp_path / "run")
-        own = record.read(tmp_path / "run" / "record.json")
+        own = records.read(tmp_path / "run" / "record.json")
         assert (own.status, own.failure) == ("failed", "the data of this process is broken")
         api.train(make(), tmp_path / "run", resume=True)
         api.train(make(), tmp_path / "whole")
-        resumed, whole = (record.read(tmp_path / n / "record.json") for n in ("run", "whole"))
+        resumed, whole = (records.read(tmp_path / n / "record.json") for n in ("run", "whole"))
         assert resumed.curves.val.images == whole.curves.val.images
         timeless = {"cost": None, "written": "", "curves": replace(whole.curves, val=None)}
         assert resumed.curves.classes == whole.curves.classes
@@ -217,28 +216,28 @@ class TestUnfinished:
     def test_nan(self, make, tmp_path):
         with pytest.raises(UserError):
             api.train(make({"custom_hooks.2.iteration": 6}), tmp_path / "run")
-        assert "NaN" in record.read(tmp_path / "run" / "record.json").failure
+        assert "NaN" in records.read(tmp_path / "run" / "record.json").failure
 
     def test_an_interruption_is_no_failure(self, make, tmp_path):
         options = {"custom_hooks.0.iteration": 6, "custom_hooks.0.signum": int(signal.SIGINT)}
         with pytest.raises(KeyboardInterrupt):
             api.train(make(options), tmp_path / "run")
-        assert record.read(tmp_path / "run" / "record.json").status == "running"
+        assert records.read(tmp_path / "run" / "record.json").status == "running"
 
     def test_the_reason_of_a_failure_is_one_line(self, run):
-        record.mark_failed(run / "record.json", "too late")
-        assert record.read(run / "record.json").status == "finished"
-        record.mark_failed(run / "nowhere.json", "no record")
+        records.mark_failed(run / "record.json", "too late")
+        assert records.read(run / "record.json").status == "finished"
+        records.mark_failed(run / "nowhere.json", "no record")
         assert not (run / "nowhere.json").exists()
-        assert record.reason_of(torch.OutOfMemoryError("CUDA out of memory.\n Tried")) == (
+        assert records.reason_of(torch.OutOfMemoryError("CUDA out of memory.\n Tried")) == (
             "OutOfMemoryError: CUDA out of memory. Tried"
         )
-        assert record.reason_of(UserError("what\nand", where="where")) == "what and"
+        assert records.reason_of(UserError("what\nand", where="where")) == "what and"
 
     def test_overwriting_a_run_removes_its_record(self, run, make):
         with pytest.raises(UserError):
             api.train(make({"custom_hooks.1.iteration": 1, "model.head.dropout": 0.0}), run, overwrite=True)
-        assert record.read(run / "record.json").protocol["model"]["head"]["dropout"] == 0.0
+        assert records.read(run / "record.json").protocol["model"]["head"]["dropout"] == 0.0
 
 
 class TestProtocol:
@@ -439,6 +438,6 @@ def test_labels(algorithm, label):
 def test_records_do_not_slow_a_step(make, tmp_path, monkeypatch):
     """Nothing is read or written between validations."""
     writes = []
-    monkeypatch.setattr(record, "write", lambda own, path: writes.append((own.status, os.fspath(path))))
+    monkeypatch.setattr(records, "write", lambda own, path: writes.append((own.status, os.fspath(path))))
     api.train(make({"train_cfg.max_iters": 12}), tmp_path / "run")
     assert [status for status, _ in writes] == ["running"] * 4 + ["finished"]

@@ -20,13 +20,13 @@ from rich.console import Console
 from run_grid import FAKE, play
 from test_grid import grid_file  # noqa: F401 - a fixture
 
-from ferbench import cli
-from ferbench.benchmark import board, execute, launchers, record, runner, store
+from ferbench import cli, records
+from ferbench.benchmark import board, execute, launchers, runner, store
 from ferbench.benchmark.grid import Run, config_of, read_grid, runs_of
-from ferbench.benchmark.protocol import hash_of
 from ferbench.benchmark.store import Store
 from ferbench.engine import api, lock
 from ferbench.errors import DiskFull, ExitStatus, UserError
+from ferbench.records.protocol import hash_of
 
 TWO = "algorithms = {'A': dict(type='Supervised'), 'B': dict(type='FixMatch', threshold=0.4)}"
 TUNED = """algorithms = {
@@ -79,7 +79,7 @@ def stage(tmp_path, grid_file, images, make_record, monkeypatch):  # noqa: F811 
         def records(self):
             """Run -> status and reason."""
             files = sorted(out.rglob("record.json"))
-            found = [(f.parent, record.read(f)) for f in files]
+            found = [(f.parent, records.read(f)) for f in files]
             return {f"{f.parent.name}/{f.name}": (r.status, r.failure) for f, r in found}
 
     stage = Stage()
@@ -96,9 +96,9 @@ class TestAllIsWell:
         assert code == 0
         assert stage.starts() == ALL
         assert stage.records() == dict.fromkeys(ALL, ("finished", None))
-        own = record.read(stage.folder / "runs" / "tiny" / "all" / "B" / "seed1" / "record.json")
+        own = records.read(stage.folder / "runs" / "tiny" / "all" / "B" / "seed1" / "record.json")
         assert (own.label, own.seed, own.algorithm) == ("B", 1, {"type": "FixMatch", "threshold": 0.4})
-        assert own.cell == record.Cell("grid", "tiny", {}, "ferbench benchmark x.py")
+        assert own.cell == records.Cell("grid", "tiny", {}, "ferbench benchmark x.py")
         assert "4 of 4 runs are finished" in printed
         assert "[4/4] finished: tiny · B · seed 1: macro-F1 74.96 (best EMA)" in printed
         assert not list(stage.folder.rglob(".lock"))
@@ -216,7 +216,7 @@ class TestFailures:
         assert stage.records() == dict.fromkeys(ALL, ("finished", None)) | {"A/seed0": ("failed", reason)}
         assert "1 failed:" in printed
         assert f"tiny · A · seed 0 ({stage.folder / 'runs/tiny/all/A/seed0'}): {reason}" in printed
-        own = record.read(stage.folder / "runs/tiny/all/A/seed0/record.json")
+        own = records.read(stage.folder / "runs/tiny/all/A/seed0/record.json")
         assert (own.label, own.seed, own.cell.grid) == ("A", 0, "grid")
         assert bool(own.protocol) == has_protocol
 
@@ -479,7 +479,7 @@ class TestTwoRunners:
         held = lock.take(task.folder / lock.NAME)
         assert execute.execute(task).word == execute.TAKEN
         held.release()
-        record.write(make_record(), task.folder / "record.json")
+        records.write(make_record(), task.folder / "record.json")
         assert execute.execute(task) == execute.Outcome("finished")
         assert not (task.folder / "console.log").exists()
 
@@ -527,7 +527,7 @@ def grid_json(stage):
     return json.dumps({"format": 1, "name": "grid", "runs": {c.run.id: c.identity for c in checked}})
 
 
-def task_in(folder: Path, blank: record.Record, command=("false",)) -> execute.Task:
+def task_in(folder: Path, blank: records.Record, command=("false",)) -> execute.Task:
     return execute.Task("a run", folder, tuple(command), blank, iterations=10, images=240)
 
 
@@ -547,7 +547,7 @@ class TestTuning:
             n: tuned.folder / "runs/tiny/all/B" / n / "record.json"
             for n in ("trial00", "trial01", "seed0", "seed1")
         }
-        own = {n: record.read(f) for n, f in files.items()}
+        own = {n: records.read(f) for n, f in files.items()}
         assert own["seed0"].algorithm == own["seed1"].algorithm == own["trial01"].algorithm
         assert own["seed0"].algorithm != own["trial00"].algorithm
         assert [(r.seed, r.cell.trial, r.cell.trials) for r in own.values()] == [
@@ -584,7 +584,7 @@ class TestTuning:
         assert tuned.run(trials=2, retry_failed=True)[0] == 0
         assert tuned.records()["B/trial01"] == ("finished", None)
         files = [tuned.folder / "runs/tiny/all/B" / n / "record.json" for n in ("trial00", "seed0", "seed1")]
-        assert len({json.dumps(record.read(f).algorithm) for f in files}) == 1
+        assert len({json.dumps(records.read(f).algorithm) for f in files}) == 1
 
     def test_no_trial_finishes(self, tuned):
         tuned.tell(["trial", ["killed"]])
@@ -693,7 +693,7 @@ class TestLaunchers:
         monkeypatch.setattr(launchers, "slots", lambda jobs, processes: shares[:jobs])
         stage.run(jobs=len(shares))
         assert os.sched_getaffinity(0) == before
-        seen = [record.read(f).config for f in stage.folder.rglob("record.json")]
+        seen = [records.read(f).config for f in stage.folder.rglob("record.json")]
         assert all(len(c["cores"]) == 1 and c["OMP_NUM_THREADS"] == "1" for c in seen)
 
     @pytest.mark.parametrize(("kind", "package"), [("slurm", "submitit"), ("ray", "ray")])
@@ -978,7 +978,7 @@ class TestForReal:
         grid = grid_file(f"options = {poison}", "budgets = [5]", algorithms=algorithms, seeds="seeds = [3]")
         words = ["benchmark", grid, "--data", images, "--out", tmp_path / "out", "--jobs", "2"]
         assert cli.main(list(map(str, words))) == runner.SOME_FAILED
-        own = {r.label: r for r in record.read_all([tmp_path / "out"])[0]}
+        own = {r.label: r for r in records.read_all([tmp_path / "out"])[0]}
         good, bad = own["A"], own["NaN"]
         assert (good.status, good.seed, good.cell.budget) == ("finished", 3, {"split.per_class": 5})
         assert good.data["labeled"].class_counts == dict.fromkeys(good.classes, 5)
@@ -1000,12 +1000,12 @@ class TestForReal:
         )
         words = ["benchmark", file, "--data", images, "--out", tmp_path / "two"]
         assert cli.main(list(map(str, words))) == runner.SOME_FAILED
-        found = {r.status: r for r in record.read_all([tmp_path / "two"])[0]}
+        found = {r.status: r for r in records.read_all([tmp_path / "two"])[0]}
         assert found["failed"].failure == "the data of this process is broken (process 1: exit code 2)"
 
         grid = read_grid(file)
         api.train(config_of(runs_of(grid)[0], grid, images), str(tmp_path / "one"))
-        two, one = found["finished"], record.read(tmp_path / "one" / "record.json")
+        two, one = found["finished"], records.read(tmp_path / "one" / "record.json")
         assert (two.hardware.processes, one.hardware.processes) == (2, 1)
         assert (two.protocol_hash, two.split_hash) == (one.protocol_hash, one.split_hash)
         assert [r.confusion for r in two.results] == [r.confusion for r in one.results]

@@ -12,7 +12,7 @@ import sys
 import pytest
 from one_machine import until
 
-from ferbench.benchmark import record
+from ferbench import records
 from ferbench.engine import lock
 
 ray = pytest.importorskip("ray", reason="needs Ray (see CONTRIBUTING.md)")
@@ -93,7 +93,7 @@ def test_a_worker_that_is_killed(training, grid):
     if training == "lives on" and os.path.exists(f"/proc/{pid}"):
         assert lock.look(grid.folders[0] / lock.NAME)[0] is lock.State.HELD
         assert f"process {pid} on" in said
-        assert record.read(grid.folders[0] / "record.json").status == "running"
+        assert records.read(grid.folders[0] / "record.json").status == "running"
         os.kill(pid, signal.SIGCONT)
         until(
             lambda: lock.look(grid.folders[0] / lock.NAME)[0] is lock.State.FREE, "the training does not end"

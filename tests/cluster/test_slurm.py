@@ -11,7 +11,7 @@ import pytest
 import torch
 from one_machine import until
 
-from ferbench.benchmark import record
+from ferbench import records
 from ferbench.engine import checkpoint, lock
 from ferbench.engine import slurm as ours
 from ferbench.errors import ExitStatus
@@ -78,7 +78,7 @@ def begun(folder):
 
 def same_result(one: Path, other: Path) -> None:
     """Scores and all weights, bit for bit."""
-    first, second = record.read(one / "record.json"), record.read(other / "record.json")
+    first, second = records.read(one / "record.json"), records.read(other / "record.json")
     assert first.status == second.status == "finished"
     assert [r.confusion for r in first.results] == [r.confusion for r in second.results]
     a, b = (checkpoint.load(folder / "last.pth")["model"] for folder in (one, other))
@@ -92,7 +92,7 @@ def test_two_tasks_without_gpus(slurm, words, tmp_path):
         "bash", TOOLS / "slurm_train.sh", "main", "two", *words(tmp_path / "two", 12), GPUS="2", **SETTINGS
     )
     assert "partition main has no GPUs: 2 process(es) on CPUs" in done.stderr
-    own = record.read(tmp_path / "two" / "record.json")
+    own = records.read(tmp_path / "two" / "record.json")
     assert (own.status, own.hardware.processes) == ("finished", 2)
     assert not (tmp_path / "two" / ".lock").exists()
 
@@ -103,7 +103,7 @@ def test_two_jobs_at_once_on_one_node(slurm, words, submit, tmp_path):
     for name, job in zip(("a", "b"), jobs, strict=True):
         until(over(slurm, job), f"job {job} does not end")
         assert slurm.shown(job).state == "COMPLETED", (tmp_path / f"{name}.out").read_text()
-        assert record.read(tmp_path / name / "record.json").status == "finished"
+        assert records.read(tmp_path / name / "record.json").status == "finished"
     assert ours.port_of(int(jobs[0])) != ours.port_of(int(jobs[1]))
 
 
@@ -203,6 +203,6 @@ def test_a_grid_one_of_whose_jobs_is_killed(slurm, images, config_file, tmp_path
     killer.join()
     assert done.returncode == 1, done.stdout + done.stderr
     assert "1 of 2 runs are finished; 1 are still to be done: --resume" in done.stdout, done.stdout
-    assert record.read(folders[0] / "record.json").status == "running"
+    assert records.read(folders[0] / "record.json").status == "running"
     done = slurm.run(*words, "--resume", **SETTINGS)
     assert "2 of 2 runs are finished" in done.stdout

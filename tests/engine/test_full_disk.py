@@ -9,8 +9,7 @@ from collections import OrderedDict
 import pytest
 from mmengine.logging import MMLogger
 
-from ferbench import cli
-from ferbench.benchmark import record
+from ferbench import cli, records
 from ferbench.errors import ExitStatus
 
 
@@ -52,9 +51,9 @@ def test_it_is_met_by_one_writer_or_another(kib, disk, images, config_file, caps
     assert "space" in said
     assert not (folder / ".lock").exists()
     file = folder / "record.json"
-    assert not file.exists() or record.read(file).status == record.RUNNING
+    assert not file.exists() or records.read(file).status == records.RUNNING
     if kib < 200:
         return
     disk(8192)
     assert cli.main([*words, "--resume"]) == ExitStatus.OK
-    assert record.read(file).status == record.FINISHED
+    assert records.read(file).status == records.FINISHED

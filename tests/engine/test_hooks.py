@@ -17,7 +17,7 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from torch import nn
 
-from ferbench.benchmark import record
+from ferbench import records
 from ferbench.engine import api
 from ferbench.engine.hooks import events
 from ferbench.errors import UserError
@@ -361,7 +361,7 @@ class TestEarlyStopping:
     @pytest.mark.parametrize("interval", [None, 100])
     def test_it_stops_and_the_run_is_whole(self, interval, train, tmp_path, read):
         train(STOP, train_cfg__max_iters=40, default_hooks__checkpoint__interval=interval)
-        own, run = record.read(tmp_path / "run" / "record.json"), read(tmp_path / "run")
+        own, run = records.read(tmp_path / "run" / "record.json"), read(tmp_path / "run")
         assert run.checkpoint["iter"] == 6
         assert [m["iter"] for m in run.metrics if m["kind"] == "val"] == [2, 4, 6]
         assert [m["iter"] for m in run.metrics if m["kind"] == "train"] == [3, 6]
@@ -389,12 +389,12 @@ class TestEarlyStopping:
                 runner.train_loop.stop_training = batch_idx == 2
 
         train(dict(type="StopsAt3"), train_cfg__val_interval=100, train_cfg__max_iters=40)
-        own = record.read(tmp_path / "run" / "record.json")
+        own = records.read(tmp_path / "run" / "record.json")
         assert (own.status, {r.iter for r in own.results}) == ("finished", {3})
 
     def test_it_is_part_of_the_protocol(self, train, tmp_path):
         train(STOP)
-        [told] = record.read(tmp_path / "run" / "record.json").protocol["hooks"]
+        [told] = records.read(tmp_path / "run" / "record.json").protocol["hooks"]
         assert (told["type"], told["patience"]) == ("EarlyStoppingHook", 2)
 
 
@@ -473,7 +473,7 @@ def test_a_metric_of_ones_own_is_in_table_log_and_record_and_chooses(train, tmp_
     folder = tmp_path / "run"
     train(val_evaluator=BOTH, test_evaluator=BOTH, default_hooks__checkpoint__metric="sure")
     [test] = [m for m in read(folder).metrics if m["kind"] == "test"]
-    own = record.read(folder / "record.json")
+    own = records.read(folder / "record.json")
     for row, result in zip(test["rows"], own.results, strict=True):
         assert result.metrics == {"sure": row["sure"]}
         assert row["per_class"] == [1.0] * 4

@@ -253,11 +253,11 @@ class TestLoadFrom:
         assert (begun["state"], begun["iter"]) == ({}, 0)
 
     def test_it_is_another_protocol(self, source, make, tmp_path):
-        from ferbench.benchmark import record
+        from ferbench import records
 
         api.train(make(QUICK | {"load_from": str(source)}), tmp_path / "new")
         api.train(make(QUICK), tmp_path / "plain")
-        one, two = (record.read(tmp_path / n / "record.json") for n in ("new", "plain"))
+        one, two = (records.read(tmp_path / n / "record.json") for n in ("new", "plain"))
         assert one.protocol_hash != two.protocol_hash
         assert one.protocol["model"]["initial_weights"]["sha256"]
 
@@ -288,7 +288,7 @@ class TestHints:
         """Batch-norm of each process sees its share of a batch; the saved config says nothing of their number."""
         folder, options = tmp_path / "run", QUICK | {"model.backbone.type": "TinyBatchNorm"}
         with monkeypatch.context() as patch:
-            patch.setattr("ferbench.benchmark.describe.world_size", lambda: 2)
+            patch.setattr("ferbench.engine.describe.world_size", lambda: 2)
             api.train(make(options), folder)
         with pytest.raises(UserError, match="batch_norm_processes = 2 instead of 1") as error:
             api.train(make(options), folder, resume=True)
@@ -296,7 +296,7 @@ class TestHints:
             "start it with 2 processes, as it began (torchrun --nproc_per_node 2)"
         )
         assert "saved" not in error.value.fix
-        monkeypatch.setattr("ferbench.benchmark.describe.world_size", lambda: 2)  # the advice, followed
+        monkeypatch.setattr("ferbench.engine.describe.world_size", lambda: 2)  # the advice, followed
         api.train(make(options), folder, resume=True)
 
 

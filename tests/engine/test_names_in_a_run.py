@@ -9,7 +9,7 @@ import warnings
 import cv2
 from markdown_it import MarkdownIt
 
-from ferbench.benchmark import record
+from ferbench import records
 from ferbench.benchmark.report import Options, write_report
 from ferbench.config import load_config
 from ferbench.engine import api
@@ -43,7 +43,7 @@ def test_every_output_of_a_run_has_its_names_as_text(config_file, images, tmp_pa
     folder = tmp_path / "run"
     shown = [printable(name) for name in CLASSES]
 
-    own = record.read(folder / record.NAME)
+    own = records.read(folder / records.NAME)
     assert (own.status, own.label, own.classes) == ("finished", LABEL, list(CLASSES))
     assert set(own.data["labeled"].class_counts) == set(CLASSES)
 
@@ -86,7 +86,7 @@ def test_every_output_of_a_run_has_its_names_as_text(config_file, images, tmp_pa
     json.loads((tmp_path / "tested" / "scores.json").read_text())
     assert runner.data.classes == CLASSES
 
-    write_report([folder / record.NAME], tmp_path / "report", Options(latex=True))
+    write_report([folder / records.NAME], tmp_path / "report", Options(latex=True))
     page = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
     assert "&lt;i&gt;$\\frac$ a|b&lt;/i&gt;" in page
     assert "<b>x" not in page

@@ -13,8 +13,7 @@ import torch
 from mmengine.hooks import ParamSchedulerHook
 from mmengine.optim.scheduler.param_scheduler import _ParamScheduler
 
-from ferbench.benchmark import describe
-from ferbench.engine import api
+from ferbench.engine import api, describe
 from ferbench.engine.optim import SSLOptimWrapper
 from ferbench.engine.schedules import build_schedules, completed, restore, state_of
 from ferbench.errors import UserError

@@ -24,9 +24,9 @@ from torch import nn
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmark"))  # records made by hand
 import made_up_records
 
-from ferbench.benchmark import record, store
+from ferbench import records
+from ferbench.benchmark import store
 from ferbench.benchmark.grid import read_grid, runs_of
-from ferbench.benchmark.protocol import hash_of
 from ferbench.benchmark.report.gather import gather
 from ferbench.config import load_config, parse_options
 from ferbench.data import content, manifest
@@ -43,6 +43,7 @@ from ferbench.data.records import rebuild_index, write_recordio
 from ferbench.data.splits import BudgetSplit
 from ferbench.engine import checkpoint, lock
 from ferbench.models.weights import load_weights
+from ferbench.records.protocol import hash_of
 from ferbench.viz.runlog import RunLog, read_metrics
 
 Load, Dump = Callable[[bytes], Any], Callable[[Any], bytes]
@@ -303,13 +304,13 @@ def sealed_record(value: Any) -> bytes:
     return json.dumps(value).encode()
 
 
-def records(root: Path) -> None:
+def record_files(root: Path) -> None:
     root.mkdir(exist_ok=True)
-    record.write(made_up_records.make("FixMatch", 25, 0, videos=2), root / "record.json")
+    records.write(made_up_records.make("FixMatch", 25, 0, videos=2), root / "record.json")
 
 
 def read_record(root: Path) -> None:
-    record.read(root / "record.json")
+    records.read(root / "record.json")
     gather([root])
 
 
@@ -516,7 +517,7 @@ READERS = (
     Reader("images", encoded, decoded, share=2),
     Reader("index", arrays, indexed, share=2),
     Reader("manifest", split, resolved, ("split.json",), (json.loads, sealed_manifest), share=3),
-    Reader("record", records, read_record, tree=(json.loads, sealed_record), share=3),
+    Reader("record", record_files, read_record, tree=(json.loads, sealed_record), share=3),
     Reader("checkpoint", checkpoints, loaded, tree=(torch_tree, torch_bytes), share=3),
     Reader("weights", weights, load_any, tree=(torch_tree, torch_bytes), share=2),
     Reader("weights legacy", legacy_weights, load_any, tree=(torch_tree, legacy_bytes), share=2),

@@ -10,8 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ferbench import process
-from ferbench.benchmark import record
+from ferbench import process, records
 from ferbench.benchmark.report import facts, notes, pictures, scores
 from ferbench.benchmark.report.by_seed import by_seed_table, metrics_table
 from ferbench.benchmark.report.gather import METRICS, Gathered, Row, Section, gather, words_of
@@ -66,7 +65,9 @@ def write_report(places: Sequence[str | Path], out: str | Path, options: Options
     gathered = gather(places)
     if not gathered.runs and not gathered.skipped:
         raise UserError(
-            "there are no records", where=", ".join(map(str, places)), expected=f"{record.NAME} files of runs"
+            "there are no records",
+            where=", ".join(map(str, places)),
+            expected=f"{records.NAME} files of runs",
         )
     if options.reference is not None and options.reference not in gathered.labels:
         raise UserError(
@@ -234,7 +235,7 @@ def _facts(section: Section) -> str:
     parts = next((run.data for run in section.runs if run.data), {})
     images = [f"{parts[p].images:,} {word}" for p, word in _PARTS.items() if p in parts]
     schema = section.runs[0].schema
-    older = f" (records of the older schema {schema})" if schema != record.SCHEMA else ""
+    older = f" (records of the older schema {schema})" if schema != records.SCHEMA else ""
     return (
         f"{len(section.classes)} classes; {', '.join(images)} images; protocol "
         f"{str(section.runs[0].protocol_hash)[:12]}{older}; {len(section.finished())} of {len(section.runs)} runs finished."
@@ -244,7 +245,7 @@ def _facts(section: Section) -> str:
 def _state(gathered: Gathered) -> str:
     runs = gathered.runs
     counts = Counter(run.status for run in runs)
-    listed = ", ".join(f"{counts[s]} {s}" for s in record.STATUSES if counts[s])
+    listed = ", ".join(f"{counts[s]} {s}" for s in records.STATUSES if counts[s])
     text = f"{_count(len(runs), 'run')} of {_count(len(gathered.labels), 'algorithm')} under "
     text += _count(len(gathered.sections), "protocol")
     text += f": {listed}." if listed else "."

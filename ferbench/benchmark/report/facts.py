@@ -8,9 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ferbench.benchmark import record
-from ferbench.benchmark.protocol import flat
-from ferbench.benchmark.record import Record
+from ferbench import records
 from ferbench.benchmark.report.gather import Gathered, Section, differing_keys, place_of
 from ferbench.benchmark.report.table import (
     NONE,
@@ -24,6 +22,8 @@ from ferbench.benchmark.report.table import (
     value_text,
 )
 from ferbench.benchmark.statistics import summarize
+from ferbench.records import Record
+from ferbench.records.protocol import flat
 
 
 def cost_table(section: Section, labels: Sequence[str]) -> Table | None:
@@ -83,7 +83,7 @@ def cost_table(section: Section, labels: Sequence[str]) -> Table | None:
 
 def target_table(section: Section, labels: Sequence[str]) -> Table | None:
     """Images and time until validation macro-F1 reached each target that any run reached."""
-    reached: dict[float, dict[str, list[record.ToTarget]]] = {}
+    reached: dict[float, dict[str, list[records.ToTarget]]] = {}
     for run in section.finished():
         for entry in run.cost.to_target if run.cost else ():
             reached.setdefault(entry.macro_f1, {}).setdefault(run.label, []).append(entry)
@@ -133,9 +133,9 @@ def unfinished_table(gathered: Gathered) -> Table | None:
     groups = [(s.title, s.runs) for s in gathered.sections] + [(place_of(r), (r,)) for r in gathered.unplaced]
     for where, runs in groups:
         for run in runs:
-            if run.status != record.FINISHED:
+            if run.status != records.FINISHED:
                 why = run.failure or _progress(run)
-                mark = "worse" if run.status == record.FAILED else ""
+                mark = "worse" if run.status == records.FAILED else ""
                 lines.append(
                     [
                         Cell(f"{run.label}, seed {run.seed}"),
@@ -244,7 +244,7 @@ def hardware_of(run: Record) -> str:
     return f"{own.processes} {TIMES} {device}" if own.processes > 1 else device
 
 
-def _target_cell(entries: Sequence[record.ToTarget]) -> Cell:
+def _target_cell(entries: Sequence[records.ToTarget]) -> Cell:
     images = [e.images for e in entries if e.images is not None]
     hours = [e.seconds / 3600 for e in entries if e.seconds is not None]
     if not images or not hours:

@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ferbench.benchmark import record
+from ferbench import records
 from ferbench.benchmark.grid import name_of
-from ferbench.benchmark.protocol import difference, flat, group_by_protocol
-from ferbench.benchmark.record import Record, Skipped
 from ferbench.benchmark.report.table import PERCENT, PLAIN, Unit
 from ferbench.errors import UserError, nearest
+from ferbench.records import Record, Skipped
+from ferbench.records.protocol import difference, flat, group_by_protocol
 from ferbench.viz.runlog import WEIGHT_NAMES
 
 METRICS = {"macro_f1": "macro-F1", "accuracy": "accuracy", "balanced_accuracy": "balanced accuracy"}
@@ -37,7 +37,7 @@ class Row(NamedTuple):
         Raises:
             UserError: there is no such row.
         """
-        known = {f"{c}_{w}": cls(c, w) for c in record.CHECKPOINTS for w in record.WEIGHTS}
+        known = {f"{c}_{w}": cls(c, w) for c in records.CHECKPOINTS for w in records.WEIGHTS}
         known |= {f"{name}_smoothed": row._replace(smoothed=True) for name, row in known.items()}
         if text not in known:
             raise UserError(f"there is no row {text!r}", where="--row", fix=nearest(text, known))
@@ -48,7 +48,7 @@ class Row(NamedTuple):
         """As a column is headed."""
         return f"{self.checkpoint} {WEIGHT_NAMES[self.weights]}" + (", smoothed" if self.smoothed else "")
 
-    def of(self, run: Record) -> record.Result | None:
+    def of(self, run: Record) -> records.Result | None:
         """These scores of a run, if it has them."""
         try:
             return run.result(*self)
@@ -71,12 +71,12 @@ def words_of(metric: str) -> str:
     return f"{METRICS[metric]} in percent" if metric in METRICS else metric
 
 
-def has(result: record.Result, metric: str) -> bool:
+def has(result: records.Result, metric: str) -> bool:
     """Whether there is such a score, be it a number or not."""
     return metric in METRICS or metric in result.metrics
 
 
-def score_of(result: record.Result, metric: str) -> float:
+def score_of(result: records.Result, metric: str) -> float:
     """A score; NaN where it is no number."""
     value = getattr(result, metric) if metric in METRICS else result.metrics[metric]
     return math.nan if value is None else float(value)
@@ -114,14 +114,14 @@ class Section:
 
     def finished(self, label: str | None = None) -> list[Record]:
         """The finished runs (of one algorithm), by label and seed."""
-        return [r for r in self.runs if r.status == record.FINISHED and (label is None or r.label == label)]
+        return [r for r in self.runs if r.status == records.FINISHED and (label is None or r.label == label)]
 
     def rows(self) -> list[Row]:
         """Every row that a finished run has: last before best, raw before EMA, smoothed after the others."""
         seen = {Row(r.checkpoint, r.weights, r.smoothed) for run in self.finished() for r in run.results}
         return sorted(seen, key=lambda r: (r.smoothed, r.checkpoint != "last", r.weights != "raw"))
 
-    def results(self, label: str, row: Row) -> dict[int, record.Result]:
+    def results(self, label: str, row: Row) -> dict[int, records.Result]:
         """Seed -> scores of an algorithm's finished runs that have the row."""
         found = {run.seed: row.of(run) for run in self.finished(label)}
         return {seed: result for seed, result in found.items() if result is not None}
@@ -190,8 +190,8 @@ def gather(places: Iterable[str | Path]) -> Gathered:
     Raises:
         UserError: a place does not exist.
     """
-    records, skipped = record.read_all(places)
-    groups = group_by_protocol(records)
+    found, skipped = records.read_all(places)
+    groups = group_by_protocol(found)
     unplaced = tuple(r for r in groups.pop(None, []) if not r.is_trial)
     sections = [_section(group) for group in groups.values()]
     sections = [s for s in sections if s.runs]
@@ -254,17 +254,17 @@ def place_of(run: Record) -> str:
     return f"{labeled.name}, {labeled.images} labeled images" if labeled else "unknown data"
 
 
-def _section(records: Sequence[Record]) -> Section:
-    runs = _with_telling_labels([r for r in records if not r.is_trial])
+def _section(found: Sequence[Record]) -> Section:
+    runs = _with_telling_labels([r for r in found if not r.is_trial])
     # Of a run that is there twice, the finished one counts, and of two finished ones the later.
-    runs.sort(key=lambda r: (r.status == record.FINISHED, r.written))
+    runs.sort(key=lambda r: (r.status == records.FINISHED, r.written))
     counted = {(run.label, run.seed): run for run in runs}
     kept = sorted(counted.values(), key=lambda r: (_natural(r.label), r.seed))
     repeats = Counter((run.label, run.seed) for run in runs)
     return Section(
-        title=place_of(records[0]),
+        title=place_of(found[0]),
         runs=tuple(kept),
-        trials=dict(Counter(r.label for r in records if r.is_trial)),
+        trials=dict(Counter(r.label for r in found if r.is_trial)),
         repeated=tuple(run for run in kept if repeats[run.label, run.seed] > 1),
     )
 

@@ -7,8 +7,6 @@ from collections import Counter
 from collections.abc import Callable
 from typing import NamedTuple
 
-from ferbench.benchmark.protocol import require_paired_splits
-from ferbench.benchmark.record import Record
 from ferbench.benchmark.report.facts import code_of, hardware_of
 from ferbench.benchmark.report.gather import METRICS, REFERENCES, Section, title_of, unit_of
 from ferbench.benchmark.report.scores import Comparisons
@@ -22,6 +20,8 @@ from ferbench.benchmark.statistics import (
     smallest_sign_flip_p,
 )
 from ferbench.errors import UserError
+from ferbench.records import Record
+from ferbench.records.protocol import require_paired_splits
 
 
 class Note(NamedTuple):

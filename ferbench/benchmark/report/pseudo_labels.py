@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from ferbench.benchmark.record import ClassCurves, Record
 from ferbench.benchmark.report.gather import Section
 from ferbench.benchmark.report.table import NONE, Cell, Column, Table
+from ferbench.records import ClassCurves, Record
 from ferbench.viz.runlog import FEWEST
 
 TAIL = 0.1  # share of the run, at its end, over which pseudo-labels are counted

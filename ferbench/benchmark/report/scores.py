@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ferbench.benchmark import record
+from ferbench import records
 from ferbench.benchmark.report.gather import METRICS, Row, Section, title_of, unit_of, words_of
 from ferbench.benchmark.report.table import (
     NAN,
@@ -313,7 +313,7 @@ def _video_tables(section: Section, label: str, row: Row) -> list[dict[str, list
     groups = [r.groups for r in section.results(label, row).values()]
     if not groups or any(g is None or set(g) != set(groups[0] or ()) for g in groups):
         return []
-    return [{name: record.dense(cells, size) for name, cells in (g or {}).items()} for g in groups]
+    return [{name: records.dense(cells, size) for name, cells in (g or {}).items()} for g in groups]
 
 
 def difference_column(base: str) -> Column:

@@ -8,8 +8,8 @@ from typing import Any
 
 from mmengine.hooks import Hook
 
-from ferbench.benchmark.record import WEIGHTS
 from ferbench.errors import UserError, nearest
+from ferbench.records import WEIGHTS
 from ferbench.registry import HOOKS
 
 LAST = "last.pth"

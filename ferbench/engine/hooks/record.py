@@ -14,13 +14,13 @@ from typing import Any
 import torch
 from mmengine.hooks import Hook
 
-from ferbench import process
-from ferbench.benchmark import describe, record
-from ferbench.benchmark.curves import Timeline, curves_of, finite, to_targets, val_macro_f1
-from ferbench.benchmark.protocol import hash_of
+from ferbench import process, records
 from ferbench.distributed import rank
+from ferbench.engine import describe
 from ferbench.errors import UserError
 from ferbench.evaluation.metrics import further_scores
+from ferbench.records.curves import Timeline, curves_of, finite, to_targets, val_macro_f1
+from ferbench.records.protocol import hash_of
 from ferbench.registry import ALGORITHMS, HOOKS
 from ferbench.viz.runlog import read_metrics
 
@@ -29,14 +29,14 @@ TARGETS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
 
 @HOOKS.register_module()
 class RunRecord(Hook):
-    """``record.json``: protocol, results, curves and cost of the run (`ferbench.benchmark.record`).
+    """``record.json``: protocol, results, curves and cost of the run (`ferbench.records`).
 
     It is there from the start, with status ``running``, is written anew at each validation, and is whole when the run has
     been tested.
 
     Args:
         label: name of the algorithm in tables; None: its type and the parameters that differ from its defaults.
-        cell: place in a grid, as `ferbench.benchmark.record.Cell` takes it (the grid runner fills it in).
+        cell: place in a grid, as `ferbench.recordss.Cell` takes it (the grid runner fills it in).
         targets: validation macro-F1 values for which the time to reach them is recorded.
     """
 
@@ -49,7 +49,7 @@ class RunRecord(Hook):
         targets: Sequence[float] = TARGETS,
     ):
         self.label, self.targets = label, tuple(targets)
-        self.cell = None if cell is None else record.Cell(**describe.plain(cell))
+        self.cell = None if cell is None else records.Cell(**describe.plain(cell))
 
     def before_train(self, runner: Any) -> None:
         """Describe the run before its first step, so that one that is killed has a record, too."""
@@ -63,7 +63,7 @@ class RunRecord(Hook):
         if drawn and Path(drawn).parent == Path(runner.work_dir):  # the manifest that a resumed run finds
             del config["split"]["file"]
         self.known = {
-            "schema": record.SCHEMA,
+            "schema": records.SCHEMA,
             "failure": None,
             "label": self.label or describe.label_of(ALGORITHMS, algorithm),
             "algorithm": config["model"]["algorithm"],
@@ -80,18 +80,18 @@ class RunRecord(Hook):
             "config": config,
             "cell": self.cell,
         }
-        self.load = _load_so_far(Path(runner.work_dir) / record.NAME) if runner.iter else None
-        self._write(runner, record.RUNNING)
+        self.load = _load_so_far(Path(runner.work_dir) / records.NAME) if runner.iter else None
+        self._write(runner, records.RUNNING)
 
     def after_val_epoch(self, runner: Any, metrics: dict[str, dict[str, Any]] | None = None) -> None:
         """Bring the curves up to date."""
         if rank() == 0:
-            self._write(runner, record.RUNNING)
+            self._write(runner, records.RUNNING)
 
     def final_test(self, runner: Any) -> None:
         """Add the test scores."""
         if rank() == 0:
-            self._write(runner, record.FINISHED)
+            self._write(runner, records.FINISHED)
 
     def _write(self, runner: Any, status: str) -> None:
         folder = Path(runner.work_dir)
@@ -103,23 +103,23 @@ class RunRecord(Hook):
         cost = None
         if timeline:
             spent = timeline.spent()
-            cost = record.Cost(
+            cost = records.Cost(
                 train_seconds=spent.seconds, images=spent.images, images_per_s=spent.images_per_s,
                 data_wait=spent.data_wait, peak_rss_mb=_peak_rss_mb(), peak_cuda_mb=_peak_cuda_mb(),
                 to_target=to_targets(curves.val, self.targets), load=self.load,
             )  # fmt: skip
-        results = _results(entries) if status == record.FINISHED else []
+        results = _results(entries) if status == records.FINISHED else []
         now = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        own = record.Record(
+        own = records.Record(
             **self.known, status=status, results=results, curves=curves, cost=cost, written=now
         )
-        record.write(own, folder / record.NAME)
+        records.write(own, folder / records.NAME)
 
 
-def _results(entries: list[dict[str, Any]]) -> list[record.Result]:
+def _results(entries: list[dict[str, Any]]) -> list[records.Result]:
     rows = [e for e in entries if e["kind"] == "test"][-1]["rows"]
     return [
-        record.Result(
+        records.Result(
             checkpoint=row["checkpoint"],
             weights=row["weights"],
             iter=row["iter"],
@@ -144,7 +144,7 @@ def _load() -> float | None:
 def _load_so_far(path: Path) -> float | None:
     """What the record of a run that is resumed says."""
     with suppress(UserError):  # a damaged record is written anew
-        old = record.read(path) if path.is_file() else None
+        old = records.read(path) if path.is_file() else None
         return old.cost.load if old and old.cost else None
     return None
 

@@ -8,7 +8,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import EngFormatter
 
-from ferbench.benchmark.record import ClassCurves, Record
 from ferbench.benchmark.report.gather import Section
 from ferbench.benchmark.report.pictures.panel import (
     Band,
@@ -23,6 +22,7 @@ from ferbench.benchmark.report.pictures.panel import (
 )
 from ferbench.benchmark.report.pseudo_labels import TAIL, hidden_shares, purity_counts, tail_mean
 from ferbench.benchmark.report.table import join_labels
+from ferbench.records import ClassCurves, Record
 from ferbench.text import printable, short_names
 from ferbench.viz.runlog import FEWEST, thin
 from ferbench.viz.style import BLACK, PERCENT, class_styles, draw_line, root_share_axis

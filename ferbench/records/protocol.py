@@ -4,7 +4,7 @@ A protocol is a nested dict of plain types: everything in a run but the algorith
 that the seed decides. Runs with the same `hash_of` it, in records of one schema, form one comparison. Among them, two
 runs of the same seed must have the same split (same labeled, unlabeled and validation images): that is what pairs them.
 
-`ferbench.benchmark.describe` makes the protocol of a run; this module only compares, and imports nothing heavy.
+`ferbench.engine.describe` makes the protocol of a run; this module only compares, and imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ferbench.errors import UserError
 
 if TYPE_CHECKING:
-    from ferbench.benchmark.record import Record
+    from ferbench.records.schema import Record
 
 ABSENT = "(absent)"
 SHOWN = 12  # differing keys that a message lists

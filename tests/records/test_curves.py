@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from ferbench.benchmark.curves import Timeline, curves_of, to_targets, val_macro_f1
-from ferbench.benchmark.record import ToTarget, ValidationCurve
+from ferbench.records import ToTarget, ValidationCurve
+from ferbench.records.curves import Timeline, curves_of, to_targets, val_macro_f1
 
 PER_STEP = 10
 

@@ -22,7 +22,6 @@ from mmengine.config import Config
 from torch import nn
 
 from ferbench import plugins, process
-from ferbench.benchmark.record import Code, DataPart, Hardware
 from ferbench.config import DATA_VARIABLE
 from ferbench.data import content
 from ferbench.data.datasets.base import FaceDataset, Subset
@@ -31,6 +30,7 @@ from ferbench.distributed import world_size
 from ferbench.engine.build import Data
 from ferbench.evaluation.smoothing import has_frames
 from ferbench.models.ssl import SSLModel
+from ferbench.records import Code, DataPart, Hardware
 from ferbench.registry import (
     ALL,
     DATASETS,
@@ -64,7 +64,7 @@ _NO_PROTOCOL: Mapping[str, Collection[str]] = {
 
 
 def protocol_of(cfg: Config, data: Data, model: SSLModel) -> dict[str, Any]:
-    """Everything in a run but algorithm, seed and the draw of the split; see `ferbench.benchmark.protocol`.
+    """Everything in a run but algorithm, seed and the draw of the split; see `ferbench.records.protocol`.
 
     Defaults are spelled out. ``unlabeled_dataloader`` counts for an algorithm that does not read it, too: the comparison
     is one.

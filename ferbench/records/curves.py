@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ferbench.benchmark.record import ClassCurves, Curves, ToTarget, ValidationCurve
+from ferbench.records.schema import ClassCurves, Curves, ToTarget, ValidationCurve
 from ferbench.viz.runlog import RunLog
 
 MAX_POINTS = 200  # of a class curve

@@ -16,9 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
-from ferbench.benchmark import record
-from ferbench.benchmark.consistency import scores_of
+from ferbench import records
 from ferbench.errors import UserError
+from ferbench.records.consistency import scores_of
 
 
 def change(file, *path, value):
@@ -37,7 +37,7 @@ def change(file, *path, value):
 @pytest.fixture
 def file(tmp_path, make_record):
     path = tmp_path / "record.json"
-    record.write(make_record(), path)
+    records.write(make_record(), path)
     return path
 
 
@@ -46,28 +46,28 @@ class TestRoundTrip:
         grouped = make_result("best", "ema", groups={"v1": [[0, 0, 6], [0, 1, 2], [1, 1, 4]],
                                                      "v2": [[1, 0, 1], [2, 1, 2], [2, 2, 5]]})  # fmt: skip
         smoothed = make_result("best", "ema", smoothed=True)
-        running = {"status": "running", "results": [], "curves": record.Curves(), "cost": None}
+        running = {"status": "running", "results": [], "curves": records.Curves(), "cost": None}
         for written in (
             make_record(), make_record(cell=cell), make_record(cell=replace(cell, trial=3, trials=5)), failed_record,
             make_record(results=[grouped, smoothed]), make_record(**running), make_record(split_hash=None),
         ):  # fmt: skip
-            record.write(written, tmp_path / "r.json")
-            assert record.read(tmp_path / "r.json") == written
+            records.write(written, tmp_path / "r.json")
+            assert records.read(tmp_path / "r.json") == written
 
     def test_one_line_per_key_and_no_nan(self, file, make_record, tmp_path):
         lines = file.read_text().splitlines()
         assert len(lines) == len(asdict(make_record())) + 2
         assert json.loads(file.read_text())["curves"]["classes"]["purity"][0] == [0.9, None, None]
         with pytest.raises(ValueError, match="JSON"):
-            record.write(
-                make_record(cost=record.Cost(float("nan"), 1, None, None, 1.0, None, [])), tmp_path / "n"
+            records.write(
+                make_record(cost=records.Cost(float("nan"), 1, None, None, 1.0, None, [])), tmp_path / "n"
             )
         assert not list(tmp_path.glob("*n*.tmp"))
         assert not (tmp_path / "n").exists()
 
     def test_a_whole_number_is_a_share_too(self, file):
         change(file, "results", 0, "val_macro_f1", value=1)
-        assert record.read(file).results[0].val_macro_f1 == 1.0
+        assert records.read(file).results[0].val_macro_f1 == 1.0
 
     def test_the_example_is_right(self, make_record):
         """By scikit-learn, so that the tests of statistics may build on it."""
@@ -91,11 +91,11 @@ class TestAccess:
         assert make_record(cell=replace(cell, trials=5, trial=0)).is_trial
 
     def test_dense(self):
-        assert record.dense([[0, 1, 3], [1, 1, 2]], 2) == [[0, 3], [0, 2]]
+        assert records.dense([[0, 1, 3], [1, 1, 2]], 2) == [[0, 3], [0, 2]]
 
     def test_records_from_before_plugins_were_written_down(self, file):
         change(file, "code", "plugins", value=KeyError)
-        assert record.read(file).code.plugins == {}
+        assert records.read(file).code.plugins == {}
 
 
 class TestRefused:
@@ -155,7 +155,7 @@ class TestRefused:
     def test_a_damaged_record(self, path, value, sentence, file):
         change(file, *path, value=value)
         with pytest.raises(UserError) as caught:
-            record.read(file)
+            records.read(file)
         assert sentence in str(caught.value)
         assert str(file) in str(caught.value)
         assert "damaged" in str(caught.value)
@@ -164,13 +164,13 @@ class TestRefused:
     def test_another_schema(self, schema, file):
         change(file, "schema", value=schema)
         with pytest.raises(UserError, match=f"has schema {schema}(.|\n)*expected: schema 1 or 2"):
-            record.read(file)
+            records.read(file)
 
     @pytest.mark.parametrize("schema", [1.0, 1.5, True, None, "1", [1]])
     def test_a_schema_that_is_no_whole_number(self, schema, file):
         change(file, "schema", value=schema)
         with pytest.raises(UserError, match="no schema"):
-            record.read(file)
+            records.read(file)
 
     @pytest.mark.parametrize("content", [
         "[" * 100_000, '{"a":' * 100_000, '{"schema": 2, "protocol": ' + '{"a":' * 100_000 + "1" + "}" * 100_001,
@@ -179,28 +179,28 @@ class TestRefused:
     def test_nested_too_deeply_or_digits_without_end(self, content, file):
         file.write_text(content)
         with pytest.raises(UserError, match=r"damaged|schema"):
-            record.read(file)
+            records.read(file)
 
     @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b'"record"'])
     def test_no_json(self, content, file):
         file.write_bytes(content)
         with pytest.raises(UserError, match="damaged"):
-            record.read(file)
+            records.read(file)
 
     def test_not_there(self, tmp_path):
         with pytest.raises(UserError, match="cannot be read"):
-            record.read(tmp_path / "record.json")
+            records.read(tmp_path / "record.json")
 
     def test_the_older_schema_is_read(self, file):
         change(file, "schema", value=1)
-        assert record.read(file).schema == 1
+        assert records.read(file).schema == 1
 
     def test_every_cut_of_the_file_is_refused(self, file):
         whole = file.read_bytes().rstrip()
         for size in range(0, len(whole), 97):
             file.write_bytes(whole[:size])
             with pytest.raises(UserError):
-                record.read(file)
+                records.read(file)
 
 
 class TestSelfConsistency:
@@ -228,13 +228,13 @@ class TestSelfConsistency:
 
     def test_rounded_scores_are_no_contradiction(self, file):
         change(file, "results", 0, "macro_f1", value=0.7495726)
-        assert record.read(file).results[0].macro_f1 == 0.7495726
+        assert records.read(file).results[0].macro_f1 == 0.7495726
 
     def test_other_metrics_and_unknown_numbers_are_read(self, tmp_path, make_record, make_result):
         row = make_result("best", "ema", metrics={"kappa": 0.5, "a|b": None})
         written = make_record(results=[row])
-        record.write(written, tmp_path / "r.json")
-        assert record.read(tmp_path / "r.json").results[0].metrics == {"kappa": 0.5, "a|b": None}
+        records.write(written, tmp_path / "r.json")
+        assert records.read(tmp_path / "r.json").results[0].metrics == {"kappa": 0.5, "a|b": None}
 
     @pytest.mark.parametrize("path", [
         ("results", 0, "metrics"), ("results", 0, "groups"), ("results", 0, "smoothed"), ("cost", "load"),
@@ -242,16 +242,16 @@ class TestSelfConsistency:
     ])  # fmt: skip
     def test_older_records_lack_what_was_added_later(self, path, file, make_record):
         change(file, *path, value=KeyError)
-        assert record.read(file) == make_record()
+        assert records.read(file) == make_record()
 
 
 class TestReadAll:
     def test_one_that_contradicts_itself_is_named_and_the_others_read(self, tmp_path, make_record):
         for seed in range(3):
-            record.write(make_record(seed=seed), tmp_path / f"{seed}.json")
+            records.write(make_record(seed=seed), tmp_path / f"{seed}.json")
         change(tmp_path / "1.json", "results", 3, "macro_f1", value=7.5)
-        records, [skipped] = record.read_all([tmp_path])
-        assert [r.seed for r in records] == [0, 2]
+        found, [skipped] = records.read_all([tmp_path])
+        assert [r.seed for r in found] == [0, 2]
         assert skipped.path == tmp_path / "1.json"
         assert skipped.reason == (
             "the record is damaged: results[3].macro_f1 is 7.5, but the confusion matrix beside it gives 0.749573"
@@ -260,25 +260,25 @@ class TestReadAll:
     def test_damaged_ones_are_named_and_the_others_read(self, tmp_path, make_record):
         for seed in range(3):
             (tmp_path / f"seed{seed}").mkdir()
-            record.write(make_record(seed=seed), tmp_path / f"seed{seed}" / "record.json")
+            records.write(make_record(seed=seed), tmp_path / f"seed{seed}" / "record.json")
         (tmp_path / "seed1" / "record.json").write_text("{")
         (tmp_path / "seed0" / "other.json").write_text("{}")
-        records, skipped = record.read_all([tmp_path])
-        assert [r.seed for r in records] == [0, 2]
+        found, skipped = records.read_all([tmp_path])
+        assert [r.seed for r in found] == [0, 2]
         [(path, reason)] = skipped
         assert path == tmp_path / "seed1" / "record.json"
         assert "JSON" in reason
 
     def test_a_folder_of_collected_records(self, tmp_path, make_record):
         for seed in (1, 0):
-            record.write(make_record(seed=seed), tmp_path / f"fixmatch-{seed}.json")
-        assert [r.seed for r in record.read_all([tmp_path])[0]] == [0, 1]
+            records.write(make_record(seed=seed), tmp_path / f"fixmatch-{seed}.json")
+        assert [r.seed for r in records.read_all([tmp_path])[0]] == [0, 1]
         twice = [tmp_path / "fixmatch-1.json", tmp_path]
-        assert [r.seed for r in record.read_all(twice)[0]] == [1, 0]
+        assert [r.seed for r in records.read_all(twice)[0]] == [1, 0]
 
     def test_a_place_that_is_not_there(self, tmp_path):
         with pytest.raises(UserError, match="no records"):
-            record.read_all([tmp_path / "nowhere"])
+            records.read_all([tmp_path / "nowhere"])
 
 
 def test_a_full_disk_leaves_the_old_record(file, make_record, monkeypatch):
@@ -289,14 +289,14 @@ def test_a_full_disk_leaves_the_old_record(file, make_record, monkeypatch):
 
     monkeypatch.setattr(os, "replace", replace)
     with pytest.raises(UserError, match="No space left"):
-        record.write(make_record(seed=9), file)
+        records.write(make_record(seed=9), file)
     assert file.read_bytes() == before
     assert os.listdir(file.parent) == [file.name]
 
 
 def test_reading_needs_nothing_heavy():
     code = (
-        "import sys, ferbench.benchmark.record\n"
+        "import sys, ferbench.records\n"
         "print([m for m in ('torch', 'mmengine', 'cv2', 'numpy') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -307,4 +307,4 @@ def test_the_published_records_are_still_read():
     """Of the older schema; every eighth of them, so that a stricter check cannot orphan a published table."""
     places = sorted((Path(__file__).parents[2] / "docs" / "results").rglob("records/*.json"))
     assert len(places) >= 187
-    assert {record.read(place).schema for place in places[::8]} == {1}
+    assert {records.read(place).schema for place in places[::8]} == {1}

@@ -5,16 +5,22 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ferbench.benchmark.protocol import hash_of
+from ferbench.records.protocol import hash_of
+from ferbench.records.schema import (
+    CHECKPOINTS,
+    FAILED,
+    FINISHED,
+    STATUSES,
+    WEIGHTS,
+    Cost,
+    Curves,
+    DataPart,
+    Record,
+    Result,
+)
 
-if TYPE_CHECKING:
-    from ferbench.benchmark.record import Cost, Curves, DataPart, Record, Result
-
-FINISHED, FAILED, RUNNING = "finished", "failed", "running"
-STATUSES = (FINISHED, FAILED, RUNNING)
-CHECKPOINTS, WEIGHTS = ("last", "best"), ("raw", "ema")
 #: The scores that every row has; other metrics have other names.
 SCORES = ("macro_f1", "accuracy", "balanced_accuracy")
 ROUNDING = 1e-6  # scores of a file may have been written with fewer digits
@@ -163,5 +169,5 @@ def _sum_of(groups: Iterable[Sequence[Sequence[int]]], count: int) -> list[list[
 
 
 def dense(cells: Sequence[Sequence[int]], count: int) -> list[list[int]]:
-    """Confusion matrix [C][C] of one group of `ferbench.benchmark.record.Result.groups`."""
+    """Confusion matrix [C][C] of one group of `ferbench.records.schema.Result.groups`."""
     return _sum_of([cells], count)

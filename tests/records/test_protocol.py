@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ferbench.benchmark.protocol import (
+from ferbench.errors import UserError
+from ferbench.records.protocol import (
     ABSENT,
     difference,
     flat,
@@ -16,7 +17,6 @@ from ferbench.benchmark.protocol import (
     hash_of,
     require_one_protocol,
 )
-from ferbench.errors import UserError
 
 PROTOCOL = {"mu": 2, "views": {"strong": [{"type": "PadCrop"}, {"type": "RandAugment", "num_ops": 3}]}}
 values = st.sampled_from([None, True, 1, 1.0, 1.5, "1", [], [1], [1, 2], {}, {"a": 1}, {"a": [1]}])
