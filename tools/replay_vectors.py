@@ -3,9 +3,10 @@
 import sys
 from pathlib import Path
 
-sys.path[0] = str(Path(__file__).resolve().parents[1])  # not tools/, whose names would shadow others
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:1] = [str(ROOT), str(ROOT / "tests")]  # not tools/, whose names would shadow others
 
-from ferbench.testing.replay_folder import main  # noqa: E402
+from parity.replay_folder import main  # noqa: E402
 
 if __name__ == "__main__":
     sys.exit(main())

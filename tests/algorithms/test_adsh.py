@@ -12,8 +12,8 @@ from ferbench.errors import UserError
 from ferbench.lifecycle import RunContext, bind
 from ferbench.registry import ALGORITHMS, THRESHOLDS
 from ferbench.testing import make_evidence
-from ferbench.testing.recipes import RECIPES
-from ferbench.testing.replay import Folder, replay
+from parity.recipes import RECIPES
+from parity.replay import Folder, replay
 
 EPOCH = 15
 RUN = "usb_adsh_on_fixmatch"

@@ -1,4 +1,4 @@
-"""MixUp over the global batch, and the methods made of it. Recorded runs: tests/testing/test_replay.py."""
+"""MixUp over the global batch, and the methods made of it. Recorded runs: tests/parity/test_replay.py."""
 
 from __future__ import annotations
 

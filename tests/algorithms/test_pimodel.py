@@ -1,4 +1,4 @@
-"""Pi-Model and Mean Teacher. The Pi-Model's recorded run is in tests/testing/test_replay.py."""
+"""Pi-Model and Mean Teacher. The Pi-Model's recorded run is in tests/parity/test_replay.py."""
 
 from __future__ import annotations
 

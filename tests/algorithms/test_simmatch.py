@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ferbench.testing.recipes import RECIPES
-from ferbench.testing.replay import Folder, replay
+from parity.recipes import RECIPES
+from parity.replay import Folder, replay
 
 TEMPERATURE, ALPHA, LENGTH, THRESHOLD, MOMENTUM, EPOCH = 0.1, 0.9, 16, 0.95, 0.7, 15
 CORRECTED = ("mask", "unsup_loss", "total_loss", "util_ratio", "mem_bank", "grad_x_ulb_s")

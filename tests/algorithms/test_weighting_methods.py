@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from ferbench.testing import check_algorithm
-from ferbench.testing.recipes import recipes_of
-from ferbench.testing.replay import Arrays, Folder, Recipe, read_arrays, replay
+from parity.recipes import recipes_of
+from parity.replay import Arrays, Folder, Recipe, read_arrays, replay
 
 VECTORS = Path(__file__).resolve().parents[1] / "data" / "vectors"
 FOLDER = Folder.open(VECTORS)

@@ -11,9 +11,9 @@ import numpy as np
 
 from ferbench.data.io import replacing
 from ferbench.errors import UserError
-from ferbench.testing.recipes import EPOCH_RECIPES, recipes_of
-from ferbench.testing.replay import Arrays, Folder, replay, replay_epochs, replay_selection
-from ferbench.testing.replay_processes import replay_on_two_processes
+from parity.recipes import EPOCH_RECIPES, recipes_of
+from parity.replay import Arrays, Folder, replay, replay_epochs, replay_selection
+from parity.replay_processes import replay_on_two_processes
 
 
 def replayed(folder: Folder) -> Iterator[tuple[str, Arrays]]:
@@ -27,7 +27,7 @@ def replayed(folder: Folder) -> Iterator[tuple[str, Arrays]]:
         raise UserError(
             f"there is no recipe for {', '.join(sorted(unknown))}",
             where=folder.path / "meta.json",
-            fix="add one to ferbench/testing/recipes.py",
+            fix="add one to tests/parity/recipes.py",
         )
     for run, recipe in recipes.items():
         yield run, replay(folder, run, recipe)

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ferbench.testing.recipes import EPOCH_RECIPES, recipes_of
-from ferbench.testing.replay import Folder, read_arrays, replay, replay_epochs, replay_selection
+from parity.recipes import EPOCH_RECIPES, recipes_of
+from parity.replay import Folder, read_arrays, replay, replay_epochs, replay_selection
 
 VECTORS = Path(__file__).resolve().parents[1] / "data" / "vectors"
 FOLDER = Folder.open(VECTORS)
@@ -75,7 +75,7 @@ def test_inputs_alone_make_a_run_of_epochs(tmp_path: Path) -> None:
     """What a file holds beside its inputs is not read."""
     recorded = read_arrays(VECTORS / "adacm_7class.npz")
     inputs = {name: array for name, array in recorded.items() if name.startswith("in_")}
-    np.savez(tmp_path / "adacm_7class.npz", **inputs)
+    np.savez(tmp_path / "adacm_7class.npz", allow_pickle=False, **inputs)
     ours = replay_epochs(Folder(tmp_path, {}, {}), "adacm_7class", EPOCH_RECIPES["adacm_7class"])
     np.testing.assert_array_equal(ours["mask"], recorded["mask"])
 
@@ -119,7 +119,7 @@ def test_what_is_corrected_was_recorded() -> None:
 
 
 @pytest.mark.parametrize("ours", [np.array([1, 2]), np.array([1.0, 2.0 + 1e-6])])
-def test_the_same_numbers_do_not_differ(ours) -> None:
+def test_the_same_numbers_do_not_differ(ours: np.ndarray) -> None:
     assert not differs(ours, np.array([1, 2]).astype(ours.dtype), 1e-5)
     assert differs(ours, np.array([1, 3]).astype(ours.dtype), 1e-5)
     with pytest.raises(AssertionError):  # another shape is a mistake, no correction

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import runpy
+import sys
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from ferbench.testing import replay_folder
-from ferbench.testing.recipes import recipes_of
-from ferbench.testing.replay import Arrays, Folder, read_arrays, replay
-from ferbench.testing.replay_processes import RUNS, replay_on_two_processes
+from parity import replay_folder
+from parity.recipes import recipes_of
+from parity.replay import Arrays, Folder, read_arrays, replay
+from parity.replay_processes import RUNS, replay_on_two_processes
 
-VECTORS = Path(__file__).resolve().parents[1] / "data" / "vectors"
+TESTS = Path(__file__).resolve().parents[1]
+VECTORS = TESTS / "data" / "vectors"
 INPUTS = ("beta_draw", "perm", "mem_bank_init")
 
 
@@ -22,7 +26,7 @@ def two() -> list[Arrays]:
     return replay_on_two_processes(Folder.open(VECTORS))
 
 
-def test_two_processes_give_the_recorded_state(two) -> None:
+def test_two_processes_give_the_recorded_state(two: list[Arrays]) -> None:
     """FreeMatch: all that is not a loss of its fairness term, which the recorded code takes over each rank's rows alone.
 
     AdaMatch: the alignment; its cut-off is per rank there, and of the gathered batch here. FlexMatch's records are per rank
@@ -50,7 +54,7 @@ def test_two_processes_give_the_recorded_state(two) -> None:
 
 
 @pytest.mark.parametrize("run", RUNS)
-def test_two_processes_give_what_one_gives(run, two) -> None:
+def test_two_processes_give_what_one_gives(run: str, two: list[Arrays]) -> None:
     """Rank r has the rows r::2; the recorded single-process runs agree with ours, so these do with them."""
     folder = Folder.open(VECTORS)
     one = replay(folder, run, recipes_of(folder)[run])
@@ -66,7 +70,7 @@ def test_two_processes_give_what_one_gives(run, two) -> None:
 
 
 @pytest.fixture
-def inputs_only(tmp_path) -> Path:
+def inputs_only(tmp_path: Path) -> Path:
     """A folder from which all outputs are gone, with three runs."""
     folder = tmp_path / "given"
     folder.mkdir()
@@ -81,7 +85,7 @@ def inputs_only(tmp_path) -> Path:
     return folder
 
 
-def test_a_folder_without_outputs(inputs_only, tmp_path, monkeypatch) -> None:
+def test_a_folder_without_outputs(inputs_only: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(replay_folder, "replay_on_two_processes", lambda _folder: [])
     assert replay_folder.main([str(inputs_only), "-o", str(tmp_path / "out")]) == 0
     written = {p.stem: read_arrays(p) for p in (tmp_path / "out").iterdir()}
@@ -97,7 +101,9 @@ def test_a_folder_without_outputs(inputs_only, tmp_path, monkeypatch) -> None:
         assert {"mask", "total_loss"} & written[run].keys()
 
 
-def test_what_it_cannot_do_is_said(inputs_only, tmp_path, capsys) -> None:
+def test_what_it_cannot_do_is_said(
+    inputs_only: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = ["-o", str(tmp_path / "out")]
     assert replay_folder.main([str(tmp_path / "nothing"), *out]) == 2
     assert "holds no reference vectors" in capsys.readouterr().err
@@ -108,3 +114,16 @@ def test_what_it_cannot_do_is_said(inputs_only, tmp_path, capsys) -> None:
     (inputs_only / "meta.json").write_text(json.dumps(meta))
     assert replay_folder.main([str(inputs_only), *out]) == 2
     assert "there is no recipe for new" in capsys.readouterr().err
+
+
+def test_the_script_needs_only_the_checkout(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Started from anywhere, with neither the checkout nor tests/ on the path."""
+    script = TESTS.parent / "tools" / "replay_vectors.py"
+    elsewhere = [p for p in sys.path if Path(p).resolve() not in (TESTS, TESTS.parent)]
+    monkeypatch.setattr(sys, "path", [str(script.parent), *elsewhere])
+    assert runpy.run_path(str(script))["main"] is replay_folder.main
+    for name in ("parity", "ferbench"):  # imported already, but a new process would find them, too
+        found = PathFinder.find_spec(name)
+        assert found is not None
+        assert found.origin == sys.modules[name].__file__
+    assert str(script.parent) not in sys.path

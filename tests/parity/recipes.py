@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from ferbench.testing.replay import Folder, Recipe
 from ferbench.thresholds.base import Evidence
+from parity.replay import Folder, Recipe
 
 Hyper = dict[str, Any]
 FEATURES = 12  # dimensions of the recorded embeddings

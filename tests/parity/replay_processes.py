@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from ferbench.testing.processes import RANKS, on_two_processes
-from ferbench.testing.recipes import RECIPES
-from ferbench.testing.replay import Arrays, Folder, read_arrays, replay
+from parity.recipes import RECIPES
+from parity.replay import Arrays, Folder, read_arrays, replay
 
 RUNS = ("freematch_clip_m90", "adamatch_m90", "flexmatch_warmup")
 

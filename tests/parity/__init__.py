@@ -1,0 +1,1 @@
+"""Replay of reference vectors: the registered algorithms against numbers that other implementations computed."""
