@@ -1,5 +1,5 @@
 """``python -m ferbench``: the command line."""
 
-from ferbench.cli import main
+from ferbench.cli import entry_point
 
-raise SystemExit(main())
+raise SystemExit(entry_point())

@@ -33,6 +33,16 @@ GRID_LAUNCHERS = ("local", "slurm", "ray")
 SECONDS_FOR_FIRST_RANK = 5.0
 
 
+def entry_point(argv: Sequence[str] | None = None) -> int:
+    """`main` for a process that ends with it: a signal that comes after the end of the command changes nothing any more."""
+    try:
+        return main(argv)
+    except KeyboardInterrupt:  # a signal in the instants in which `main` hears none
+        return ExitStatus.INTERRUPTED
+    finally:
+        process.ignore_ending_signals()
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns an `ExitStatus`."""
     words = list(sys.argv[1:] if argv is None else argv)

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import sys
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+from ferbench.process import ignore_ending_signals
 
 
 def world_size() -> int:
@@ -100,8 +101,7 @@ def leave(status: int = 0) -> None:
     """
     if world_size() == 1:
         return
-    for number in (signal.SIGTERM, signal.SIGINT):  # of a launcher whose first process has ended
-        signal.signal(number, signal.SIG_IGN)
+    ignore_ending_signals()  # a launcher sends them when the first of its processes has ended
     barrier()  # the first to go would break the connections of the others
     dist.destroy_process_group()
     logging.shutdown()

@@ -23,6 +23,9 @@ MALLOC_OPTIONS = {
     "MALLOC_TOP_PAD_": (M_TOP_PAD, 1 << 26),
 }
 
+#: Signals that tell a program to end.
+ENDING = ("SIGTERM", "SIGINT", "SIGUSR1", "SIGHUP")
+
 #: The words after ``ferbench`` of the command that this process is running (set by `ferbench.cli.main`); for the record.
 command_line: tuple[str, ...] = ()
 
@@ -118,6 +121,22 @@ def handled(signals: Sequence[int], handler: Callable[[int, Any], None]) -> Iter
     finally:
         for number, before in previous.items():
             signal.signal(number, before)
+
+
+def ending_signals() -> list[int]:
+    """The numbers of `ENDING` that this system has."""
+    return [int(getattr(signal, name)) for name in ENDING if hasattr(signal, name)]
+
+
+def ignore_ending_signals() -> None:
+    """Let this process end with the status that it has: for one that has nothing left to do.
+
+    Python gives a signal's default action back while it takes the interpreter down, which takes up to a second after torch
+    was imported; one that is ignored stays ignored.
+    """
+    if threading.current_thread() is threading.main_thread():
+        for number in ending_signals():
+            signal.signal(number, signal.SIG_IGN)
 
 
 def end(status: int, words: str = "") -> NoReturn:

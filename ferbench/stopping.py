@@ -33,7 +33,6 @@ from ferbench.distributed import rank, world_size
 from ferbench.distributed import store as store_of_group
 from ferbench.errors import ExitStatus, Stopped, UserError
 
-HEARD = ("SIGTERM", "SIGINT", "SIGUSR1", "SIGHUP")
 POLL = 0.5  # seconds between two looks at what the other processes say
 ANSWER = 5.0  # seconds that a process has to say something
 #: Seconds in which a signal is an echo of the first one: `timeout` and batch systems send it to a process and to its group, and
@@ -95,8 +94,7 @@ class Watch:
         for end in (self._reader, self._writer):
             os.set_blocking(end, False)
         if threading.current_thread() is threading.main_thread():
-            numbers = [getattr(signal, name) for name in HEARD if hasattr(signal, name)]
-            self._cleanup.enter_context(process.handled(numbers, self._hear))
+            self._cleanup.enter_context(process.handled(process.ending_signals(), self._hear))
             # The thread hears a second signal also while this one is in the depths of a library.
             before = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
             self._cleanup.callback(signal.set_wakeup_fd, before)
@@ -249,7 +247,7 @@ class Watch:
             pause /= 10
         select.select([self._reader], [], [], pause)
         with suppress(BlockingIOError):
-            numbers = {getattr(signal, name, None) for name in HEARD}
+            numbers = process.ending_signals()
             return [n for n in os.read(self._reader, 4096) if n in numbers]
         return []
 

@@ -16,6 +16,7 @@ from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
 from ferbench.errors import ExitStatus
+from ferbench.process import ignore_ending_signals
 
 # A process that says one of these knows why all end; the others may only have lost it. A process that was stopped does not
 # know: torchrun stops the others when one has failed.
@@ -46,4 +47,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    status = main()
+    ignore_ending_signals()
+    sys.exit(status)

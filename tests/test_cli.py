@@ -552,6 +552,30 @@ class TestProcess:
             assert came == [signal.SIGTERM, signal.SIGINT]
         assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
 
+    @pytest.mark.parametrize("name", process.ENDING)
+    def test_a_signal_after_the_end_of_a_command_changes_nothing(self, name, tmp_path):
+        """Neither the exit status nor what was said: at exit, and while the interpreter is taken down."""
+        code = (
+            "import atexit, os, signal, sys\nfrom ferbench.cli import entry_point\n"
+            f"send = lambda kill=os.kill, pid=os.getpid(), number=signal.{name}: kill(pid, number)\n"
+            "class Late:\n    def __del__(self, send=send, write=os.write): send(); write(1, b'late')\n"
+            "late = Late()\natexit.register(send)\n"
+            "sys.exit(entry_point(['train', 'nothing.py']))"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+        assert (done.returncode, done.stdout) == (ExitStatus.USER_ERROR, "late"), done.stderr
+        assert "Traceback" not in done.stderr
+
+    def test_a_signal_that_the_command_does_not_hear_is_no_traceback(self, monkeypatch):
+        before = {number: signal.getsignal(number) for number in process.ending_signals()}
+        monkeypatch.setattr("ferbench.cli.main", lambda argv: signal.raise_signal(signal.SIGINT))
+        try:
+            assert cli.entry_point([]) == ExitStatus.INTERRUPTED
+            assert {signal.getsignal(number) for number in before} == {signal.SIG_IGN}
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
     def test_without_glibc_nothing_is_done(self, monkeypatch):
         monkeypatch.setattr(process.ctypes, "CDLL", lambda _: object())
         assert process.keep_large_blocks() is False

@@ -66,7 +66,7 @@ def test_the_wheel_has_the_command_the_licence_and_the_version(wheel):
     info = f"ferbench-{__version__}.dist-info"
     parser = configparser.ConfigParser()
     parser.read_string(wheel.read(f"{info}/entry_points.txt").decode())
-    assert parser["console_scripts"]["ferbench"] == "ferbench.cli:main"
+    assert parser["console_scripts"]["ferbench"] == "ferbench.cli:entry_point"
     metadata = wheel.read(f"{info}/METADATA").decode()
     assert "\nRequires-Python: >=3.10\n" in metadata
     assert "\nLicense-File: LICENSE\n" in metadata

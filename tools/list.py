@@ -5,7 +5,7 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # not tools/, whose names would shadow others
 
-from ferbench.cli import main  # noqa: E402
+from ferbench.cli import entry_point  # noqa: E402
 
 if __name__ == "__main__":
-    sys.exit(main(["list", *sys.argv[1:]]))
+    sys.exit(entry_point(["list", *sys.argv[1:]]))

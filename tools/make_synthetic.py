@@ -1,8 +1,11 @@
-"""Draw synthetic faces in the layouts of real data: the same as ``ferbench make-synthetic``."""
+"""Draw synthetic faces in the layouts of real data: ``ferbench make-synthetic``, from a checkout that need not be installed."""
 
 import sys
+from pathlib import Path
 
-from ferbench.cli import main
+sys.path[0] = str(Path(__file__).resolve().parents[1])  # not tools/, whose names would shadow others
+
+from ferbench.cli import entry_point  # noqa: E402
 
 if __name__ == "__main__":
-    sys.exit(main(["make-synthetic", *sys.argv[1:]]))
+    sys.exit(entry_point(["make-synthetic", *sys.argv[1:]]))
