@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from ferbench.benchmark.tuning import size_of
 from ferbench.engine import lock
 from ferbench.errors import UserError
 from ferbench.text import plain, visible
+from ferbench.viz.logline import entry_of
 
 TAIL = 20_000  # bytes of a log that hold its last entries
 Pair = tuple[Checked, State]
@@ -216,12 +216,9 @@ def last_entries(folder: Path) -> dict[str, dict[str, Any]]:
     except OSError:
         return found
     for line in lines:
-        try:
-            entry = json.loads(line)
-        except (ValueError, RecursionError):  # cut by the tail, or being written
-            continue
-        if isinstance(entry, Mapping) and entry.get("kind") in ("train", "val"):
-            found[entry["kind"]] = dict(entry)
+        entry = entry_of(line)  # None: cut by the tail, being written, or damaged
+        if entry is not None and entry["kind"] in ("train", "val"):
+            found[entry["kind"]] = entry
     return found
 
 

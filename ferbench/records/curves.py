@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -85,8 +85,8 @@ def curves_of(entries: list[dict[str, Any]], images_per_step: int) -> Curves:
             iterations.tolist(),
             (iterations * images_per_step).tolist(),
             [_rounded(s / 3600) for s in timeline.at(iterations).tolist()],
-            [_number(v) for v in raw[1].tolist()],
-            [_number(v) for v in ema[1].tolist()],
+            [_share(v) for v in raw[1].tolist()],
+            [_share(v) for v in ema[1].tolist()],
         )
     return Curves(curve, _class_curves(timeline.log))
 
@@ -124,18 +124,18 @@ def _class_curves(log: RunLog) -> ClassCurves | None:
     chosen = np.unique(np.linspace(0, len(kept) - 1, min(len(kept), MAX_POINTS)).round().astype(int))
     kept = [kept[i] for i in chosen.tolist()]
 
-    def lists(key: str) -> list[list[float | None]]:
-        return [[_number(v) for v in e[key]] for e in kept]
+    def lists(key: str, number: Callable[[float | None], float | None] = _number) -> list[list[float | None]]:
+        return [[number(v) for v in e[key]] for e in kept]
 
     has_threshold = all(e.get("threshold") is not None for e in kept)
     return ClassCurves(
         [e["iter"] for e in kept],
         lists("threshold") if has_threshold else None,
-        lists("utilization"),
-        lists("purity"),
-        lists("pseudo_label_share"),
-        [_number(e["utilization_mean"]) for e in kept],
-        [_number(e["purity_mean"]) for e in kept],
+        lists("utilization", _share),
+        lists("purity", _share),
+        lists("pseudo_label_share", _share),
+        [_share(e.get("utilization_mean")) for e in kept],
+        [_share(e.get("purity_mean")) for e in kept],
         lists("purity_count") if all(e.get("purity_count") is not None for e in kept) else None,
     )
 
@@ -143,6 +143,12 @@ def _class_curves(log: RunLog) -> ClassCurves | None:
 def _number(value: float | None) -> float | None:
     value = finite(value)
     return None if value is None else _rounded(value)
+
+
+def _share(value: float | None) -> float | None:
+    """A number in [0, 1], out of which rounding may have brought it by a little."""
+    value = _number(value)
+    return None if value is None else min(max(value, 0.0), 1.0)
 
 
 def finite(value: float | None) -> float | None:

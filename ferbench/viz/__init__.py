@@ -1,1 +1,1 @@
-"""Pictures of a run (`plots`) and the log they are drawn from (`runlog`, which needs no matplotlib)."""
+"""Pictures of a run (`plots`) and the log they are drawn from (`runlog`, `logline`, which need no matplotlib)."""

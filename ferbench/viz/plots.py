@@ -66,7 +66,7 @@ def plot_run(
     Raises:
         UserError: there is no ``metrics.jsonl``.
     """
-    entries = read_metrics(work_dir)
+    entries = read_metrics(work_dir, len(classes))
     train, val, test = (RunLog(entries, kind) for kind in ("train", "val", "test"))
     run = _Run(classes, drawable([*classes, "all classes"]), train, val, test, hidden_share)
     pictures = []
@@ -249,23 +249,17 @@ def _confusion(run: _Run) -> Figure | None:
 def _final_scores(run: _Run) -> dict[str, Any] | None:
     """The scores whose confusion is drawn, with a title that says which they are: tested if there was a
     test."""
-    tests = [e for e in run.test.entries if e.get("rows")]
-    if tests:
-        rows: list[Mapping[str, Any]] = tests[-1]["rows"]
+    rows: list[Mapping[str, Any]] = run.test.entries[-1]["rows"] if run.test.entries else []
+    if rows := [r for r in rows if not r["smoothed"]]:
         order = {("best", "ema"): 0, ("last", "ema"): 1, ("best", "raw"): 2}
-        rows = [r for r in rows if not r.get("smoothed")]
         row = min(rows, key=lambda r: order.get((r["checkpoint"], r["weights"]), 3))
         weights = WEIGHT_NAMES[row["weights"]]
         what = f"Test, {row['checkpoint']} checkpoint, {weights} weights, iteration {row['iter']:,}"
     else:
-        scored = [e for e in run.val.entries if e.get("ema") or e.get("raw")]
-        if not scored:
+        if not run.val.entries:
             return None
-        weights = "ema" if scored[-1].get("ema") else "raw"
-        row, what = (
-            scored[-1][weights],
-            f"Validation, {WEIGHT_NAMES[weights]} weights, iteration {scored[-1]['iter']:,}",
-        )
+        last = run.val.entries[-1]
+        row, what = last["ema"], f"Validation, {WEIGHT_NAMES['ema']} weights, iteration {last['iter']:,}"
     return {
         **row,
         "title": f"{what}\nmacro-F1 {100 * row['macro_f1']:.2f} %, accuracy {100 * row['accuracy']:.2f} %",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ferbench.errors import UserError
+from ferbench.viz.logline import entry_of
 
 #: How the kinds of weights are written for readers.
 WEIGHT_NAMES = {"raw": "raw", "ema": "EMA"}
@@ -22,10 +22,15 @@ FEWEST = 20
 _log = logging.getLogger(__name__)
 
 
-def read_metrics(work_dir: str | Path) -> list[dict[str, Any]]:
-    """All readable lines of ``work_dir/metrics.jsonl``, in the order of the file.
+def read_metrics(work_dir: str | Path, classes: int | None = None) -> list[dict[str, Any]]:
+    """All whole lines of ``work_dir/metrics.jsonl``, in the order of the file.
 
-    A line cut short by a kill is skipped and named in the log; nothing else of the run is lost by it.
+    A line that a kill cut short, or that was edited and is no entry any more (`ferbench.viz.logline.entry_of`), is skipped and
+    named in the log; nothing else of the run is lost by it.
+
+    Args:
+        work_dir: folder of the run.
+        classes: number of classes; None: lists of any length are taken.
 
     Raises:
         UserError: there is no such file.
@@ -35,21 +40,14 @@ def read_metrics(work_dir: str | Path) -> list[dict[str, Any]]:
         raise UserError(
             "there is no log of the run", where=path, expected="a work_dir that tools/train.py made"
         )
-    entries: list[dict[str, Any]] = []
-    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
-        try:
-            entry = json.loads(line)
-            if not isinstance(entry, dict) or not _is_count(entry.get("iter", 0)):
-                raise ValueError("no entry of a log")
-        except (ValueError, RecursionError):  # also bytes that are not UTF-8
-            _log.warning("%s, line %d is damaged and was skipped", path, number)
-            continue
-        entries.append(entry)
-    return entries
-
-
-def _is_count(value: Any) -> bool:
-    return type(value) is int and 0 <= value < 2**62
+    lines = path.read_bytes().splitlines()
+    entries = [entry_of(line, classes) for line in lines]
+    if skipped := [str(i) for i, entry in enumerate(entries, start=1) if entry is None]:
+        shown = ", ".join(skipped[:10]) + (", ..." if len(skipped) > 10 else "")
+        _log.warning(
+            "%s: %d of %d lines are damaged and were skipped: line %s", path, len(skipped), len(lines), shown
+        )
+    return [entry for entry in entries if entry is not None]
 
 
 class RunLog:

@@ -919,16 +919,30 @@ class TestBoard:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines) + cut)
 
+    def training(self, iteration, **more):
+        return {
+            "kind": "train",
+            "iter": iteration,
+            "losses": {},
+            "images_per_s": 9.0,
+            "data_wait": 0.0,
+            **more,
+        }
+
+    def validation(self, iteration, score):
+        shares = dict.fromkeys(("macro_f1", "accuracy", "balanced_accuracy"), score)
+        scores = {**shares, "f1": [score, score], "confusion": [[1, 0], [0, 1]], "count": 2}
+        return {"kind": "val", "iter": iteration, "raw": scores, "ema": scores}
+
     def test_last_entries(self, tmp_path):
-        val = {"kind": "val", "iter": 4, "ema": {"macro_f1": 0.5}}
-        self.log(
-            tmp_path, {"kind": "train", "iter": 2}, val, {"kind": "train", "iter": 6}, cut='{"kind": "tr'
-        )
-        assert board.last_entries(tmp_path) == {"train": {"kind": "train", "iter": 6}, "val": val}
+        val = self.validation(4, 0.5)
+        edited = {"kind": "train", "iter": "8"}
+        self.log(tmp_path, self.training(2), val, self.training(6), edited, cut='{"kind": "tr')
+        assert board.last_entries(tmp_path) == {"train": self.training(6), "val": val}
         assert board.last_entries(tmp_path / "nowhere") == {}
 
     def test_only_the_end_of_a_long_log_is_read(self, tmp_path):
-        self.log(tmp_path, *({"kind": "train", "iter": i, "filler": "x" * 100} for i in range(1000)))
+        self.log(tmp_path, *(self.training(i, filler="x" * 100) for i in range(1, 1000)))
         assert board.last_entries(tmp_path)["train"]["iter"] == 999
 
     def test_time_left(self, tmp_path, monkeypatch):
@@ -936,18 +950,18 @@ class TestBoard:
         clock = SimpleNamespace(now=100.0)
         monkeypatch.setattr(board.time, "monotonic", lambda: clock.now)
         one, two = self.task(tmp_path / "one"), self.task(tmp_path / "two", images=480)
-        self.log(one.folder, {"kind": "train", "iter": 2})
+        self.log(one.folder, self.training(2))
         shown = board.Board(Console(file=StringIO()), [one, two])
         assert shown.seconds_left() is None
         clock.now += 60
-        self.log(one.folder, {"kind": "train", "iter": 7})  # 120 images in 60 s; 72 + 480 are left
+        self.log(one.folder, self.training(7))  # 120 images in 60 s; 72 + 480 are left
         assert shown.seconds_left() == pytest.approx((72 + 480) / 2)
         shown.end(one, execute.Outcome("finished"))  # 192 images in 60 s
         assert shown.seconds_left() == pytest.approx(480 * 60 / 192)
 
     def test_a_terminal_shows_what_is_under_way(self, tmp_path):
         one, two = self.task(tmp_path / "one"), self.task(tmp_path / "two")
-        self.log(one.folder, {"kind": "val", "iter": 7, "ema": {"macro_f1": 0.123}})
+        self.log(one.folder, self.validation(7, 0.123))
         printed = StringIO()
         console = Console(file=printed, force_terminal=True, width=120, color_system=None)
         held = lock.take(one.folder / lock.NAME)

@@ -11,10 +11,12 @@ import json
 import pickle
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import cv2
 import numpy as np
@@ -26,6 +28,7 @@ import made_up_records
 
 from ferbench import records
 from ferbench.benchmark import store
+from ferbench.benchmark.board import last_entries
 from ferbench.benchmark.grid import read_grid, runs_of
 from ferbench.benchmark.report.gather import gather
 from ferbench.config import load_config, parse_options
@@ -42,9 +45,14 @@ from ferbench.data.paths import IndexCache
 from ferbench.data.records import rebuild_index, write_recordio
 from ferbench.data.splits import BudgetSplit
 from ferbench.engine import checkpoint, lock
+from ferbench.engine.hooks.record import _results as results_of
+from ferbench.engine.runlog import RunLog
+from ferbench.errors import UserError
 from ferbench.models.weights import load_weights
+from ferbench.records.curves import Timeline, curves_of, to_targets
 from ferbench.records.protocol import hash_of
-from ferbench.viz.runlog import RunLog, read_metrics
+from ferbench.viz import plots
+from ferbench.viz.runlog import read_metrics
 
 Load, Dump = Callable[[bytes], Any], Callable[[Any], bytes]
 
@@ -404,20 +412,63 @@ def read_options(root: Path) -> None:
 
 def log(root: Path) -> None:
     entries: list[dict[str, Any]] = []
+    scores = {
+        "macro_f1": 0.5,
+        "f1": [0.4, 0.6],
+        "accuracy": 0.5,
+        "balanced_accuracy": 0.5,
+        "confusion": [[1, 2], [3, 4]],
+        "count": 10,
+    }
     for i in (10, 20):
         entries.append({
             "kind": "train", "iter": i, "images_per_s": 100.0, "data_wait": 0.1, "lr": 0.03, "losses": {"supervised": 1.5},
             "threshold": [0.5, 0.6], "utilization": [0.1, None], "purity": [0.9, None], "pseudo_label_share": [0.5, 0.5],
-            "utilization_mean": 0.1, "purity_mean": None,
+            "utilization_mean": 0.1, "purity_mean": None, "purity_count": [3.0, 0.0],
+            "confidence_quantiles": {"0.5": 0.7, "0.95": 0.9},
         })  # fmt: skip
-        scores = {"macro_f1": 0.5, "f1": [0.4, 0.6], "accuracy": 0.5}
-        entries.append({"kind": "val", "iter": i, "raw": scores, "ema": scores})
+        entries.append({"kind": "val", "iter": i, "raw": scores, "ema": {**scores, "ece": 0.1}})
+    row = {
+        "checkpoint": "best",
+        "weights": "ema",
+        "iter": 20,
+        "groups": {"v": [[0, 1, 2]]},
+        "ece": 0.1,
+        **scores,
+    }
+    rows = [{**row, "smoothed": False}, {**row, "smoothed": True, "window": 31}]
+    entries.append({"kind": "test", "iter": 20, "rows": rows})
     put(root / "metrics.jsonl", "".join(json.dumps(e) + "\n" for e in entries))
 
 
 def read_log(root: Path) -> None:
-    for kind in ("train", "val", "test"):
-        RunLog(read_metrics(root), kind)
+    """All that is made of a log but its pictures: when a run goes on, in the record, and where a grid shows how far it is."""
+    RunLog(root).rewind(15)
+    last_entries(root)
+    entries = read_metrics(root, 2)
+    timeline, curves = Timeline(entries, 64), curves_of(entries, 64)
+    if timeline:
+        timeline.spent()
+    to_targets(curves.val, (0.3, 0.5))
+    if any(e["kind"] == "test" for e in entries):
+        results_of(entries)
+    records.write(replace(running(), curves=curves), root / "record.json")
+    try:
+        assert records.read(root / "record.json").curves == curves
+    except UserError as error:
+        raise AssertionError("the record of the log contradicts itself") from error
+
+
+@cache
+def running() -> records.Record:
+    own = made_up_records.make("FixMatch", 25, 0)
+    return replace(own, status=records.RUNNING, results=[], classes=["a", "b"], data={}, cost=None)
+
+
+def draw_log(root: Path) -> None:
+    """The pictures, but for writing them, which takes a second each."""
+    with patch.object(plots, "save", lambda figure, path: path):
+        plots.plot_run(root, ("a", "b"))
 
 
 def json_lines(data: bytes) -> Any:
@@ -527,6 +578,7 @@ READERS = (
     Reader("grid", lambda r: put(r / "g.py", GRID), lambda r: runs_of(read_grid(r / "g.py")), share=2),
     Reader("grid folder", grid_file, read_grid_file, tree=JSON),
     Reader("log", log, read_log, tree=(json_lines, lines_of_json), share=2),
+    Reader("log drawn", log, draw_log, tree=(json_lines, lines_of_json), share=0.2),
     Reader("names", names, read_names, tree=JSON),
 )
 

@@ -88,6 +88,12 @@ class TestClasses:
         assert curve.pseudo_label_share == [[1, 0]] * 2
         assert curve.purity_mean == [None, 0.12346]
 
+    def test_rounding_leaves_no_share_outside_0_to_1(self):
+        """A weight may be off by it; a record with a share of 1.0004 would contradict itself."""
+        line = labels(100, utilization=[1.0004, -0.0004], utilization_mean=1.0002)
+        curve = curves_of([line], PER_STEP).classes
+        assert (curve.utilization, curve.utilization_mean) == ([[1.0, 0.0]], [1.0])
+
     def test_a_rule_without_thresholds_and_an_algorithm_without_pseudo_labels(self):
         assert curves_of([labels(100, threshold=None)], PER_STEP).classes.threshold is None
         assert curves_of(LOG, PER_STEP).classes is None

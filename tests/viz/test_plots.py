@@ -37,6 +37,7 @@ def scores(right: int) -> dict[str, Any]:
 def train_line(iteration: int) -> dict[str, Any]:
     return {
         "kind": "train", "iter": iteration, "losses": {"loss": 1.5, "supervised": 1.2, "unsupervised": 0.3},
+        "lr": 0.03, "images_per_s": 90.0, "data_wait": 0.1,
         "threshold": [0.9, 0.8, 0.85], "utilization": [0.5, 0.2, 0.0], "purity": [0.9, 0.5, None],
         "pseudo_label_share": [0.6, 0.4, 0.0], "utilization_mean": 0.3, "purity_mean": 0.8,
         "confidence_quantiles": {"0.05": 0.3, "0.5": 0.6, "0.95": 0.99},
@@ -44,7 +45,7 @@ def train_line(iteration: int) -> dict[str, Any]:
 
 
 def full_log() -> list[dict[str, Any]]:
-    row = {"iter": 20, "weights": "ema", **scores(7)}
+    row = {"iter": 20, "weights": "ema", "smoothed": False, **scores(7)}
     return [
         *(train_line(i) for i in (10, 20)),
         {"kind": "val", "iter": 20, "raw": scores(4), "ema": scores(5)},
@@ -72,8 +73,8 @@ def test_a_supervised_run_has_only_its_own_pictures(tmp_path: Path) -> None:
     write(
         tmp_path,
         [
-            {"kind": "train", "iter": 10, "losses": {"loss": 1.0}},
-            {"kind": "val", "iter": 10, "raw": scores(3)},
+            {"kind": "train", "iter": 10, "losses": {"loss": 1.0}, "images_per_s": 90.0, "data_wait": 0.1},
+            {"kind": "val", "iter": 10, "raw": scores(3), "ema": scores(4)},
         ],
     )
     assert {p.name for p in plot_run(tmp_path, CLASSES)} == {"losses.png", "validation.png", "confusion.png"}
@@ -85,7 +86,7 @@ def test_an_empty_log_draws_nothing(tmp_path: Path) -> None:
 
 
 def test_values_that_are_never_known_do_not_fail(tmp_path: Path) -> None:
-    line = {**train_line(10), "purity": [None] * 3, "purity_mean": None, "losses": {"loss": float("nan")}}
+    line = {**train_line(10), "purity": [None] * 3, "purity_mean": None, "losses": {"loss": None}}
     write(tmp_path, [line])
     names = {p.name for p in plot_run(tmp_path, CLASSES)}
     assert "purity.png" in names
@@ -108,9 +109,61 @@ def test_damaged_lines_are_skipped_and_named(tmp_path: Path, caplog: pytest.LogC
     write(tmp_path, full_log(), tail='{"kind": "train", "it')
     with caplog.at_level(logging.WARNING):
         assert read_metrics(tmp_path) == full_log()
-    assert "line 5 is damaged" in caplog.text
-    (tmp_path / "metrics.jsonl").write_bytes(b'\xff\xfe\n{"kind": "val", "iter": 1}\n')
-    assert len(read_metrics(tmp_path)) == 1
+    assert "1 of 5 lines are damaged and were skipped: line 5" in caplog.text
+    (tmp_path / "metrics.jsonl").write_bytes(b"\xff\xfe\n" + json.dumps(train_line(1)).encode() + b"\n")
+    assert read_metrics(tmp_path) == [train_line(1)]
+
+
+def edited(*path: Any, to: Any = None) -> list[dict[str, Any]]:
+    """The log with one value of its lines changed, or removed where no new one is given."""
+    entries = json.loads(json.dumps(full_log()))
+    node: Any = entries
+    for key in path[:-1]:
+        node = node[key]
+    if to is None:
+        del node[path[-1]]
+    else:
+        node[path[-1]] = to
+    return entries
+
+
+HUGE = 10**400
+ODD = [
+    *(edited(1, key, to=v) for key in ("iter", "images_per_s", "losses", "utilization") for v in ("10", [3], {"": {}}, HUGE)),
+    *(edited(1, key) for key in ("kind", "iter", "losses", "images_per_s", "data_wait", "utilization")),
+    *(edited(1, "threshold", to=v) for v in ([0.9, 0.8], [0.9, "0.8", 0.7], [[0.9, 0.8, 0.7]], [True] * 3)),
+    edited(1, "iter", to=0), edited(1, "images_per_s", to=0), edited(1, "images_per_s", to=-5.0),
+    edited(1, "images_per_s", to=float("nan")), edited(1, "data_wait", to=float("inf")),
+    edited(1, "losses", "loss", to=1e300), edited(1, "utilization_mean", to=7.5), edited(1, "purity", 0, to=-1),
+    edited(1, "confidence_quantiles", to={"half": 0.5}), edited(1, "kind", to=["train"]),
+    *(edited(2, "ema", to=v) for v in (0.5, [], {"macro_f1": 0.5})), edited(2, "raw"), edited(2, "iter", to=2**70),
+    edited(2, "ema", "macro_f1", to="0.5"), edited(2, "ema", "f1", to=[0.5]), edited(2, "ema", "confusion", 0, to=[1, 2]),
+    *(edited(3, "rows", to=v) for v in ([], {}, [[]], ["best"])), edited(3, "rows", 0, "smoothed"),
+    edited(3, "rows", 0, "weights", to="student"), edited(3, "rows", 1, "groups", to={"a": 3}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("entries", ODD)
+def test_lines_that_were_edited_are_skipped_like_those_cut_short(
+    entries: list[dict[str, Any]], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Any key of a line missing, of another type, nested, NaN, out of range, or of another number of classes."""
+    write(tmp_path, entries)
+    [changed] = [i for i, (own, whole) in enumerate(zip(entries, full_log(), strict=True)) if own != whole]
+    with caplog.at_level(logging.WARNING):
+        assert read_metrics(tmp_path, len(CLASSES)) == full_log()[:changed] + full_log()[changed + 1 :]
+    assert f"1 of 4 lines are damaged and were skipped: line {changed + 1}" in caplog.text
+
+
+def test_lines_of_other_kinds_and_further_keys_are_left_alone(tmp_path: Path) -> None:
+    entries = [
+        {"kind": "own", "iter": 3, "raw": 3},
+        {**train_line(3), "own": [1]},
+        {"kind": "val", "iter": 3, "raw": {**scores(3), "ece": 0.1}, "ema": scores(3)},
+    ]
+    write(tmp_path, entries)
+    assert read_metrics(tmp_path, len(CLASSES)) == entries
+    assert read_metrics(tmp_path, 8) == entries[:1]  # the log of a run with other classes
 
 
 def test_missing_log_is_named(tmp_path: Path) -> None:

@@ -95,7 +95,9 @@ class RunRecord(Hook):
 
     def _write(self, runner: Any, status: str) -> None:
         folder = Path(runner.work_dir)
-        entries = read_metrics(folder) if (folder / "metrics.jsonl").is_file() else []
+        entries = (
+            read_metrics(folder, len(runner.data.classes)) if (folder / "metrics.jsonl").is_file() else []
+        )
         per_step = runner.train_loop.images_per_step
         curves = curves_of(entries, per_step)
         self.load = max((v for v in (self.load, _load()) if v is not None), default=None)
