@@ -64,6 +64,7 @@ _BY_HAND: Mapping[str, frozenset[str]] = {
     "unlabeled_dataloader": frozenset({"dataset", "rest", "include_labeled", "mu", "num_workers"}),
     "val_dataloader": _EVALUATION,
     "test_dataloader": _EVALUATION,
+    "views": frozenset({"size", "working_size", "weak", "medium", "strong"}),
     "env_cfg": frozenset({"cudnn_benchmark", "mp_cfg", "dist_cfg", "resource_limit"}),
     "custom_imports": frozenset({"imports", "allow_failed_imports"}),
 }
@@ -75,11 +76,8 @@ def section_keys() -> Mapping[str, frozenset[str]]:
     from mmengine.model import MMDistributedDataParallel
     from mmengine.runner import Runner
 
-    from ferbench.data.views import Views
-
     return {
         **_BY_HAND,
-        "views": frozenset(parameters(Views)[0]),
         "randomness": frozenset(parameters(Runner.set_randomness)[0]) - {"self"},
         "model_wrapper_cfg": (frozenset(parameters(MMDistributedDataParallel)[0]) | {"type"})
         - {"module", "device_ids", "output_device", "process_group"},

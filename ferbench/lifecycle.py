@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from ferbench.arguments import COUNT, check_choice, check_numbers
+from ferbench.contracts import Evidence
 from ferbench.errors import UserError
 
 WEIGHTS = ("ema", "student")  # with which a pass may be made
@@ -141,6 +144,23 @@ class Part(nn.Module):
         """See `finish_labeled_pass`."""
 
 
+class Rule(Part, ABC):
+    """What alignment, threshold and target rules share: evidence in, one row per unlabeled item of the global batch out.
+
+    Every process sees the same evidence and therefore holds the same state; a step costs O(batch), whatever the size of
+    the unlabeled set. No gradient passes.
+    """
+
+    @abstractmethod
+    def forward(self, evidence: Evidence) -> Tensor:
+        """One row per item, [B, ...]; may update the state."""
+
+    @torch.no_grad()
+    def __call__(self, *args: Evidence) -> Tensor:
+        """A rule never carries gradient."""
+        return super().__call__(*args)
+
+
 def parts_of(module: nn.Module) -> list[Part]:
     """The module itself and all in it that are parts, outer ones first, each once."""
     return [part for part in module.modules() if isinstance(part, Part)]
@@ -153,3 +173,34 @@ def bind(module: nn.Module, context: RunContext) -> None:
         part.accept(parts)
     for part in parts:
         part.bind(context)
+
+
+def require_shuffled(part: Part, context: RunContext) -> None:
+    """Refuse to correct for an imbalance that the labeled stream does not have.
+
+    Raises:
+        UserError: the stream is class-balanced.
+    """
+    if context.sampler != "shuffled":
+        raise UserError(
+            f"{type(part).__name__} corrects for the class frequencies of a labeled stream that is balanced already",
+            where="train_dataloader.sampler",
+            expected="'shuffled'",
+            fix="choose one of the two corrections",
+        )
+
+
+def embeddings(evidence: Evidence, part: str) -> tuple[Tensor, Tensor]:
+    """What a head makes of the unlabeled and of the labeled items, for a part that cannot do without.
+
+    Raises:
+        UserError: `Matching`'s ``embedding`` names no head.
+    """
+    if evidence.embedding is None or evidence.labeled_embedding is None:
+        raise UserError(
+            f"{part} looks at the output of a head, but the algorithm shows none to its rules",
+            where="model.algorithm.embedding",
+            expected="the name of a head",
+            fix=f"set embedding to the head that {part} asks for, e.g. 'projection'",
+        )
+    return evidence.embedding, evidence.labeled_embedding

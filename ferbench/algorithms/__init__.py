@@ -4,7 +4,7 @@ from ferbench.algorithms.adacm import AdaCM
 from ferbench.algorithms.adamatch import AdaMatch
 from ferbench.algorithms.adsh import Adsh
 from ferbench.algorithms.auxiliary_balanced import ABC
-from ferbench.algorithms.base import Algorithm, Batch, Network, PseudoLabels, StepResult, Views
+from ferbench.algorithms.base import Algorithm
 from ferbench.algorithms.ccssl import CCSSL
 from ferbench.algorithms.comatch import CoMatch
 from ferbench.algorithms.cossl import CoSSL
@@ -25,7 +25,7 @@ from ferbench.algorithms.held_out_dtm import HeldOutDTM
 from ferbench.algorithms.ict import ICT
 from ferbench.algorithms.label_correction import LogitAdjustment, Reweighting
 from ferbench.algorithms.label_shift import LabelShift
-from ferbench.algorithms.matching import Matching, MatchingStep
+from ferbench.algorithms.matching import Matching
 from ferbench.algorithms.mixing import Mixing
 from ferbench.algorithms.mixmatch import MixMatch, ReMixMatch
 from ferbench.algorithms.multimatch import MultiMatch
@@ -45,6 +45,7 @@ from ferbench.algorithms.supervised import Supervised, SupervisedOracle
 from ferbench.algorithms.tras import TRAS
 from ferbench.algorithms.uda import UDA
 from ferbench.algorithms.vat import VAT
+from ferbench.contracts import Batch, MatchingStep, Network, PseudoLabels, StepResult, Views
 
 __all__ = [
     "ABC",

@@ -6,11 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ferbench.algorithms.base import Network
 from ferbench.arguments import COUNT_OR_0, NONNEGATIVE, POSITIVE, check_numbers
-from ferbench.data.randomness import derive_seed
+from ferbench.contracts import Network
 from ferbench.distributed import local_rows, world_size
 from ferbench.functional.losses import kl_divergence
+from ferbench.functional.randomness import derive_seed
 from ferbench.lifecycle import Part, RunContext
 
 

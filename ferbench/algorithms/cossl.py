@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ferbench.algorithms.base import Batch, Network, StepResult
 from ferbench.algorithms.rebalancing import Rebalancing
 from ferbench.arguments import SHARE, check_numbers
+from ferbench.contracts import Batch, Network, StepResult
 from ferbench.lifecycle import RunContext
 from ferbench.losses.second_head import TailEnhancedLoss
 from ferbench.registry import ALGORITHMS

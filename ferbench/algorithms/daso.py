@@ -6,9 +6,9 @@ from typing import Any
 
 from torch import nn
 
-from ferbench.algorithms.base import Batch, Network, StepResult
 from ferbench.algorithms.rebalancing import Rebalancing
 from ferbench.alignments.semantic import Prototypes, SemanticBlend
+from ferbench.contracts import Batch, Network, StepResult
 from ferbench.distributed import gather_rows
 from ferbench.errors import UserError
 from ferbench.losses.semantic import SemanticAlignment

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from ferbench.algorithms.dtm import DTM
-from ferbench.algorithms.matching import MatchingStep
+from ferbench.contracts import MatchingStep
 from ferbench.functional.probabilities import as_probabilities
 from ferbench.registry import ALGORITHMS
 

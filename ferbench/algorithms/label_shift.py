@@ -9,8 +9,8 @@ from torch import Tensor
 from ferbench.algorithms.mixing import Mixing
 from ferbench.algorithms.rebalancing import Rebalancing
 from ferbench.alignments.label_shift import LabelShiftAlignment
+from ferbench.contracts import Output
 from ferbench.errors import UserError
-from ferbench.models.classifier import Output
 from ferbench.registry import ALGORITHMS
 
 

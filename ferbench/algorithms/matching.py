@@ -3,54 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
 from mmengine.registry import Registry
 from torch import Tensor, nn
 
-from ferbench.algorithms.base import Algorithm, Batch, Network, PseudoLabels, StepResult, Views
+from ferbench.algorithms.base import Algorithm
 from ferbench.alignments.base import AlignRule
 from ferbench.arguments import NONNEGATIVE, SHARE, check_choice, check_numbers
+from ferbench.contracts import Batch, Evidence, MatchingStep, Network, Output, PseudoLabels, StepResult, Views
 from ferbench.distributed import gather_rows, local_rows
 from ferbench.errors import UserError, described
 from ferbench.functional.losses import rampup
 from ferbench.lifecycle import RunContext
 from ferbench.losses.base import Consistency, ExtraTerm, SupervisedLoss
-from ferbench.models.classifier import Output
 from ferbench.parts import build, kind_of
 from ferbench.registry import ALGORITHMS, ALIGNMENTS, LOSSES, TARGETS, THRESHOLDS
 from ferbench.targets.rules import TargetRule
-from ferbench.thresholds.base import Evidence, ThresholdRule
+from ferbench.thresholds.base import ThresholdRule
 
 AT = "model.algorithm"
 JUDGES = ("student", "ema", "ema_training")
-
-
-@dataclass(frozen=True)
-class MatchingStep:
-    """What extra terms may use; one process' share, rows in batch order.
-
-    Attributes:
-        outputs: ``labeled``, ``labeled_<view>``, every unlabeled and every derived view -> logits, features, heads.
-        batch: the step's batch.
-        evidence: what the rules saw, of the global batch.
-        probs: [b, C] aligned weak-view probabilities (mean over the weak views), no gradient.
-        target: [b] or [b, C] pseudo-labels.
-        weight: [b] from the threshold rule, no gradient.
-        network: for further passes.
-        judged: ``labeled`` and every weak view -> output of the model that judges them (``Matching``'s ``judge``).
-    """
-
-    outputs: dict[str, Output]
-    batch: Batch
-    evidence: Evidence
-    probs: Tensor
-    target: Tensor
-    weight: Tensor
-    network: Network
-    judged: Mapping[str, Output] = field(default_factory=dict)
 
 
 @ALGORITHMS.register_module()

@@ -10,16 +10,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ferbench.algorithms.base import Network, Views
-from ferbench.algorithms.matching import Matching, MatchingStep
+from ferbench.algorithms.matching import Matching
 from ferbench.arguments import POSITIVE, check_choice, check_numbers
-from ferbench.data.randomness import derive_seed
+from ferbench.contracts import MatchingStep, Network, Output, Views
 from ferbench.distributed import gather_rows, rank, world_size
 from ferbench.errors import UserError
 from ferbench.functional.mixup import mix
 from ferbench.functional.probabilities import as_probabilities
+from ferbench.functional.randomness import derive_seed
 from ferbench.lifecycle import Part, RunContext
-from ferbench.models.classifier import Output
 
 MIX_TARGETS = ("probabilities", "logits")
 

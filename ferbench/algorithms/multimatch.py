@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ferbench.algorithms.matching import Matching, MatchingStep
+from ferbench.algorithms.matching import Matching
 from ferbench.arguments import NONNEGATIVE, check_numbers
+from ferbench.contracts import MatchingStep, Output
 from ferbench.distributed import local_rows
-from ferbench.models.classifier import Output
 from ferbench.registry import ALGORITHMS
 from ferbench.targets.agreement import AgreedTarget
 from ferbench.thresholds.agreement import HeadAgreement

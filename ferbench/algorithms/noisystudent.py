@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from ferbench.algorithms.base import Batch, Network, StepResult, Views
-from ferbench.algorithms.matching import Matching, MatchingStep
+from ferbench.algorithms.matching import Matching
+from ferbench.contracts import Batch, MatchingStep, Network, StepResult, Views
 from ferbench.errors import UserError
 from ferbench.registry import ALGORITHMS
 from ferbench.targets.offline import OfflineLabels

@@ -6,11 +6,11 @@ from typing import Any
 
 from torch import Tensor
 
-from ferbench.algorithms.base import Algorithm, Batch, Network, StepResult, Views
+from ferbench.algorithms.base import Algorithm
 from ferbench.algorithms.matching import Matching
 from ferbench.alignments.base import AlignRule
+from ferbench.contracts import Batch, Network, Output, StepResult, Views
 from ferbench.errors import UserError
-from ferbench.models.classifier import Output
 from ferbench.parts import build
 from ferbench.registry import ALGORITHMS
 

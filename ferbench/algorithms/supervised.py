@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ferbench.algorithms.base import Algorithm, Batch, Network, StepResult
+from ferbench.algorithms.base import Algorithm
+from ferbench.contracts import Batch, Network, StepResult
 from ferbench.parts import build
 from ferbench.registry import ALGORITHMS, LOSSES
 

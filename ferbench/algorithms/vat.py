@@ -7,7 +7,8 @@ from typing import Any
 from torch import Tensor
 
 from ferbench.algorithms.adversary import Adversary
-from ferbench.algorithms.matching import Matching, MatchingStep
+from ferbench.algorithms.matching import Matching
+from ferbench.contracts import MatchingStep
 from ferbench.registry import ALGORITHMS
 
 

@@ -12,13 +12,13 @@ from torch import Tensor, nn
 
 from ferbench.alignments.base import AlignRule
 from ferbench.arguments import COUNT, COUNT_OR_0, POSITIVE, SHARE, check_numbers
-from ferbench.data.randomness import derive_seed
+from ferbench.contracts import Evidence
+from ferbench.core.heads import ProjectionHead
 from ferbench.functional.graph import class_totals, neighbour_shares, smooth
+from ferbench.functional.randomness import derive_seed
 from ferbench.functional.records import last_occurrence
-from ferbench.lifecycle import Part, RunContext
-from ferbench.models.heads import ProjectionHead
+from ferbench.lifecycle import Part, RunContext, embeddings
 from ferbench.registry import ALIGNMENTS
-from ferbench.thresholds.base import Evidence, embeddings
 
 
 @dataclass(frozen=True)

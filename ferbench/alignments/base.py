@@ -6,7 +6,8 @@ from abc import abstractmethod
 
 from torch import Tensor
 
-from ferbench.thresholds.base import Evidence, Rule
+from ferbench.contracts import Evidence
+from ferbench.lifecycle import Rule
 
 
 class AlignRule(Rule):

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from ferbench.alignments.base import AlignRule
 from ferbench.arguments import COUNT, NONNEGATIVE, SHARE, check_choice, check_numbers
+from ferbench.contracts import Evidence
 from ferbench.functional.probabilities import align
 from ferbench.lifecycle import RunContext
 from ferbench.registry import ALIGNMENTS
-from ferbench.thresholds.base import Evidence
 
 TARGETS = ("uniform", "model", "labeled")
 

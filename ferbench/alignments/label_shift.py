@@ -7,9 +7,9 @@ from torch import Tensor
 
 from ferbench.alignments.base import AlignRule
 from ferbench.arguments import SHARE_BELOW_1, check_numbers
+from ferbench.contracts import Evidence
 from ferbench.lifecycle import RunContext
 from ferbench.registry import ALIGNMENTS
-from ferbench.thresholds.base import Evidence
 
 
 @ALIGNMENTS.register_module()

@@ -7,12 +7,12 @@ from torch import Tensor, nn
 
 from ferbench.alignments.base import AlignRule
 from ferbench.arguments import COUNT, COUNT_OR_0, POSITIVE, SHARE, check_numbers
+from ferbench.contracts import Evidence
+from ferbench.core.heads import ProjectionHead
 from ferbench.functional.graph import neighbour_shares, smooth
 from ferbench.functional.probabilities import as_probabilities
-from ferbench.lifecycle import RunContext
-from ferbench.models.heads import ProjectionHead
+from ferbench.lifecycle import RunContext, embeddings
 from ferbench.registry import ALIGNMENTS
-from ferbench.thresholds.base import Evidence, embeddings
 
 
 @ALIGNMENTS.register_module()

@@ -6,11 +6,10 @@ from torch import Tensor
 
 from ferbench.alignments.base import AlignRule
 from ferbench.arguments import NONNEGATIVE, check_numbers
+from ferbench.contracts import Evidence
 from ferbench.functional.imbalance import log_prior
-from ferbench.lifecycle import RunContext
-from ferbench.losses.imbalance import require_shuffled
+from ferbench.lifecycle import RunContext, require_shuffled
 from ferbench.registry import ALIGNMENTS
-from ferbench.thresholds.base import Evidence
 
 
 @ALIGNMENTS.register_module()

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from ferbench.alignments.base import AlignRule
 from ferbench.arguments import COUNT, POSITIVE, SHARE, check_numbers
+from ferbench.contracts import Evidence
 from ferbench.functional.imbalance import blend, blending_strength, cosine_logits
 from ferbench.lifecycle import Part, RunContext
-from ferbench.thresholds.base import Evidence
 
 
 class Prototypes(Part):

@@ -19,7 +19,7 @@ from typing import Any
 from ferbench import records
 from ferbench.benchmark.check import Checked
 from ferbench.benchmark.grid import Grid, Run
-from ferbench.data.io import replacing
+from ferbench.core.files import atomic_write
 from ferbench.engine import lock
 from ferbench.errors import UserError
 from ferbench.records.protocol import difference, hash_of
@@ -139,7 +139,7 @@ class Store:
             f"{key} = {pformat(_in_python(value), width=110, sort_dicts=False)}"
             for key, value in checked.config.items()
         ]
-        with replacing(path) as stream:
+        with atomic_write(path) as stream:
             stream.write(("\n".join(lines) + "\n").encode())
         return path
 
@@ -200,7 +200,7 @@ class Store:
 
     def _write(self, name: str, content: Mapping[str, Any]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        with replacing(self.folder / name) as stream:
+        with atomic_write(self.folder / name) as stream:
             stream.write(json.dumps(content, separators=(",", ":")).encode() + b"\n")
 
 

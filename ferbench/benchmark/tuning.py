@@ -19,7 +19,7 @@ import numpy as np
 
 from ferbench import records
 from ferbench.benchmark.grid import Grid, Run, require_own_folders
-from ferbench.data.randomness import derive_seed
+from ferbench.functional.randomness import derive_seed
 
 
 def size_of(space: Mapping[str, Sequence[Any]]) -> int:

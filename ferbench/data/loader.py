@@ -21,11 +21,11 @@ from ferbench.data.datasets.base import FaceDataset
 from ferbench.data.datasets.opening import read_image
 from ferbench.data.io import UnreadableImage
 from ferbench.data.preprocess import Preprocess
-from ferbench.data.randomness import derive_seed
 from ferbench.data.samplers import SAMPLERS, ClassBalancedSampler, EndlessSampler
 from ferbench.data.views import Views
 from ferbench.distributed import rank, world_size
 from ferbench.errors import UserError, nearest
+from ferbench.functional.randomness import derive_seed
 from ferbench.process import available_cores
 
 REPLACEMENTS = 16

@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
+from ferbench.core.files import atomic_write
 from ferbench.data.datasets.base import FaceDataset
-from ferbench.data.io import replacing
 from ferbench.errors import UserError, shortened
 
 FORMAT = "ferbench-split/1"
@@ -121,7 +121,7 @@ def write(manifest: Mapping[str, Any], path: str | Path) -> None:
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as file:
+        with atomic_write(path) as file:
             file.write(json.dumps(manifest, indent=1).encode() + b"\n")
     except OSError as error:
         raise UserError(f"the split manifest cannot be written: {error.strerror}", where=path) from error

@@ -18,7 +18,7 @@ from typing import Any, overload
 
 import numpy as np
 
-from ferbench.data.io import replacing
+from ferbench.core.files import atomic_write
 from ferbench.errors import UserError, shortened
 
 AUTO_CACHE_ITEMS = 100_000
@@ -280,10 +280,10 @@ def _publish(
     for name, values in arrays.items():
         contiguous = np.ascontiguousarray(values)
         files[name] = _file_name(name, contiguous)
-        with replacing(folder / files[name]) as file:
+        with atomic_write(folder / files[name]) as file:
             np.save(file, contiguous)
         opened[name] = open_shared(str(folder / files[name]))
-    with replacing(folder / "index.json") as file:
+    with atomic_write(folder / "index.json") as file:
         file.write(json.dumps({"signature": signature, "arrays": files}, indent=1).encode())
     for old in folder.glob("*.npy"):
         if old.name not in files.values():

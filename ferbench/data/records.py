@@ -20,7 +20,7 @@ from typing import Any, BinaryIO, Literal, NamedTuple
 
 import numpy as np
 
-from ferbench.data.io import replacing
+from ferbench.core.files import atomic_write
 from ferbench.errors import UserError
 
 MAGIC = struct.pack("<I", 0xCED7230A)
@@ -279,7 +279,7 @@ def rebuild_index(rec: str | Path) -> Path:
     rec = Path(rec)
     keys, offsets = scan_records(RecordFile(rec))
     idx = rec.with_suffix(".idx")
-    with replacing(idx) as file:
+    with atomic_write(idx) as file:
         np.savetxt(file, np.column_stack([keys, offsets]), fmt="%d", delimiter="\t")
     return idx
 
@@ -310,7 +310,7 @@ def write_recordio(
     first_keys: dict[int, int] = {}
     shift = 1 if layout == "insightface" else 0
     count, last_identity = 0, None
-    with replacing(rec.with_suffix(".idx")) as idx, replacing(rec) as file:  # the index appears last
+    with atomic_write(rec.with_suffix(".idx")) as idx, atomic_write(rec) as file:  # the index appears last
 
         def add(key: int, labels: Sequence[float] | float, image: bytes = b"") -> None:
             offsets.append((key, file.tell()))

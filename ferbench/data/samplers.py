@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from torch.utils.data import Sampler
 
-from ferbench.data.randomness import derive_seed, uniforms
+from ferbench.functional.randomness import derive_seed, uniforms
 
 SAMPLERS = ("shuffled", "class_balanced")
 

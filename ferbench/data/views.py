@@ -10,8 +10,8 @@ import numpy as np
 
 from ferbench.data.augment.base import CHANNELS, Transform
 from ferbench.data.augment.geometric import resize
-from ferbench.data.randomness import uniforms
 from ferbench.errors import UserError
+from ferbench.functional.randomness import uniforms
 from ferbench.registry import TRANSFORMS
 
 #: The default recipes, those of FixMatch and USB: shift with mirrored borders and flip; the same, then

@@ -19,8 +19,8 @@ from ferbench import (
     records,
     stopping,
 )
+from ferbench.core.files import atomic_write, remove_unfinished
 from ferbench.data import manifest
-from ferbench.data.io import remove_unfinished, replacing
 from ferbench.distributed import rank
 from ferbench.engine import checkpoint
 from ferbench.engine.accidents import explained
@@ -151,7 +151,7 @@ def test(
     rows = score_rows(path.name, content["iter"], scores)
     if into is not None and rank() == 0:
         told = {"checkpoint": path.name, "classes": list(runner.data.classes), "rows": rows}
-        with replacing(into / SCORES) as stream:
+        with atomic_write(into / SCORES) as stream:
             stream.write(json.dumps(told, indent=1).encode() + b"\n")
     Console().print(results_table(rows, runner.data.classes))
     return scores

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ferbench.data.io import replacing
+from ferbench.core.files import atomic_write
 from ferbench.errors import DiskFull, UserError, disk_full, shortened
 from ferbench.models.weights import kind_of, read_fault, read_torch
 
@@ -23,7 +23,7 @@ def save(content: dict[str, Any], path: Path) -> None:
         UserError: no space, or the folder cannot be written; the old file is untouched.
     """
     try:
-        with replacing(path) as stream:
+        with atomic_write(path) as stream:
             torch.save({"format": FORMAT, **content}, stream)
             stream.flush()
             os.fsync(stream.fileno())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from ferbench.data.io import replacing
+from ferbench.core.files import atomic_write
 from ferbench.distributed import barrier, rank
 from ferbench.engine import checkpoint
 from ferbench.engine.hooks.keeper import LAST, best
@@ -74,6 +74,6 @@ def adopt(source: Path, folder: Path) -> None:
         for name in KEPT_WITH_LAST:
             if (source.parent / name).is_file():
                 shutil.copyfile(source.parent / name, folder / name)
-        with open(source, "rb") as content, replacing(folder / LAST) as stream:
+        with open(source, "rb") as content, atomic_write(folder / LAST) as stream:
             shutil.copyfileobj(content, stream)
     barrier()

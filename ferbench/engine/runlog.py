@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ferbench.data.io import replacing
+from ferbench.core.files import atomic_write
 from ferbench.distributed import rank
 from ferbench.errors import disk_full
 from ferbench.viz.runlog import read_metrics
@@ -41,7 +41,7 @@ class RunLog:
         if rank() != 0 or not self.path.is_file():
             return
         kept = [r for r in read_metrics(self.path.parent) if r["iter"] <= iteration and r["kind"] != "test"]
-        with replacing(self.path) as stream:
+        with atomic_write(self.path) as stream:
             stream.write("".join(json.dumps(r) + "\n" for r in kept).encode())
 
 

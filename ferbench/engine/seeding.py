@@ -7,7 +7,7 @@ import random
 import numpy as np
 import torch
 
-from ferbench.data.randomness import derive_seed
+from ferbench.functional.randomness import derive_seed
 
 
 def seed_step(seed: int, iteration: int, rank: int, moment: str = "step") -> None:

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ferbench.core.files import atomic_write
 from ferbench.data.datasets.base import FaceDataset
-from ferbench.data.io import replacing
 from ferbench.evaluation.metrics import sum_on_cpu
 
 
@@ -86,5 +86,5 @@ def write_predictions(
     writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL if returns else csv.QUOTE_MINIMAL)
     writer.writerow([*head, *(f"p({name})" for name in names[:-1])])
     writer.writerows(zip(*columns, strict=True))
-    with replacing(path) as stream:
+    with atomic_write(path) as stream:
         stream.write(text.getvalue().encode())

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ferbench.arguments import NONNEGATIVE, check_numbers
+from ferbench.contracts import Batch, MatchingStep
 from ferbench.errors import UserError
 from ferbench.lifecycle import Part
-
-if TYPE_CHECKING:
-    from ferbench.algorithms.base import Batch
-    from ferbench.algorithms.matching import MatchingStep
 
 
 def class_factors(part: object, class_weight: Any) -> Tensor | None:

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor, nn
 
 from ferbench.arguments import COUNT, NONNEGATIVE, POSITIVE, SHARE, check_choice, check_numbers
+from ferbench.contracts import MatchingStep
+from ferbench.core.heads import ProjectionHead
 from ferbench.distributed import gather_rows_with_grad
 from ferbench.functional.losses import class_aware_contrast
 from ferbench.losses.base import ExtraTerm
-from ferbench.models.heads import ProjectionHead
 from ferbench.registry import LOSSES
-
-if TYPE_CHECKING:
-    from ferbench.algorithms.matching import MatchingStep
 
 OWN_VIEW = ("one", "confidence")
 

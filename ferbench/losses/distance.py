@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ferbench.arguments import NONNEGATIVE, check_numbers
+from ferbench.contracts import MatchingStep
 from ferbench.functional.losses import weighted_mean
 from ferbench.losses.base import ExtraTerm
 from ferbench.registry import LOSSES
-
-if TYPE_CHECKING:
-    from ferbench.algorithms.matching import MatchingStep
 
 
 @LOSSES.register_module()

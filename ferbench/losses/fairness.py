@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
 from ferbench.arguments import NONNEGATIVE, SHARE, check_numbers
+from ferbench.contracts import MatchingStep
 from ferbench.distributed import gather_rows, gather_rows_with_grad
 from ferbench.functional.probabilities import as_probabilities
 from ferbench.lifecycle import RunContext
 from ferbench.losses.base import ExtraTerm
 from ferbench.registry import LOSSES
-
-if TYPE_CHECKING:
-    from ferbench.algorithms.matching import MatchingStep
 
 
 @LOSSES.register_module()

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from torch import Tensor, nn
 
 from ferbench.arguments import COUNT, NONNEGATIVE, POSITIVE, SHARE, check_numbers
+from ferbench.contracts import MatchingStep
+from ferbench.core.heads import ProjectionHead
 from ferbench.distributed import gather_rows_with_grad
 from ferbench.functional.graph import graph_contrast, pseudo_label_graph
 from ferbench.losses.base import ExtraTerm
-from ferbench.models.heads import ProjectionHead
 from ferbench.registry import LOSSES
-
-if TYPE_CHECKING:
-    from ferbench.algorithms.matching import MatchingStep
 
 
 @LOSSES.register_module()

@@ -7,10 +7,9 @@ from typing import Any
 from torch import Tensor
 
 from ferbench.arguments import NONNEGATIVE, SHARE_BELOW_1, check_choice, check_numbers
-from ferbench.errors import UserError
 from ferbench.functional.imbalance import SCHEMES, class_weights, log_prior
 from ferbench.functional.probabilities import as_probabilities
-from ferbench.lifecycle import Part, RunContext
+from ferbench.lifecycle import RunContext, require_shuffled
 from ferbench.losses.base import SupervisedLoss
 from ferbench.parts import build
 from ferbench.registry import LOSSES
@@ -81,21 +80,6 @@ class Reweighted(SupervisedLoss):
         """See `SupervisedLoss.forward`."""
         return self.loss(
             logits, as_probabilities(target, len(self.class_weight)) * self.class_weight, iteration
-        )
-
-
-def require_shuffled(part: Part, context: RunContext) -> None:
-    """Refuse to correct for an imbalance that the labeled stream does not have.
-
-    Raises:
-        UserError: the stream is class-balanced.
-    """
-    if context.sampler != "shuffled":
-        raise UserError(
-            f"{type(part).__name__} corrects for the class frequencies of a labeled stream that is balanced already",
-            where="train_dataloader.sampler",
-            expected="'shuffled'",
-            fix="choose one of the two corrections",
         )
 
 

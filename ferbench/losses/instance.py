@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor
 
 from ferbench.alignments.bank import as_bank
 from ferbench.arguments import NONNEGATIVE, check_numbers
+from ferbench.contracts import MatchingStep
 from ferbench.distributed import local_rows
 from ferbench.functional.graph import class_scaled, similarity
 from ferbench.losses.base import ExtraTerm
 from ferbench.registry import LOSSES
-
-if TYPE_CHECKING:
-    from ferbench.algorithms.matching import MatchingStep
 
 
 @LOSSES.register_module()

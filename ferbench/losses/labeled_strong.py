@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor
 
 from ferbench.arguments import FINITE, NONNEGATIVE, SHARE, check_numbers
+from ferbench.contracts import MatchingStep
 from ferbench.distributed import local_rows
 from ferbench.functional.losses import cross_entropy, weighted_mean
 from ferbench.functional.thresholds import pass_mask
 from ferbench.losses.base import ExtraTerm
 from ferbench.parts import build
 from ferbench.registry import LOSSES
-
-if TYPE_CHECKING:
-    from ferbench.algorithms.matching import MatchingStep
 
 
 @LOSSES.register_module()

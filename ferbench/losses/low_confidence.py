@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import torch.nn.functional as F
 from torch import Tensor
 
 from ferbench.arguments import NONNEGATIVE, POSITIVE, check_choice, check_numbers
+from ferbench.contracts import MatchingStep
 from ferbench.distributed import gather_rows, gather_rows_with_grad
 from ferbench.functional.losses import masked_contrast
 from ferbench.losses.base import ExtraTerm
 from ferbench.losses.reduction import OVER, mean_over
 from ferbench.registry import LOSSES
-
-if TYPE_CHECKING:
-    from ferbench.algorithms.matching import MatchingStep
 
 
 @LOSSES.register_module()

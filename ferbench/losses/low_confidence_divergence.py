@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from torch import Tensor
 
 from ferbench.arguments import NONNEGATIVE, POSITIVE, check_numbers
+from ferbench.contracts import MatchingStep
 from ferbench.functional.losses import cross_entropy
 from ferbench.functional.probabilities import sharpen
 from ferbench.losses.base import ExtraTerm
 from ferbench.registry import LOSSES
-
-if TYPE_CHECKING:
-    from ferbench.algorithms.matching import MatchingStep
 
 
 @LOSSES.register_module()

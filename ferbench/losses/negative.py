@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor, nn
 
 from ferbench.arguments import NONNEGATIVE, POSITIVE, Numbers, check_numbers
+from ferbench.contracts import MatchingStep
 from ferbench.functional.losses import complement_log_probs, cross_entropy, keep_largest, weighted_mean
 from ferbench.lifecycle import RunContext
 from ferbench.losses.base import ExtraTerm
 from ferbench.registry import LOSSES
-
-if TYPE_CHECKING:
-    from ferbench.algorithms.matching import MatchingStep
 
 
 @LOSSES.register_module()

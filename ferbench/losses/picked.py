@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import torch
 from torch import Tensor
 
 from ferbench.arguments import COUNT, NONNEGATIVE, POSITIVE, check_choice, check_numbers
+from ferbench.contracts import MatchingStep
 from ferbench.functional.frequency import RATES, frequency_order, most_confident, sampling_rates
 from ferbench.functional.losses import cross_entropy, weighted_mean
 from ferbench.lifecycle import DatasetPass, RunContext
 from ferbench.losses.base import ExtraTerm, SupervisedLoss
 from ferbench.pass_table import PassTable
 from ferbench.registry import LOSSES
-
-if TYPE_CHECKING:
-    from ferbench.algorithms.matching import MatchingStep
 
 
 @LOSSES.register_module()

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ferbench.arguments import NONNEGATIVE, check_numbers
-from ferbench.data.randomness import derive_seed
+from ferbench.contracts import Batch, MatchingStep
 from ferbench.distributed import local_rows, world_size
 from ferbench.functional.losses import cross_entropy
+from ferbench.functional.randomness import derive_seed
 from ferbench.lifecycle import RunContext
 from ferbench.losses.base import ExtraTerm
 from ferbench.registry import LOSSES
-
-if TYPE_CHECKING:
-    from ferbench.algorithms.base import Batch
-    from ferbench.algorithms.matching import MatchingStep
 
 ANGLES = 4  # multiples of 90 degrees
 

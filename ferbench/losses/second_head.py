@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ferbench.arguments import FINITE, NONNEGATIVE, SHARE, check_numbers
-from ferbench.data.randomness import uniforms
+from ferbench.contracts import MatchingStep, Output
 from ferbench.distributed import rank
 from ferbench.functional.imbalance import balancing_rates, enhance, log_prior, transferred_targets
 from ferbench.functional.losses import cross_entropy, weighted_mean
+from ferbench.functional.randomness import uniforms
 from ferbench.functional.thresholds import pass_mask
-from ferbench.lifecycle import RunContext
+from ferbench.lifecycle import RunContext, require_shuffled
 from ferbench.losses.base import ExtraTerm
-from ferbench.losses.imbalance import require_shuffled
-from ferbench.models.classifier import Output
 from ferbench.registry import LOSSES
-
-if TYPE_CHECKING:
-    from ferbench.algorithms.matching import MatchingStep
 
 
 class SecondHead(ExtraTerm):

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from ferbench.arguments import NONNEGATIVE, SHARE, check_numbers
+from ferbench.contracts import MatchingStep
 from ferbench.functional.losses import cross_entropy
 from ferbench.lifecycle import RunContext
 from ferbench.losses.base import ExtraTerm
-
-if TYPE_CHECKING:
-    from ferbench.algorithms.matching import MatchingStep
 
 
 class SemanticAlignment(ExtraTerm):

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor
 
 from ferbench.arguments import NONNEGATIVE, SHARE, check_numbers
+from ferbench.contracts import MatchingStep
 from ferbench.functional.losses import rampup
 from ferbench.lifecycle import RunContext
 from ferbench.losses.base import ExtraTerm
 from ferbench.parts import build
 from ferbench.registry import LOSSES
-
-if TYPE_CHECKING:
-    from ferbench.algorithms.matching import MatchingStep
 
 
 @LOSSES.register_module()

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
 from ferbench.arguments import NONNEGATIVE, POSITIVE, SHARE, check_choice, check_numbers
+from ferbench.contracts import MatchingStep
 from ferbench.functional.losses import kl_divergence, weighted_mean
 from ferbench.functional.thresholds import pass_mask
 from ferbench.losses.base import ExtraTerm
 from ferbench.registry import LOSSES
-
-if TYPE_CHECKING:
-    from ferbench.algorithms.matching import MatchingStep
 
 ITEMS = ("confident", "selected", "unselected", "all")
 

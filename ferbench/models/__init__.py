@@ -1,7 +1,9 @@
 """Networks: the classifier (backbone + head), the backbones, and the loading of local weight files."""
 
-from ferbench.models.classifier import Classifier, Output
-from ferbench.models.heads import LinearHead, ParallelHeads, ProjectionHead
+from ferbench.contracts import Output
+from ferbench.core.heads import ParallelHeads, ProjectionHead
+from ferbench.models.classifier import Classifier
+from ferbench.models.heads import LinearHead
 from ferbench.models.iresnet import IResNet
 from ferbench.models.mmpretrain_backbone import MMPretrainBackbone
 from ferbench.models.timm_backbone import TimmBackbone

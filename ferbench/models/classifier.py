@@ -7,43 +7,15 @@ A backbone is any module with an attribute ``num_features`` (D) and ``forward(im
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor, nn
 
+from ferbench.contracts import Output
 from ferbench.errors import UserError
 from ferbench.parts import build
 from ferbench.registry import MODELS
-
-
-class Output(NamedTuple):
-    """What the classifier says of a batch.
-
-    Attributes:
-        logits: [B, C].
-        features: [B, D], the vectors that the logits are a linear map of.
-        heads: what each further head makes of the features, [B, ...].
-    """
-
-    logits: Tensor
-    features: Tensor
-    heads: Mapping[str, Tensor] = {}
-
-    def of(self, head: str | None) -> Tensor:
-        """What a further head says, or the logits (None)."""
-        return self.logits if head is None else self.heads[head]
-
-    def detach(self) -> Output:
-        """The same without a graph."""
-        heads = {name: x.detach() for name, x in self.heads.items()}
-        return Output(self.logits.detach(), self.features.detach(), heads)
-
-    def split(self, sizes: Sequence[int]) -> list[Output]:
-        """Cut into batches of the given sizes."""
-        heads = {name: x.split(list(sizes)) for name, x in self.heads.items()}
-        parts = zip(self.logits.split(list(sizes)), self.features.split(list(sizes)), strict=True)
-        return [Output(*part, {n: x[i] for n, x in heads.items()}) for i, part in enumerate(parts)]
 
 
 @MODELS.register_module()

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ferbench.models.classifier import Classifier, Output
+from ferbench.contracts import Output
+from ferbench.models.classifier import Classifier
 
 
 class Passes:
-    """The classifier and its averaged copy, as an algorithm sees them (`ferbench.algorithms.Network`).
+    """The classifier and its averaged copy, as an algorithm sees them (`ferbench.contracts.Network`).
 
     Args:
         network: the trained classifier.
@@ -27,7 +28,7 @@ class Passes:
     def __call__(
         self, views: Mapping[str, Tensor], needs_gradient: Collection[str], update_statistics: bool = True
     ) -> dict[str, Output]:
-        """See `ferbench.algorithms.Network`."""
+        """See `ferbench.contracts.Network`."""
         with _frozen_statistics(self.network, not update_statistics):
             if self.forward_mode == "joint":
                 outputs = _pass(self.network, views)
@@ -40,7 +41,7 @@ class Passes:
 
     @torch.no_grad()
     def teacher(self, views: Mapping[str, Tensor], training: bool = False) -> dict[str, Output]:
-        """See `ferbench.algorithms.Network`."""
+        """See `ferbench.contracts.Network`."""
         if not training:
             return _pass(self.ema_network, views)
         self.ema_network.train()
@@ -51,7 +52,7 @@ class Passes:
             self.ema_network.eval()
 
     def head(self, name: str, features: Tensor) -> Tensor:
-        """See `ferbench.algorithms.Network`."""
+        """See `ferbench.contracts.Network`."""
         return self.network.heads[name](features)
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ferbench.algorithms.base import Batch, StepResult
 from ferbench.arguments import SHARE_BELOW_1, check_numbers
+from ferbench.contracts import Batch, StepResult
 from ferbench.data.preprocess import Preprocess
 from ferbench.distributed import rank, world_size
 from ferbench.errors import UserError

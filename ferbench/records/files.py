@@ -83,7 +83,7 @@ def write(record: Record, path: str | Path) -> None:
     Raises:
         UserError: the file cannot be written.
     """
-    from ferbench.data.io import replacing
+    from ferbench.core.files import atomic_write
 
     path = Path(path)
     entries = (
@@ -91,7 +91,7 @@ def write(record: Record, path: str | Path) -> None:
     )
     text = "{\n" + ",\n".join(entries) + "\n}\n"  # a line per key: readable, and kind to version control
     try:
-        with replacing(path) as stream:
+        with atomic_write(path) as stream:
             stream.write(text.encode())
     except OSError as error:
         raise UserError(f"the record cannot be written: {error.strerror}", where=path) from error

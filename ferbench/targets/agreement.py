@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from ferbench.contracts import Evidence
 from ferbench.registry import TARGETS
 from ferbench.targets.rules import TargetRule
 from ferbench.thresholds.agreement import HeadAgreement
-from ferbench.thresholds.base import Evidence
 
 
 @TARGETS.register_module()

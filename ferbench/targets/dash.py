@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from ferbench.contracts import Evidence
 from ferbench.targets.rules import TargetRule
-from ferbench.thresholds.base import Evidence
 from ferbench.thresholds.dash import DashThreshold
 
 

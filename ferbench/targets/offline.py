@@ -10,12 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ferbench.arguments import COUNT, check_numbers
-from ferbench.data.io import replacing
-from ferbench.data.randomness import derive_seed
+from ferbench.contracts import Evidence
+from ferbench.core.files import atomic_write
 from ferbench.distributed import rank
+from ferbench.functional.randomness import derive_seed
 from ferbench.lifecycle import DatasetPass, Part, RunContext
 from ferbench.pass_table import PassTable
-from ferbench.thresholds.base import Evidence
 
 Rules = Callable[[Evidence], tuple[Evidence, Tensor, Tensor]]
 
@@ -170,5 +170,5 @@ class OfflineLabels(Part):
         if self.soft:
             arrays["target"] = self.target
         self.context.folder.mkdir(parents=True, exist_ok=True)
-        with replacing(self.context.folder / f"pseudo_labels_{generation}.npz") as file:
+        with atomic_write(self.context.folder / f"pseudo_labels_{generation}.npz") as file:
             np.savez(file, allow_pickle=False, **{name: x.cpu().numpy() for name, x in arrays.items()})

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ferbench.arguments import COUNT, COUNT_OR_0, POSITIVE, check_numbers
+from ferbench.contracts import Evidence
 from ferbench.distributed import rank, sum_over_ranks
 from ferbench.errors import UserError
 from ferbench.functional.records import last_occurrence
@@ -19,7 +20,6 @@ from ferbench.lifecycle import RunContext
 from ferbench.parts import build
 from ferbench.registry import TARGETS
 from ferbench.targets.rules import TargetRule
-from ferbench.thresholds.base import Evidence
 
 
 @TARGETS.register_module()

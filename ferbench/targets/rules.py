@@ -7,9 +7,10 @@ from abc import abstractmethod
 from torch import Tensor
 
 from ferbench.arguments import POSITIVE, check_numbers
+from ferbench.contracts import Evidence
 from ferbench.functional.probabilities import sharpen
+from ferbench.lifecycle import Rule
 from ferbench.registry import TARGETS
-from ferbench.thresholds.base import Evidence, Rule
 
 
 class TargetRule(Rule):

@@ -22,9 +22,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ferbench.algorithms.base import StepResult
+from ferbench.contracts import Evidence, StepResult
 from ferbench.errors import UserError, described
-from ferbench.lifecycle import RunContext, bind, parts_of
+from ferbench.lifecycle import Rule, RunContext, bind, parts_of
 from ferbench.parts import build
 from ferbench.registry import ALIGNMENTS, TARGETS, THRESHOLDS
 from ferbench.testing.evidence import make_evidence
@@ -33,7 +33,7 @@ from ferbench.testing.gradients import check_gradients
 from ferbench.testing.processes import RANKS, on_two_processes
 from ferbench.testing.unsaved import alike, unsaved
 from ferbench.testing.waits import Waits
-from ferbench.thresholds.base import Evidence, Rule, ThresholdRule
+from ferbench.thresholds.base import ThresholdRule
 
 REGISTRIES = {"threshold": THRESHOLDS, "alignment": ALIGNMENTS, "target": TARGETS}
 ITEMS, BATCH, LABELED = 30, 12, 8

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from ferbench.thresholds.base import Evidence
+from ferbench.contracts import Evidence
 
 
 def make_evidence(

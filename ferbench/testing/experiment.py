@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ferbench.algorithms.base import StepResult
-from ferbench.data.randomness import derive_seed
+from ferbench.contracts import StepResult
 from ferbench.distributed import rank, world_size
 from ferbench.engine.seeding import seed_step
+from ferbench.functional.randomness import derive_seed
 from ferbench.lifecycle import RunContext, parts_of
 from ferbench.models.ssl import SSLModel
 

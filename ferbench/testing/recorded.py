@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 import torch
 from torch import Tensor
 
-from ferbench.models.classifier import Output
+from ferbench.contracts import Output
 
 
 class RecordedNetwork:
@@ -49,12 +49,12 @@ class RecordedNetwork:
     def __call__(
         self, views: Mapping[str, Tensor], needs_gradient: Collection[str], update_statistics: bool = True
     ) -> dict[str, Output]:
-        """See `ferbench.algorithms.Network`."""
+        """See `ferbench.contracts.Network`."""
         self.asked.append((set(views), set(needs_gradient)))
         return {view: Output(self.logits[view], self.features[view], self._heads(view)) for view in views}
 
     def teacher(self, views: Mapping[str, Tensor], training: bool = False) -> dict[str, Output]:
-        """See `ferbench.algorithms.Network`."""
+        """See `ferbench.contracts.Network`."""
         self.asked_teacher.append((set(views), training))
         return {
             view: Output(self.teacher_logits[view], self.features[view], self._heads(view)).detach()
@@ -62,7 +62,7 @@ class RecordedNetwork:
         }
 
     def head(self, name: str, features: Tensor) -> Tensor:
-        """See `ferbench.algorithms.Network`."""
+        """See `ferbench.contracts.Network`."""
         return self.layers[name](features)
 
     def gradient(self, view: str) -> Tensor:

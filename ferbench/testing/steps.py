@@ -7,9 +7,7 @@ from typing import Any
 
 import torch
 
-from ferbench.algorithms.base import Batch
-from ferbench.algorithms.matching import MatchingStep
-from ferbench.models.classifier import Output
+from ferbench.contracts import Batch, MatchingStep, Output
 from ferbench.testing.evidence import make_evidence
 from ferbench.testing.recorded import RecordedNetwork
 

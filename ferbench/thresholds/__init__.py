@@ -1,10 +1,11 @@
 """Stateful threshold rules: ``weight = rule(evidence)``; one file per rule, state in buffers."""
 
+from ferbench.contracts import Evidence
 from ferbench.lifecycle import DatasetPass, RunContext
 from ferbench.thresholds.adamatch import RelativeThreshold
 from ferbench.thresholds.adsh import AdshThreshold
 from ferbench.thresholds.agreement import HeadAgreement
-from ferbench.thresholds.base import Evidence, ThresholdRule
+from ferbench.thresholds.base import ThresholdRule
 from ferbench.thresholds.dash import DashThreshold
 from ferbench.thresholds.dtm import DynamicThreshold
 from ferbench.thresholds.fixed import FixedThreshold

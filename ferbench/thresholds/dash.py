@@ -8,13 +8,14 @@ import torch
 from torch import Tensor
 
 from ferbench.arguments import COUNT, COUNT_OR_0, FACTOR, NONNEGATIVE, POSITIVE, check_numbers
+from ferbench.contracts import Evidence
 from ferbench.distributed import sum_over_ranks
 from ferbench.errors import UserError
 from ferbench.functional.probabilities import as_probabilities, sharpen
 from ferbench.functional.weighting import loss_ceiling
 from ferbench.lifecycle import DatasetPass, RunContext
 from ferbench.registry import THRESHOLDS
-from ferbench.thresholds.base import Evidence, ThresholdRule
+from ferbench.thresholds.base import ThresholdRule
 
 
 @THRESHOLDS.register_module()

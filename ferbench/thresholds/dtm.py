@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from ferbench.arguments import COUNT, COUNT_OR_0, NONNEGATIVE, POSITIVE, SHARE, check_choice, check_numbers
+from ferbench.contracts import Evidence
 from ferbench.distributed import sum_over_ranks
 from ferbench.functional.thresholds import class_confidence, dynamic_thresholds, pass_mask
 from ferbench.lifecycle import PASS_VIEWS, WEIGHTS, DatasetPass, RunContext
 from ferbench.registry import THRESHOLDS
-from ferbench.thresholds.base import Evidence, ThresholdRule
+from ferbench.thresholds.base import ThresholdRule
 
 SOURCES = ("correct_only", "all_of_true_class", "all_of_predicted_class")
 SCOPES = ("epoch", "iteration")

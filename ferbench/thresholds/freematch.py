@@ -6,11 +6,12 @@ import torch
 from torch import Tensor
 
 from ferbench.arguments import SHARE, check_numbers
+from ferbench.contracts import Evidence
 from ferbench.functional.thresholds import pass_mask
 from ferbench.functional.weighting import quantile, self_adaptive_thresholds
 from ferbench.lifecycle import RunContext
 from ferbench.registry import THRESHOLDS
-from ferbench.thresholds.base import Evidence, ThresholdRule
+from ferbench.thresholds.base import ThresholdRule
 
 
 @THRESHOLDS.register_module()

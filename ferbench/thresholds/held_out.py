@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from ferbench.arguments import INNER_SHARE, check_numbers
-from ferbench.data.randomness import derive_seed
 from ferbench.errors import UserError
+from ferbench.functional.randomness import derive_seed
 from ferbench.lifecycle import Part, RunContext
 from ferbench.registry import THRESHOLDS
 from ferbench.thresholds.dtm import DynamicThreshold

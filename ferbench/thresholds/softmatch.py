@@ -6,10 +6,11 @@ import torch
 from torch import Tensor
 
 from ferbench.arguments import POSITIVE, SHARE, check_choice, check_numbers
+from ferbench.contracts import Evidence
 from ferbench.functional.weighting import group_statistics, truncated_gaussian
 from ferbench.lifecycle import RunContext
 from ferbench.registry import THRESHOLDS
-from ferbench.thresholds.base import Evidence, ThresholdRule
+from ferbench.thresholds.base import ThresholdRule
 
 STATISTICS = ("raw", "aligned")
 

@@ -19,7 +19,7 @@ from matplotlib.font_manager import FontProperties, fontManager, get_font
 from matplotlib.ticker import EngFormatter, FuncFormatter, NullLocator
 from matplotlib.transforms import ScaledTranslation
 
-from ferbench.data.io import replacing
+from ferbench.core.files import atomic_write
 from ferbench.text import printable, short_names
 
 GREY, BLACK, LIGHT = "#6E6E6E", "#000000", "#D9D9D9"
@@ -228,7 +228,7 @@ def iteration_axis(axes: Axes, iterations: np.ndarray) -> None:
 def save(figure: Figure, path: Path) -> Path:
     """Write a PNG; `path` never holds half a picture."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as stream, in_style():
+    with atomic_write(path) as stream, in_style():
         figure.savefig(stream, format="png")
     return path
 

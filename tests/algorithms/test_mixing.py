@@ -12,9 +12,9 @@ from torch import Tensor
 from ferbench import distributed
 from ferbench.algorithms import Batch, mixing
 from ferbench.algorithms.mixing import Mixer, Rows
+from ferbench.contracts import Output
 from ferbench.errors import UserError
 from ferbench.lifecycle import RunContext, bind
-from ferbench.models.classifier import Output
 from ferbench.parts import build
 from ferbench.registry import ALGORITHMS
 

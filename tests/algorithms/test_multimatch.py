@@ -8,9 +8,9 @@ import torch
 
 from ferbench.algorithms import Algorithm, Batch
 from ferbench.algorithms.rebalancing import Rebalancing
+from ferbench.contracts import Output
 from ferbench.errors import UserError
 from ferbench.lifecycle import RunContext, bind
-from ferbench.models.classifier import Output
 from ferbench.registry import ALGORITHMS
 from ferbench.testing import RecordedNetwork
 

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from ferbench.algorithms import VAT, Batch
-from ferbench.data.randomness import derive_seed
+from ferbench.contracts import Output
+from ferbench.functional.randomness import derive_seed
 from ferbench.lifecycle import RunContext, bind
-from ferbench.models.classifier import Output
 
 CLASSES, ITEMS, SEED = 3, 4, 7
 CONTEXT = RunContext(CLASSES, 4, num_unlabeled=9, max_iters=100, class_counts=(2, 1, 1), seed=SEED)

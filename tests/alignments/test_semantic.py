@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ferbench.alignments import Prototypes, SemanticBlend
+from ferbench.contracts import Output
 from ferbench.lifecycle import RunContext
 from ferbench.losses import SemanticAlignment
-from ferbench.models.classifier import Output
 from ferbench.testing import make_evidence, make_step
 
 CONTEXT = RunContext(3, num_labeled=9, num_unlabeled=20, max_iters=100, class_counts=(5, 3, 1))

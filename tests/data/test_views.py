@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from ferbench.data.randomness import uniforms
 from ferbench.data.views import MEDIUM, STRONG, WEAK, Views
 from ferbench.errors import UserError
+from ferbench.functional.randomness import uniforms
 from ferbench.registry import TRANSFORMS
 
 ALL = ("weak", "weak2", "medium", "medium2", "strong", "strong2")

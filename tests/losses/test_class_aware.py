@@ -10,9 +10,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ferbench.contracts import Output
 from ferbench.errors import UserError
 from ferbench.functional.losses import class_aware_contrast, masked_contrast
-from ferbench.models.classifier import Output
 from ferbench.registry import LOSSES
 from ferbench.testing import make_step
 

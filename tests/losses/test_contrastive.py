@@ -11,9 +11,9 @@ import torch.nn.functional as F
 
 from ferbench import testing
 from ferbench.algorithms import MatchingStep
+from ferbench.contracts import Output
 from ferbench.lifecycle import RunContext, bind
 from ferbench.losses import ExtraTerm
-from ferbench.models.classifier import Output
 from ferbench.registry import LOSSES
 
 ITEMS, LABELED, CLASSES, DIM = 5, 3, 4, 6

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ferbench import testing
-from ferbench.models.classifier import Output
+from ferbench.contracts import Output
 from ferbench.registry import LOSSES
 
 

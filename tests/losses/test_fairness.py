@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from ferbench.contracts import Output
 from ferbench.lifecycle import RunContext
-from ferbench.models.classifier import Output
 from ferbench.registry import LOSSES
 from ferbench.testing import make_step
 

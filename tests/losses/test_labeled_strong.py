@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from ferbench.models.classifier import Output
+from ferbench.contracts import Output
 from ferbench.registry import LOSSES
 from ferbench.testing import make_step
 

@@ -10,7 +10,7 @@ import torch
 
 from ferbench import testing
 from ferbench.algorithms import MatchingStep
-from ferbench.models.classifier import Output
+from ferbench.contracts import Output
 from ferbench.registry import LOSSES
 
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from ferbench.algorithms import MatchingStep
+from ferbench.contracts import Output
 from ferbench.errors import UserError
 from ferbench.functional.losses import complement_log_probs, keep_largest
 from ferbench.lifecycle import RunContext
-from ferbench.models.classifier import Output
 from ferbench.registry import LOSSES
 from ferbench.testing import RecordedNetwork, make_step
 

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from ferbench.algorithms import Batch
+from ferbench.contracts import Output
 from ferbench.lifecycle import RunContext
-from ferbench.models.classifier import Output
 from ferbench.registry import LOSSES
 from ferbench.testing import make_step
 

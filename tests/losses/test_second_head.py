@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from ferbench.data.randomness import uniforms
+from ferbench.contracts import Output
 from ferbench.errors import UserError
+from ferbench.functional.randomness import uniforms
 from ferbench.lifecycle import RunContext, bind
-from ferbench.models.classifier import Output
 from ferbench.registry import LOSSES
 from ferbench.testing import RecordedNetwork, make_step
 

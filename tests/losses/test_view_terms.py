@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from ferbench.contracts import Output
 from ferbench.errors import UserError
 from ferbench.lifecycle import RunContext
-from ferbench.models.classifier import Output
 from ferbench.registry import LOSSES
 from ferbench.testing import make_step
 

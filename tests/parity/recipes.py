@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ferbench.thresholds.base import Evidence
+from ferbench.contracts import Evidence
 from parity.replay import Folder, Recipe
 
 Hyper = dict[str, Any]

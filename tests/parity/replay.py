@@ -18,11 +18,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ferbench.algorithms.base import Algorithm, Batch, StepResult
+from ferbench.algorithms.base import Algorithm
+from ferbench.contracts import Batch, Output, StepResult
 from ferbench.errors import UserError
 from ferbench.functional.frequency import frequency_order, most_confident, sampling_rates
 from ferbench.lifecycle import RunContext, bind, parts_of
-from ferbench.models.classifier import Output
 from ferbench.parts import build
 from ferbench.registry import ALGORITHMS
 
@@ -89,15 +89,15 @@ class IdentityNetwork:
     def __call__(
         self, views: Mapping[str, Tensor], needs_gradient: Collection[str], update_statistics: bool = True
     ) -> dict[str, Output]:
-        """See `ferbench.algorithms.Network`."""
+        """See `ferbench.contracts.Network`."""
         return {view: self._output(x if view in needs_gradient else x.detach()) for view, x in views.items()}
 
     def teacher(self, views: Mapping[str, Tensor], training: bool = False) -> dict[str, Output]:
-        """See `ferbench.algorithms.Network`."""
+        """See `ferbench.contracts.Network`."""
         return {view: self._output(x.detach()) for view, x in views.items()}
 
     def head(self, name: str, features: Tensor) -> Tensor:
-        """See `ferbench.algorithms.Network`."""
+        """See `ferbench.contracts.Network`."""
         return features
 
     def _output(self, x: Tensor) -> Output:

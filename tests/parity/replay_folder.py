@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ferbench.data.io import replacing
+from ferbench.core.files import atomic_write
 from ferbench.errors import UserError
 from parity.recipes import EPOCH_RECIPES, recipes_of
 from parity.replay import Arrays, Folder, replay, replay_epochs, replay_selection
@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise UserError("OUT is the folder of the vectors", where=out, fix="name another folder")
         out.mkdir(parents=True, exist_ok=True)
         for run, arrays in replayed(folder):
-            with replacing(out / f"{run}.npz") as stream:
+            with atomic_write(out / f"{run}.npz") as stream:
                 np.savez_compressed(stream, allow_pickle=False, **arrays)
             print(f"{run}: {len(arrays)} arrays", flush=True)
     except UserError as error:

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ferbench.algorithms import Batch
-from ferbench.data.randomness import derive_seed
 from ferbench.errors import UserError
+from ferbench.functional.randomness import derive_seed
 from ferbench.lifecycle import RunContext, bind
 from ferbench.registry import ALGORITHMS, THRESHOLDS
 from ferbench.testing import RecordedNetwork, make_evidence

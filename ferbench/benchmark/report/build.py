@@ -17,7 +17,7 @@ from ferbench.benchmark.report.gather import METRICS, Gathered, Row, Section, ga
 from ferbench.benchmark.report.pages import HTML, LATEX, MARKDOWN, Block, Pages, Report, SectionPage, slug
 from ferbench.benchmark.report.pseudo_labels import pseudo_label_table
 from ferbench.benchmark.report.table import Table, for_paper, moment
-from ferbench.data.io import replacing
+from ferbench.core.files import atomic_write
 from ferbench.errors import UserError, nearest
 from ferbench.version import __version__
 
@@ -277,7 +277,7 @@ def _write(pages: Pages, report: Report, out: Path, options: Options) -> list[Pa
     try:
         for name, text in files.items():
             (out / name).parent.mkdir(parents=True, exist_ok=True)
-            with replacing(out / name) as stream:
+            with atomic_write(out / name) as stream:
                 stream.write(text.encode())
     except OSError as error:
         raise UserError(f"the report cannot be written: {error.strerror}", where=out) from error

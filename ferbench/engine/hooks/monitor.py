@@ -10,7 +10,7 @@ from typing import Any
 from mmengine.hooks import Hook
 from rich.cells import cell_len
 
-from ferbench.algorithms.base import StepResult
+from ferbench.contracts import StepResult
 from ferbench.distributed import rank
 from ferbench.engine.hooks.statistics import StepStatistics
 from ferbench.engine.runlog import RunLog

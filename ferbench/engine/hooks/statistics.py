@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ferbench.algorithms.base import PseudoLabels, StepResult
+from ferbench.contracts import PseudoLabels, StepResult
 from ferbench.distributed import rank, sum_over_ranks, world_size
 
 SLACK = 1e-3  # by which rounding may bring a weight out of [0, 1]

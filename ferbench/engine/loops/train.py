@@ -13,7 +13,7 @@ import torch
 from mmengine.runner import BaseLoop
 
 from ferbench import stopping
-from ferbench.algorithms.base import StepResult
+from ferbench.contracts import StepResult
 from ferbench.data.datasets.base import FaceDataset
 from ferbench.data.loader import (
     EvalBatches,
@@ -26,13 +26,13 @@ from ferbench.data.loader import (
     to_device,
     train_loader,
 )
-from ferbench.data.randomness import derive_seed
 from ferbench.data.views import Views
 from ferbench.distributed import rank, sum_over_ranks, world_size
 from ferbench.engine.hooks.keeper import LAST
 from ferbench.engine.seeding import seed_step
 from ferbench.engine.unreadable import UnreadableLog
 from ferbench.errors import Stopped, UserError
+from ferbench.functional.randomness import derive_seed
 from ferbench.lifecycle import DatasetPass, Part, RunContext, parts_of
 from ferbench.registry import LOOPS
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from ferbench.data.randomness import derive_seed, uniforms
+from ferbench.functional.randomness import derive_seed, uniforms
 
 MASK = 2**64 - 1
 

@@ -1,0 +1,1 @@
+"""What everything else stands on: configuration keys, the building of parts, processes, signals, files, text."""
