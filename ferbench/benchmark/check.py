@@ -19,13 +19,13 @@ from ferbench.engine.hooks import CheckpointKeeper
 from ferbench.engine.hooks.events import check_kind
 from ferbench.engine.schedules import completed
 from ferbench.errors import UserError
+from ferbench.evaluation.building import build_metrics
 from ferbench.evaluation.metrics import try_out
 from ferbench.parts import build, check, kind_of
 from ferbench.registry import (
     ALGORITHMS,
     HOOKS,
     LOOPS,
-    METRICS,
     MODELS,
     OPTIM_WRAPPERS,
     OPTIMIZERS,
@@ -144,7 +144,7 @@ def _check_parts(cfg: Config) -> None:
     for part in ("val", "test"):
         check(LOOPS, cfg[f"{part}_cfg"], f"{part}_cfg", runner=None, dataloader=None, evaluator=None)
         where = f"{part}_evaluator"
-        metrics = [build(METRICS, m, where, classes=cfg.classes) for m in describe.listed(cfg[where])]
+        metrics = build_metrics(cfg[where], cfg.classes, where)
         scores = try_out(metrics, len(cfg.classes), torch.device("cpu"), where)
         keeper = cfg.default_hooks.get("checkpoint")
         if part == "val" and keeper:

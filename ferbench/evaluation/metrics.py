@@ -111,7 +111,7 @@ def scores_of(metrics: Sequence[Any]) -> dict[str, Any]:
     """
     found: dict[str, Any] = {}
     for metric in metrics:
-        name, own = type(metric).__name__, metric.compute()
+        name, own = _name(metric), metric.compute()
         if not isinstance(own, Mapping):
             raise UserError(f"{name}.compute() gave {own!r}", expected="a dict: name -> score")
         for key, value in own.items():
@@ -127,6 +127,10 @@ def scores_of(metrics: Sequence[Any]) -> dict[str, Any]:
                 )
             found[key] = _plain(value, f"{name}: {key}")
     return found
+
+
+def _name(metric: Any) -> str:
+    return type(getattr(metric, "wrapped", metric)).__name__
 
 
 def _plain(value: Any, what: str) -> Any:
@@ -168,9 +172,10 @@ def try_out(metrics: Sequence[Any], num_classes: int, device: torch.device, wher
             raise
         except Exception as error:  # a metric is a program
             raise UserError(
-                f"{type(metric).__name__} fails with one image of each class: {type(error).__name__}: {error}",
+                f"{_name(metric)} fails with one image of each class: {type(error).__name__}: {error}",
                 where=where,
-                expected="reset(), update(probs [B, C], labels [B]) and compute() -> dict, as ExpressionMetrics has them",
+                expected="reset(), update(probs [B, C], labels [B]) and compute() -> dict, as ExpressionMetrics has them; or a "
+                "BaseMetric of mmengine that reads pred_score, pred_label and gt_label",
             ) from error
     try:
         scores = scores_of(metrics)

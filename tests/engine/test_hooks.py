@@ -18,9 +18,11 @@ from mmengine.runner import Runner
 from torch import nn
 
 from ferbench import records
+from ferbench.benchmark.report.build import Options, write_report
 from ferbench.engine import api
 from ferbench.engine.hooks import events
 from ferbench.errors import UserError
+from ferbench.evaluation.building import build_metrics
 from ferbench.evaluation.metrics import SCORES
 from ferbench.registry import HOOKS, METRICS, MODELS
 
@@ -466,6 +468,57 @@ class GivesText(Own):
 
 
 BOTH = [dict(type="ExpressionMetrics"), dict(type="Sure")]
+
+
+class OfMMEngine(mmengine.evaluator.BaseMetric):
+    """As somebody has it from another project: no ``classes``, no ``update``; the mean probability of the true class."""
+
+    default_prefix = "own"
+
+    def process(self, data_batch, data_samples):
+        self.results += [s["pred_score"][s["gt_label"]].item() for s in data_samples]
+
+    def compute_metrics(self, results):
+        return {"trust": sum(results) / len(results), "images": len(results)}
+
+
+METRICS.register_module(module=OfMMEngine, force=True)
+FOREIGN = [
+    dict(type="ExpressionMetrics"),
+    dict(type="OfMMEngine"),
+    dict(type="mmpretrain.Accuracy", topk=(1, 2)),
+]
+
+
+def test_a_metric_for_mmengines_evaluator_is_in_table_record_and_report(train, tmp_path, read):
+    """A `BaseMetric` needs no ``classes``; one of mmpretrain's, too. The scores are those that ours gives."""
+    folder = tmp_path / "run"
+    train(val_evaluator=FOREIGN, test_evaluator=FOREIGN)
+    [test] = [m for m in read(folder).metrics if m["kind"] == "test"]
+    own = records.read(folder / "record.json")
+    for row, result in zip(test["rows"], own.results, strict=True):
+        assert result.metrics.keys() == {"own_trust", "own_images", "accuracy_top1", "accuracy_top2"}
+        assert result.metrics["own_images"] == row["count"]
+        assert result.metrics["accuracy_top1"] == pytest.approx(100 * row["accuracy"], abs=1e-3)
+        assert 0 < result.metrics["own_trust"] < 1
+    table = (folder / "results.md").read_text()
+    assert "| own_trust" in table
+    written = write_report([folder], tmp_path / "report", Options(metric="own_trust"))
+    assert any("own_trust" in page.read_text() for page in written if page.suffix == ".md")
+
+
+def test_metrics_get_classes_only_where_they_take_them():
+    found = build_metrics(FOREIGN[:2], ("a", "b"), "val_evaluator")
+    assert found[0].classes == ("a", "b")
+    assert found[1].wrapped.dataset_meta == {"classes": ("a", "b")}
+    found[1].update(torch.tensor([[0.9, 0.1], [0.3, 0.7], [0.5, 0.5]]), torch.tensor([0, 0, -1]))
+    assert found[1].compute() == {"own_trust": pytest.approx(0.6), "own_images": 2}
+    found[1].reset()
+    found[1].update(torch.tensor([[0.9, 0.1]]), torch.tensor([-1]))
+    with pytest.raises(ZeroDivisionError):
+        found[1].compute()
+    with pytest.raises(UserError, match="OfMMEngine has no parameter 'clases'"):
+        build_metrics(dict(type="OfMMEngine", clases=3), ("a", "b"), "val_evaluator")
 
 
 def test_a_metric_of_ones_own_is_in_table_log_and_record_and_chooses(train, tmp_path, read):

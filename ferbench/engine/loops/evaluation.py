@@ -15,11 +15,11 @@ from ferbench.data.loader import EvalBatches, eval_loader, to_device
 from ferbench.distributed import rank, world_size
 from ferbench.engine.unreadable import UnreadableLog
 from ferbench.errors import UserError
+from ferbench.evaluation.building import build_metrics
 from ferbench.evaluation.metrics import GroupConfusion, has_videos, is_number, scores_of, try_out
 from ferbench.evaluation.predictions import Predictions, file_name, write_predictions
 from ferbench.evaluation.smoothing import WINDOW, has_frames, smoothed_frames
-from ferbench.parts import build
-from ferbench.registry import LOOPS, METRICS
+from ferbench.registry import LOOPS
 
 
 @LOOPS.register_module()
@@ -56,15 +56,10 @@ class EvaluationLoop(BaseLoop):
                 expected="an odd number of frames, at least 3, or None for no smoothed scores",
             )
         self.smoothing_window = smoothing_window
-        configs = [evaluator] if isinstance(evaluator, Mapping) else evaluator
-        if not isinstance(configs, Sequence) or isinstance(configs, str) or not configs:
-            raise UserError(
-                f"{part}_evaluator is {evaluator!r}", expected="dict(type=..., ...), or a list of them"
-            )
-        make = [dict(c, classes=runner.data.classes) if isinstance(c, Mapping) else c for c in configs]
-        self.metrics = {w: [build(METRICS, c, f"{part}_evaluator") for c in make] for w in ("raw", "ema")}
+        classes, where = runner.data.classes, f"{part}_evaluator"
+        self.metrics = {weights: build_metrics(evaluator, classes, where) for weights in ("raw", "ema")}
         device = next(runner.model.parameters()).device
-        names = try_out(self.metrics["ema"], len(runner.data.classes), device, f"{part}_evaluator")
+        names = try_out(self.metrics["ema"], len(classes), device, where)
         self.score_names = [*names, *(f"{weights}/{name}" for weights in ("raw", "ema") for name in names)]
         self.unreadable = UnreadableLog(
             runner.work_dir,
