@@ -1,9 +1,10 @@
-"""Two processes give the results of one: thresholds, masks, losses, weights, scores."""
+"""Two processes give the results of one: thresholds, masks, losses, weights, scores; and lose nothing when they are stopped."""
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 import torch
 
 from ferbench.engine import api
-from ferbench.errors import UserError
+from ferbench.errors import ExitStatus, UserError
 
 # Dropout draws other numbers on each process, as it must; nothing else is random in a step.
 NO_DROPOUT = {"model.head.dropout": 0.0}
@@ -76,6 +77,7 @@ ALGORITHMS = {
     },
 }  # fmt: skip
 BATCH_NORM = {"model.backbone.type": "TinyBatchNorm", "train_cfg.max_iters": 6}
+BATCH_NORM_LONG = {"model.backbone.type": "TinyBatchNorm"}
 HERE = Path(__file__).resolve().parent
 
 
@@ -84,15 +86,19 @@ def start(words):
     return subprocess.run(words, capture_output=True, text=True, timeout=1200, env=environment, check=False)
 
 
+def dist_train(config_file, images, folder, options, *more):
+    """Words of a training by two processes, as users start it."""
+    script, given = HERE.parents[1] / "tools" / "dist_train.sh", [f"{k}={v}" for k, v in options.items()]
+    words = ["bash", script, config_file, "2", "--work-dir", folder, "--data", images]
+    return [*words, *more, "--cfg-options", *given]
+
+
 @pytest.fixture(scope="module")
 def failed(tmp_path_factory, images, config_file):
     """DTM by tools/dist_train.sh; one of its processes fails in iteration 6. What was run, and its folder."""
     folder = tmp_path_factory.mktemp("two") / "dtm"
-    words = ["bash", HERE.parents[1] / "tools" / "dist_train.sh", config_file, "2", "--work-dir", folder]
     options = {**NO_DROPOUT, "custom_hooks.1.iteration": 6, "custom_hooks.1.rank": 1}
-    return start(
-        [*words, "--data", images, "--cfg-options", *(f"{k}={v}" for k, v in options.items())]
-    ), folder
+    return start(dist_train(config_file, images, folder, options)), folder
 
 
 @pytest.fixture(scope="module")
@@ -181,3 +187,33 @@ def test_a_batch_that_cannot_be_split(make, tmp_path, monkeypatch):
     ):
         api.train(make(), tmp_path)
     assert not list(tmp_path.glob("*.pth"))
+
+
+@pytest.mark.heavy  # five starts of two processes
+def test_stopped_and_resumed_it_is_the_run_that_was_not(images, config_file, read, differ, tmp_path):
+    """Told by their launcher, or one of them alone: both stop at one iteration, and nothing is lost, bit for bit.
+
+    With batch-norm, whose statistics differ between the processes, and with dropout.
+    """
+    whole, folder = tmp_path / "whole", tmp_path / "stopped"
+    done = start(dist_train(config_file, images, whole, BATCH_NORM_LONG))
+    assert done.returncode == 0, done.stderr
+    for iteration, number, whom in (
+        (2, signal.SIGTERM, "parent"), (5, signal.SIGTERM, "self"), (8, signal.SIGUSR1, "parent"),
+    ):  # fmt: skip
+        killer = {"iteration": iteration, "signum": int(number), "whom": whom, "rank": 1}
+        options = BATCH_NORM_LONG | {f"custom_hooks.0.{key}": value for key, value in killer.items()}
+        done = start(dist_train(config_file, images, folder, options, "--resume"))
+        assert done.returncode == ExitStatus.STOPPED, done.stderr
+        stopped = torch.load(folder / "last.pth", weights_only=True)["iter"]
+        assert iteration <= stopped <= iteration + 1
+        said = f"stopped by SIGTERM after iteration {stopped} of 12, which last.pth holds"
+        assert done.stderr.count("stopped by") == done.stderr.count(said) == 1, done.stderr
+        assert "Traceback" not in done.stderr
+    done = start(dist_train(config_file, images, folder, BATCH_NORM_LONG, "--resume"))
+    assert done.returncode == 0, done.stderr
+    one, other = read(whole), read(folder)
+    for part in ("model", "optimizer", "iter", "schedules", "hooks"):
+        assert differ(one.checkpoint[part], other.checkpoint[part]) == []
+    assert one.metrics == other.metrics
+    assert list(folder.glob(".*.tmp")) == []

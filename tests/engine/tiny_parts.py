@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -58,7 +59,7 @@ class KillAt(Hook):
         moment: ``step``: after the update, before the labeled pass and validation; ``checkpoint``: after both, before the
             checkpoint of the iteration.
         signum: the signal.
-        whom: ``self``, or ``child``: every child process (data-loading workers).
+        whom: ``self``; ``child``: every child process (data-loading workers); ``parent``: the launcher, which hands it on.
         times: 2: twice, while the children that there are then are listed in ``children.txt``.
         rank: on which process; None: on all.
     """
@@ -94,6 +95,11 @@ class KillAt(Hook):
     def _send(self) -> None:
         if self.whom == "self":
             os.kill(os.getpid(), self.signum)
+            return
+        if self.whom == "parent":
+            os.kill(os.getppid(), self.signum)
+            while not stopping.current.asked:  # else the run might be over before it is told
+                time.sleep(0.01)
             return
         for child in _children():
             os.kill(int(child), self.signum)
