@@ -11,7 +11,8 @@ from torch import nn
 
 from ferbench.core.files import atomic_write
 from ferbench.errors import DiskFull, UserError, disk_full, shortened
-from ferbench.models.weights import kind_of, read_fault, read_torch
+from ferbench.models.weight_files import read_fault, read_torch
+from ferbench.models.weights import kind_of
 
 FORMAT = 1
 

@@ -57,7 +57,7 @@ _OF_A_RUN = ("work_dir", "launcher", "resume", "load_from", "experiment_name")
 _NO_PROTOCOL: Mapping[str, Collection[str]] = {
     "dataset": ("name", "classes", "refresh", "rebuild_index", "allow_outside"),
     "model": ("algorithm", "backbone", "head", "preprocess", "num_classes", "channels_last", "compile"),
-    "backbone": ("weights", "sha256", "strip_prefix", "allow_missing", "ignore"),
+    "backbone": ("weights", "sha256", "strip_prefix", "allow_missing", "ignore", "channel_order"),
     "train": ("max_unreadable",),
     "optimizer": ("fused", "foreach", "capturable", "differentiable"),
 }

@@ -15,6 +15,7 @@ from torch import nn
 
 from ferbench.distributed import barrier, device, rank
 from ferbench.engine import checkpoint, describe
+from ferbench.engine.batch_norm import restore_batch_norm
 from ferbench.engine.build import Data
 from ferbench.engine.hooks import CheckpointKeeper, events
 from ferbench.engine.optim import SSLOptimWrapper, build_optimizer
@@ -84,6 +85,7 @@ class SSLRunner(Runner):
         """Build all that a run needs, and load the checkpoint to go on from; nothing is written to the run's folder."""
         if self._load_from:
             start_from(self.bare_model, self._load_from, self.data.classes)
+        restore_batch_norm(self.bare_model, self.data, self.seed)
         loop = self._train_loop = self.build_train_loop(self._train_loop)
         kind_of(OPTIM_WRAPPERS, self.optim_wrapper, "optim_wrapper", SSLOptimWrapper)
         self.optim_wrapper = build_optimizer(self.bare_model, self.optim_wrapper)

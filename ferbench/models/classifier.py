@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ferbench.contracts import Output
 from ferbench.errors import UserError
+from ferbench.models.weights import LoadedWeights
 from ferbench.parts import build
 from ferbench.registry import MODELS
 
@@ -80,10 +81,14 @@ class Classifier(nn.Module):
             self.heads[name] = head
 
     @property
+    def loaded(self) -> LoadedWeights | None:
+        """What the backbone started from; None: random weights."""
+        return getattr(self.backbone, "loaded", None)
+
+    @property
     def initial_weights(self) -> dict[str, Any] | None:
-        """Which file the backbone started from, for the run record; None: random weights."""
-        loaded = getattr(self.backbone, "loaded", None)
-        return None if loaded is None else loaded.as_dict()
+        """The same for the run record."""
+        return None if self.loaded is None else self.loaded.as_dict()
 
     def forward(self, images: Tensor) -> Output:
         """What the classifier says of normalised images [B, 3, S, S]."""

@@ -62,7 +62,7 @@ class IResNet(nn.Module):
             squared places, so it fits one size only.
         weights: local file of weights, or None for random ones. Files are made for 112 px; for another size
             add ``allow_missing=['fc.', 'features.']``, and the embedding layer starts from random weights.
-        sha256, strip_prefix, allow_missing, ignore: see `load_weights`.
+        sha256, strip_prefix, allow_missing, ignore, channel_order: see `load_weights`.
 
     Attributes:
         num_features: D.
@@ -83,6 +83,7 @@ class IResNet(nn.Module):
         allow_missing: Sequence[str] = (),
         strip_prefix: str = "",
         ignore: Sequence[str] = (),
+        channel_order: str = "RGB",
     ):
         super().__init__()
         if depth not in _BLOCKS:
@@ -109,7 +110,9 @@ class IResNet(nn.Module):
         self._initialise()
         self.loaded: LoadedWeights | None = None
         if weights is not None:
-            self.loaded = load_weights(self, weights, sha256, strip_prefix, allow_missing, ignore)
+            self.loaded = load_weights(
+                self, weights, sha256, strip_prefix, allow_missing, ignore, channel_order
+            )
 
     def _initialise(self) -> None:
         """Start each block as its shortcut (Goyal et al., arXiv 1706.02677, section 5.1).

@@ -24,7 +24,7 @@ class MMPretrainBackbone(nn.Module):
         cfg: its config, e.g. ``dict(type='mmpretrain.ResNet', depth=50)``.
         weights: local file of weights, or None for random ones (as the backbone's own ``init_cfg`` says); or a checkpoint
             of ferbench (of any classes) of the same backbone, whose averaged weights are taken.
-        sha256, allow_missing, ignore: see `load_weights`.
+        sha256, allow_missing, ignore, channel_order: see `load_weights`.
         strip_prefix: ``'backbone.'`` for checkpoints of mmpretrain, whose classifier head is not used; ``''``
             for a file of the bare backbone.
         num_features: D; None: found by passing one grey image of ``img_size`` (of `cfg`; 112 if it names
@@ -47,13 +47,16 @@ class MMPretrainBackbone(nn.Module):
         num_features: int | None = None,
         allow_missing: Sequence[str] = (),
         ignore: Sequence[str] = (),
+        channel_order: str = "RGB",
     ):
         super().__init__()
         self.network = _build(dict(cfg))
         self.num_features = num_features or self._measure(cfg.get("img_size", 112))
         self.loaded: LoadedWeights | None = None
         if weights is not None:
-            self.loaded = load_weights(self.network, weights, sha256, strip_prefix, allow_missing, ignore)
+            self.loaded = load_weights(
+                self.network, weights, sha256, strip_prefix, allow_missing, ignore, channel_order
+            )
 
     @torch.no_grad()
     def _measure(self, size: int | tuple[int, int]) -> int:

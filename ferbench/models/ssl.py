@@ -16,6 +16,7 @@ from ferbench.data.preprocess import Preprocess
 from ferbench.distributed import rank, world_size
 from ferbench.errors import UserError
 from ferbench.lifecycle import RunContext, bind, parts_of
+from ferbench.models.batch_norm import recalibrate
 from ferbench.models.classifier import Classifier
 from ferbench.models.passes import Passes
 from ferbench.parts import build
@@ -48,8 +49,9 @@ class SSLModel(nn.Module):
     Args:
         backbone, head: the classifier's parts, or their configs.
         algorithm: config of the algorithm.
-        preprocess: arguments of `Preprocess` (size, mean, std).
-        num_classes: C.
+        preprocess: arguments of `Preprocess` (size, mean, std); what is left out is as the weights of the backbone expect it,
+            where that is known.
+        num_classes: C (filled in from the classes of the config).
         ema_decay: of the averaged classifier; 0 turns averaging off (EMA = student).
         ema_warmup: let the decay grow as ``min(ema_decay, (1 + t) / (10 + t))`` over the updates t, so that a short run is
             not averaged with its random start (a decay of 0.999 is reached at update 8,990); False: constant.
@@ -68,8 +70,8 @@ class SSLModel(nn.Module):
         self,
         backbone: dict | nn.Module,
         algorithm: dict,
-        preprocess: dict,
-        num_classes: int,
+        preprocess: dict | None = None,
+        num_classes: int = 0,
         head: dict | None = None,
         ema_decay: float = 0.999,
         ema_warmup: bool = True,
@@ -89,8 +91,9 @@ class SSLModel(nn.Module):
             if value not in allowed:
                 raise UserError(f"model.{name} is {value!r}", expected=" or ".join(map(str, allowed)))
         check_numbers(self, SHARE_BELOW_1, ema_decay=ema_decay)
-        self.preprocess = Preprocess(**preprocess)
         self.network = Classifier(backbone, head or dict(type="LinearHead"), num_classes)
+        expected = getattr(self.network.loaded, "preprocess", {})
+        self.preprocess = Preprocess(**{**expected, **(preprocess or {})})
         self.algorithm = build(ALGORITHMS, algorithm, "model.algorithm")
         for part in parts_of(self.algorithm):
             self.network.add_heads(part.heads(self.network.num_features, num_classes))
@@ -135,6 +138,20 @@ class SSLModel(nn.Module):
         self.ema_network.load_state_dict(self._initial)
         for part, name, value in self._initial_state:
             getattr(part, name).copy_(value)
+
+    def recalibrate(self, images: Tensor) -> None:
+        """Take batch-norm's statistics from images of the run, where they were folded into the initial weights.
+
+        The same function results on every process; what is computed with it begins with the first process' numbers.
+
+        Args:
+            images: see `predict`.
+        """
+        recalibrate(self.network.backbone, self.preprocess.normalize(images))
+        if world_size() > 1:
+            for value in self.network.backbone.state_dict().values():
+                torch.distributed.broadcast(value, 0)
+        self.ema_network.load_state_dict(self.network.state_dict())
 
     def train(self, mode: bool = True) -> SSLModel:
         """Set training mode; the averaged classifier always stays in evaluation mode."""

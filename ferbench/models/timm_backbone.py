@@ -34,7 +34,7 @@ class TimmBackbone(nn.Module):
         name: a name of ``timm.list_models()``, e.g. ``resnet18``.
         weights: local file of weights (timm's own, classifier included or not), or None for random ones; or a checkpoint
             of ferbench (of any classes) of the same backbone, whose averaged weights are taken.
-        sha256, strip_prefix, allow_missing, ignore: see `load_weights`.
+        sha256, strip_prefix, allow_missing, ignore, channel_order: see `load_weights`.
         in_channels: channels of the images.
         **create_model_kwargs: further arguments of ``timm.create_model`` (``img_size``, ``norm_layer``,
             ``drop_path_rate``, ...).
@@ -55,6 +55,7 @@ class TimmBackbone(nn.Module):
         strip_prefix: str = "",
         allow_missing: Sequence[str] = (),
         ignore: Sequence[str] = (),
+        channel_order: str = "RGB",
         in_channels: int = 3,
         **create_model_kwargs: Any,
     ):
@@ -85,7 +86,9 @@ class TimmBackbone(nn.Module):
         self.loaded: LoadedWeights | None = None
         if weights is not None:
             ignore = [*_classifier_names(network), *ignore]
-            self.loaded = load_weights(self.network, weights, sha256, strip_prefix, allow_missing, ignore)
+            self.loaded = load_weights(
+                self.network, weights, sha256, strip_prefix, allow_missing, ignore, channel_order
+            )
 
     def forward(self, images: Tensor) -> Tensor:
         """[B, in_channels, S, S] -> [B, num_features]."""

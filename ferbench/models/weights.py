@@ -5,29 +5,27 @@ Nothing here downloads. A file is named by its path and, so that a run can be re
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import pickle
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
+from ferbench.arguments import check_choice
 from ferbench.errors import UserError, shortened
+from ferbench.models.known import find
+from ferbench.models.weight_files import read_weights, verified
 
 if TYPE_CHECKING:
     from ferbench.models.ssl import SSLModel
 
 _log = logging.getLogger(__name__)
 _SHOWN = 3
-#: Where the usual trainers put the weights inside their checkpoints.
-_CONTAINERS = ("state_dict", "model", "model_state_dict", "state_dict_ema")
-#: What a checkpoint of ferbench has at least, and where in its tensors the averaged backbone and head are.
-_OF_FERBENCH = {"format", "meta", "iter", "model"}
+#: Where in a checkpoint of ferbench the averaged backbone and head are.
 _AVERAGED_BACKBONE, _AVERAGED_HEAD = "ema_network.backbone.", "ema_network.head."
 
 
@@ -42,6 +40,9 @@ class LoadedWeights:
         loaded: how many tensors came from it.
         kept: names of the network's tensors that the file did not give; they keep their initial values.
         left_out: names in the file that the network has no use for.
+        folded: whether batch-norm was folded into the weights: a run takes its statistics from its images.
+        preprocess: arguments of `ferbench.data.preprocess.Preprocess` that the weights expect; empty: not known.
+        channel_order: of the images that the weights were made for.
     """
 
     path: Path
@@ -50,12 +51,18 @@ class LoadedWeights:
     loaded: int
     kept: tuple[str, ...]
     left_out: tuple[str, ...]
+    folded: bool = False
+    preprocess: Mapping[str, Any] = field(default_factory=dict)
+    channel_order: str = "RGB"
 
     def as_dict(self) -> dict[str, Any]:
         """For the run record: the file by name and hash, not by its place on this machine."""
+        further = {"batch_norm": "statistics of the run's images"} if self.folded else {}
+        if self.channel_order != "RGB":
+            further["channel_order"] = self.channel_order
         return {
             "file": self.path.name, "sha256": self.sha256, "prefix": self.prefix, "loaded": self.loaded,
-            "kept": list(self.kept),
+            "kept": list(self.kept), **further,
         }  # fmt: skip
 
     def __str__(self) -> str:
@@ -77,14 +84,15 @@ def load_weights(
     strip_prefix: str = "",
     allow_missing: Sequence[str] = (),
     ignore: Sequence[str] = (),
+    channel_order: str = "RGB",
 ) -> LoadedWeights:
     """Load a state dict into a module. On an error the module is as it was.
 
     Args:
         module: the network.
-        path: a ``.safetensors`` file or one written by ``torch.save``: a state dict, a checkpoint that holds one as
-            ``state_dict`` or ``model``, or a checkpoint of ferbench, of which the averaged (EMA) weights of the backbone are
-            taken. Read with ``weights_only``: it can run no code.
+        path: a name of `ferbench.models.known` (``ferbench weights list``), or a file: ``.safetensors``, dlib's ``.dat``, or
+            what ``torch.save`` wrote: a state dict, a checkpoint that holds one as ``state_dict`` or ``model``, or a
+            checkpoint of ferbench, of which the averaged (EMA) weights of the backbone are taken. It can run no code.
         sha256: hash the file must have, in full or its first digits (at least 8); None: any.
         strip_prefix: use only the tensors whose name begins so, without it (``'backbone.'``, ``'module.'``; in a
             checkpoint of ferbench ``'network.backbone.'`` for the raw weights).
@@ -92,6 +100,8 @@ def load_weights(
             lacks them or has them in another shape.
         ignore: beginnings of names (after the prefix) in the file to leave out, e.g. the classifier of
             another task.
+        channel_order: of the images that the weights were trained on; for ``BGR`` (OpenCV, Caffe) the first convolution is
+            turned over, so that it takes RGB. Mean and std are still said in the order RGB.
 
     Returns:
         What was loaded, with the file's sha256 for the run record; also logged.
@@ -100,13 +110,23 @@ def load_weights(
         UserError: no such file, another hash, not a weight file, or weights of another network (names the
             first tensors that are missing, unexpected or of another shape).
     """
-    path = Path(path).expanduser()
     allow_missing, ignore = ((v,) if isinstance(v, str) else tuple(v) for v in (allow_missing, ignore))
-    found_hash = _verify(path, sha256)
+    check_choice(module, ("RGB", "BGR"), channel_order=channel_order)
+    known = find(path)
+    if known is not None:
+        path, sha256, channel_order = known.path(), sha256 or known.sha256, known.channel_order
+        strip_prefix = strip_prefix or known.options.get("strip_prefix", "")
+        ignore = (*ignore, *known.options.get("ignore", ()))
+    path = Path(path).expanduser()
+    found_hash = verified(path, sha256)
     own = module.state_dict()
-    content, meta = _read(path)
+    content, meta, folded = read_weights(path)
+    if known is not None and known.in_order:
+        content = _renamed_in_order(content, own)
     if meta is not None:
         strip_prefix = _prefix_in_ours(content, own, strip_prefix)
+    elif not strip_prefix and not own.keys() & content.keys():
+        strip_prefix = _common_prefix(content, own)
     state = _select(content, strip_prefix, own, path)
     ignored = {name for name in state if name.startswith(ignore)}
     fits, reshaped = _split_by_shape({n: t for n, t in state.items() if n not in ignored and n in own}, own)
@@ -117,11 +137,40 @@ def load_weights(
     missing = [n for n in absent if n not in kept]
     if missing or unexpected:
         raise _misfit(module, path, state, own, missing, unexpected, reshaped)
+    if channel_order == "BGR":
+        _turn_over(module, fits)
     module.load_state_dict(fits, strict=False)
     left_out = [n for n in content if not n.startswith(strip_prefix) or n[len(strip_prefix) :] in ignored]
-    loaded = LoadedWeights(path, found_hash, strip_prefix, len(fits), tuple(kept), tuple(left_out))
+    loaded = LoadedWeights(
+        path, found_hash, strip_prefix, len(fits), tuple(kept), tuple(left_out), folded,
+        known.preprocess if known else (meta or {}).get("preprocess") or {}, channel_order,
+    )  # fmt: skip
     _log.info("%s: %s", type(module).__name__, loaded)
     return loaded
+
+
+def _renamed_in_order(content: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of a file under the names that the network gives them, in its order; further ones keep theirs."""
+    pairs = list(zip(content.items(), own.items(), strict=False))
+    if len(pairs) < len(own) or any(theirs.shape != mine.shape for (_, theirs), (_, mine) in pairs):
+        return dict(content)  # of another network, as the names will tell
+    named = {name: tensor for (_, tensor), (name, _) in pairs}
+    return named | dict(list(content.items())[len(pairs) :])
+
+
+def _turn_over(module: nn.Module, state: dict[str, Tensor]) -> None:
+    """Let the first convolution take the channels in the opposite order."""
+    first = next(
+        (f"{n}.weight" for n, m in module.named_modules() if isinstance(m, nn.Conv2d) and m.in_channels == 3),
+        None,
+    )
+    if first not in state:
+        raise UserError(
+            f"{type(module).__name__} has no convolution of three channels to turn over",
+            where="model.backbone.channel_order",
+            expected="RGB",
+        )
+    state[first] = state[first].flip(1)
 
 
 def start_from(
@@ -146,15 +195,8 @@ def start_from(
         UserError: see `load_weights`.
     """
     network = model.network
-    path = Path(path).expanduser()
-    _verify(path, sha256)
-    content, meta = _read(path)
-    prefix = ""
-    if meta is None:
-        names = network.backbone.state_dict().keys() & content.keys()
-        begun = (p for p in ("backbone.", "module.") if any(n.startswith(p) for n in content))
-        prefix = "" if names else next(begun, "")
-    loaded = load_weights(network.backbone, path, sha256, strip_prefix=prefix)
+    loaded = load_weights(network.backbone, path, sha256)
+    content, meta, _ = read_weights(loaded.path)
     own = network.head.state_dict()
     head = {n.removeprefix(_AVERAGED_HEAD): t for n, t in content.items() if n.startswith(_AVERAGED_HEAD)}
     same_head = own.keys() == head.keys() and len(_split_by_shape(head, own)[0]) == len(own)
@@ -168,110 +210,6 @@ def start_from(
     network.backbone.loaded = loaded  # type: ignore[assignment] # what `Classifier.initial_weights` reads
     _log.info("the model starts from a checkpoint: %s", loaded)
     return loaded
-
-
-def _verify(path: Path, sha256: str | None) -> str:
-    if not path.is_file():
-        raise UserError(
-            "the weight file does not exist",
-            where=path,
-            expected="a .pth, .pt or .safetensors file",
-            fix="correct `weights` or `load_from`, or leave it out to start from random weights (nothing is downloaded)",
-        )
-    try:
-        with open(path, "rb") as file:
-            found = _digest(file)
-    except OSError as error:
-        raise UserError(f"the weight file cannot be read: {error.strerror}", where=path) from error
-    if sha256 is not None and not isinstance(sha256, str):
-        raise UserError(
-            f"sha256 is {shortened(sha256)}, not text", where=path, fix=f"write it in quotes: '{found[:12]}'"
-        )
-    if sha256 is not None and (len(sha256) < 8 or not found.startswith(sha256.lower())):
-        raise UserError(
-            f"the weight file has sha256 {found}",
-            where=path,
-            expected=f"sha256 {sha256}" + (" (at least 8 digits)" if len(sha256) < 8 else ""),
-            fix="get the file the config means, or state the hash of the one you mean",
-        )
-    return found
-
-
-def _digest(file: Any) -> str:
-    if hasattr(hashlib, "file_digest"):
-        return hashlib.file_digest(file, "sha256").hexdigest()
-    digest = hashlib.sha256()  # Python 3.10
-    while block := file.read(1 << 20):
-        digest.update(block)
-    return digest.hexdigest()
-
-
-def _read(path: Path) -> tuple[dict[str, Tensor], Mapping[str, Any] | None]:
-    """The named tensors of a file, and the ``meta`` of a checkpoint of ferbench (None: it is none)."""
-    try:
-        content = _read_safetensors(path) if path.suffix == ".safetensors" else read_torch(path)
-    except UserError:
-        raise
-    except Exception as error:  # a damaged file can make the reader fail in any way
-        raise UserError(
-            f"the weight file cannot be read: {read_fault(error)}",
-            where=f"{path} ({path.stat().st_size} bytes)",
-            expected="tensors only, as torch.save(network.state_dict(), path) writes them",
-            fix="get the file again; if you trust it and it holds more, save its state dict alone",
-        ) from error
-    meta = None
-    if isinstance(content, Mapping) and content.keys() >= _OF_FERBENCH and isinstance(content["meta"], dict):
-        meta = content["meta"]
-    for key in _CONTAINERS:
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
-            break
-    tensors = {}
-    if isinstance(content, Mapping):
-        tensors = {k: v for k, v in content.items() if isinstance(k, str) and isinstance(v, Tensor)}
-    if not tensors:
-        raise UserError(
-            f"the weight file holds no named tensors, but {_held(content)}", where=path,
-            expected="a state dict (name -> tensor), alone or as " + ", ".join(map(repr, _CONTAINERS)),
-            fix="save the network's state dict alone: torch.save(network.state_dict(), path)",
-        )  # fmt: skip
-    return tensors, meta
-
-
-def _held(content: Any) -> str:
-    """What a file holds in place of a state dict."""
-    if not isinstance(content, Mapping):
-        return f"a {type(content).__name__}"
-    items = list(content.items())[:_SHOWN]
-    shown = ", ".join(f"{shortened(k, 30)}: {type(v).__name__}" for k, v in items)
-    return (
-        f"{len(content)} entries ({shown}{', ...' if len(content) > _SHOWN else ''})" if items else "nothing"
-    )
-
-
-def read_torch(path: Path) -> Any:
-    """What ``torch.save`` wrote, without running code; any exception for a damaged file."""
-    return torch.load(path, map_location="cpu", weights_only=True)
-
-
-def read_fault(error: Exception) -> str:
-    """Why `read_torch` failed, in one short line, without torch's advice to read the file in a way that may run its code."""
-    if isinstance(error, pickle.UnpicklingError) or "weights_only" in str(error):
-        return "it is damaged, or holds other objects than tensors and plain types, which could run code when read"
-    first = next(iter(str(error).splitlines()), "") or type(error).__name__
-    return first if len(first) <= 200 else shortened(first, 200)
-
-
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    try:
-        from safetensors.torch import load_file
-    except ImportError as error:
-        raise UserError(
-            "reading a .safetensors file needs the package safetensors",
-            where=path,
-            fix="pip install safetensors",
-        ) from error
-    return load_file(path)
 
 
 def _prefix_in_ours(content: Mapping[str, Tensor], own: Mapping[str, Tensor], asked: str) -> str:
