@@ -13,6 +13,7 @@ from mmengine.hooks import Hook
 from torch import nn
 
 from ferbench import stopping
+from ferbench.models import LoadedWeights
 from ferbench.registry import HOOKS, MODELS, THRESHOLDS
 from ferbench.thresholds import Evidence, ThresholdRule
 
@@ -48,6 +49,15 @@ class TinyBatchNorm(_Tiny):
 
     def __init__(self):
         super().__init__(norm=True)
+
+
+@MODELS.register_module()
+class TinyFolded(TinyBatchNorm):
+    """As if it had started from weights into which batch-norm was folded."""
+
+    def __init__(self):
+        super().__init__()
+        self.loaded = LoadedWeights(Path("faces.dat"), "0" * 64, "", 14, (), (), folded=True)
 
 
 @HOOKS.register_module()
