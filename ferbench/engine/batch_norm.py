@@ -6,9 +6,9 @@ import numpy as np
 import torch
 
 from ferbench.data.loader import EvalBatches, batch_loader
-from ferbench.data.randomness import derive_seed
 from ferbench.engine.build import Data
 from ferbench.errors import UserError
+from ferbench.functional.randomness import derive_seed
 from ferbench.models.ssl import SSLModel
 
 IMAGES = 256

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from ferbench.data.randomness import derive_seed
 from ferbench.engine import api
 from ferbench.engine.batch_norm import restore_batch_norm
 from ferbench.engine.build import build_data
 from ferbench.errors import Stopped, UserError
+from ferbench.functional.randomness import derive_seed
 from ferbench.models.ssl import SSLModel
 
 FOLDED = {"model.backbone": {"_delete_": True, "type": "TinyFolded"}}
@@ -66,7 +66,7 @@ def test_images_that_cannot_be_read(make, monkeypatch) -> None:
     data = build_data(cfg)
     empty = {"images": torch.empty(0, 24, 24, 3, dtype=torch.uint8)}
     monkeypatch.setattr("ferbench.engine.batch_norm.batch_loader", lambda *_, **__: iter([empty]))
-    with pytest.raises(UserError, match="none of .* images"):
+    with pytest.raises(UserError, match=r"none of .* images"):
         restore_batch_norm(model_of(cfg), data, seed=5)
 
 
