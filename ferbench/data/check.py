@@ -97,11 +97,13 @@ class CheckReport:
             if shared and (one.part in EVALUATION or two.part in EVALUATION):
                 found.append(f"{shared} pictures of {two.part} are, pixel for pixel, also in {one.part}")
         for name, counts in self.sources.items():
-            for key in ("missing_crops", "skipped_videos"):
+            for key in ("missing_crops", "skipped_videos", "crops_of_frame_0"):
                 value = counts.get(key)
                 if value:
                     number = value if isinstance(value, int) else len(value)
                     found.append(f"{name}: {number} {key.replace('_', ' ')}")
+            if counts.get("in_several_places"):
+                found.append(f"{name}: {counts['in_several_places']} videos have crops in several folders")
             if endings := counts.get("other_endings"):
                 found.append(
                     f"{name}: {sum(endings.values())} files are left out for their ending: {_short(endings)}"

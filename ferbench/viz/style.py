@@ -163,7 +163,8 @@ def share_axis(axes: Axes) -> None:
 
 def zoom_to_top(axes: Axes, shares: np.ndarray) -> None:
     """Show the upper part only where all values lie in it: thresholds often move between 0.8 and 1."""
-    lowest = float(np.nanmin(shares))
+    known = shares[np.isfinite(shares)]
+    lowest = min(float(known.min()), 1.0) if len(known) else 0.0
     if lowest > 0.5:
         axes.set_ylim(lowest - 0.1 * (1 - lowest) - 0.01, 1)
 
@@ -175,7 +176,10 @@ def root_share_axis(axes: Axes, highest: float) -> None:
         axes: whose axis it is.
         highest: share that must be on it; NaN: any.
     """
-    top = next((tick for tick in _SHARES if tick >= 1.02 * np.nan_to_num(highest, nan=1.0)), 1.0)
+    wanted = max(
+        1.02 * np.nan_to_num(highest, nan=1.0), _SHARES[1]
+    )  # nothing used at all: the axis has a height still
+    top = next((tick for tick in _SHARES if tick >= wanted), 1.0)
     axes.set_yscale("function", functions=(lambda y: np.sqrt(np.maximum(y, 0)), np.square))
     axes.set_ylim(0, top)
     axes.set_yticks([tick for tick in _SHARES if tick <= top])

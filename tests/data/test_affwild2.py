@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ferbench.data.check import run_check
 from ferbench.data.datasets.abaw import EXPR_CLASSES, video_of
 from ferbench.data.datasets.affwild2 import AffWild2Expr
 from ferbench.data.io import UnreadableImage
@@ -111,6 +112,7 @@ def test_summary_counts_everything(root):
         "skipped_videos": [],
         "in_several_places": 0,
         "crops_of_other_names": 0,
+        "crops_of_frame_0": 0,
         "per_class": {
             "Neutral": 1, "Anger": 0, "Disgust": 2, "Fear": 0,
             "Happiness": 1, "Sadness": 1, "Surprise": 0, "Other": 1,
@@ -334,11 +336,60 @@ def test_crops_named_one_level_too_high(root):
     assert len(AffWild2Expr(root, crops=root / "crops")) == 6
 
 
-def test_a_subject_in_two_places_is_counted(root):
-    crop(root, "video59", [1], folder="cropped_aligned_new_50_vids")
+@pytest.mark.parametrize("second", ["cropped_aligned_new_50_vids", "second/cropped_aligned"])
+@pytest.mark.parametrize(("frames", "beyond"), [([1], 0), ([1, 3, 6], 2)])
+def test_a_subject_in_two_places_is_counted_and_named(root, second, frames, beyond, caplog):
+    crop(root, "video59", frames, folder=second)
     dataset = AffWild2Expr(root)
     assert len(dataset) == 6  # `cropped_aligned` comes first
     assert dataset.summary()["in_several_places"] == 1
+    assert (
+        f"video59 has crops in several folders, and those of {root}/cropped_aligned/video59 are used"
+        in caplog.text
+    )
+    assert f"{beyond} frames that only {root / second / 'video59'} have are left out" in caplog.text
+    report = run_check({"labeled": dataset})
+    assert "affwild2-train: 1 videos have crops in several folders" in report.warnings
+
+
+def renumber(folder, by, name="{:05d}.jpg"):
+    """Other numbers for the crops of a subject."""
+    for file in sorted(folder.iterdir(), reverse=by > 0):
+        file.rename(file.with_name(name.format(int(file.stem) + by)))
+
+
+@pytest.mark.parametrize("name", ["{:05d}.jpg", "{:d}.jpg", "{:05d}.png", "{:06d}.jpg"])
+@pytest.mark.parametrize("unlabeled", [None, "all"])
+def test_crops_that_are_counted_from_0_are_refused(root, name, unlabeled):
+    """Each would have the label of the frame before; and what the message proposes gives the right join."""
+    before = content(AffWild2Expr(root, unlabeled=unlabeled))
+    folder = root / "cropped_aligned/video59"
+    renumber(folder, -1, name)
+    with pytest.raises(UserError) as error:
+        AffWild2Expr(root, unlabeled=unlabeled)
+    assert "the crops of video59 seem to be counted from 0" in error.value.what
+    assert "to frame 4, and there are 6 annotated frames" in error.value.what
+    assert str(error.value.where).endswith("video59.txt")
+    renumber(folder, 1, name)
+    assert content(AffWild2Expr(root, unlabeled=unlabeled)) == before
+
+
+def test_a_stray_crop_of_frame_0_is_left_out_and_named(root, caplog):
+    """There are crops up to the number of annotated frames, and beyond: these are counted from 1."""
+    before = content(AffWild2Expr(root))
+    crop(root, "video59_right", [0])
+    dataset = AffWild2Expr(root)
+    assert content(dataset) == before
+    assert dataset.summary()["crops_of_frame_0"] == 1
+    assert f"{root}/cropped_aligned/video59_right/00000.jpg is left out" in caplog.text
+
+
+def test_crops_of_test_videos_that_are_counted_from_0_are_refused(root):
+    (root / RELEASE).parent.mkdir()
+    (root / RELEASE).write_text("video59\n")
+    renumber(root / "cropped_aligned/video59", -1)
+    with pytest.raises(UserError, match="seem to be counted from 0"):
+        AffWild2Expr(root, part="Test_Set")
 
 
 @pytest.mark.parametrize(
@@ -496,7 +547,7 @@ def test_missing_folders_say_how_to_get_the_data(root, tmp_path):
 
 def test_other_files_among_the_crops_are_ignored(root):
     before = content(AffWild2Expr(root))
-    for name in ("3.jpg", "00003.png", "00000.jpg", "mask_00003.jpg", "000003.jpg", "00006.jpg.part"):
+    for name in ("3.jpg", "00003.png", "mask_00003.jpg", "000003.jpg", "00006.jpg.part"):
         (root / "cropped_aligned" / "video59" / name).write_bytes(b"")
     assert content(AffWild2Expr(root)) == before
 

@@ -199,3 +199,31 @@ def test_missing_data(tmp_path):
         data.read(0)
     with pytest.raises(UserError, match="part='dev'"):
         build(tmp_path, part="dev")
+
+
+@pytest.mark.parametrize("kaggle", [False, True])
+def test_a_folder_in_which_some_images_are_called_otherwise(tmp_path, caplog, kaggle):
+    """Each is found, whichever spelling most have; what is in no spelling there is counted when the set is opened."""
+    write(tmp_path)
+    codes = {line.split(".")[0]: line.split()[1] for line in LIST}
+    if kaggle:
+        for file in list((tmp_path / "Image/aligned").iterdir()):
+            folder = (
+                tmp_path / "DATASET" / file.name.split("_")[0] / codes[file.stem.removesuffix("_aligned")]
+            )
+            folder.mkdir(parents=True, exist_ok=True)
+            file.rename(folder / file.name)
+        (tmp_path / "EmoLabel/list_patition_label.txt").unlink()
+    before = [build(tmp_path).read(i) for i in range(3)]
+    assert not caplog.text
+    [file] = tmp_path.rglob("train_00002_aligned.jpg")
+    file.rename(file.with_name("train_00002.jpg"))
+    data = build(tmp_path)
+    assert sorted(data.item_id(i) for i in range(3)) == [f"train_0000{n}.jpg" for n in (1, 2, 3)]
+    assert sorted(data.read(i).mean() for i in range(3)) == sorted(image.mean() for image in before)
+    assert "are called in several ways" in caplog.text
+    assert "not in" not in caplog.text
+    if not kaggle:
+        file.with_name("train_00003_aligned.jpg").unlink()
+        build(tmp_path)
+        assert f"1 of 3 listed images are not in {tmp_path}/Image/aligned" in caplog.text

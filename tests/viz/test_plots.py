@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,27 @@ def test_values_that_are_never_known_do_not_fail(tmp_path: Path) -> None:
     names = {p.name for p in plot_run(tmp_path, CLASSES)}
     assert "purity.png" in names
     assert "losses.png" not in names
+
+
+@pytest.mark.parametrize("value", [0.0, None, 1.0])
+def test_a_run_in_which_nothing_or_all_is_used_draws_without_a_warning(
+    value: float | None, tmp_path: Path
+) -> None:
+    """Runs of few steps: one line of log, and every share at an end of its axis or unknown."""
+    per_class = dict.fromkeys(("threshold", "utilization", "purity", "pseudo_label_share"), [value] * 3)
+    means = dict.fromkeys(("utilization_mean", "purity_mean"), value)
+    confidence = {"0.05": value, "0.5": value, "0.95": value}
+    line = {
+        **train_line(1),
+        **per_class,
+        **means,
+        "confidence_quantiles": confidence,
+        "losses": {"loss": value},
+    }
+    write(tmp_path, [line])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert plot_run(tmp_path, CLASSES)
 
 
 def test_pictures_show_the_class_colours(tmp_path: Path) -> None:

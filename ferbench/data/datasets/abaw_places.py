@@ -150,6 +150,7 @@ class Crops(NamedTuple):
         digits: how many a number has at least, in a file name: 5 in ``00001.jpg``, 1 in ``1.jpg``.
         ending: of the file names.
         others: how many crops have names of another kind; they are left out.
+        has_zero: whether there is a crop of frame 0, as where frames were counted from 0; it is left out.
     """
 
     folder: Path
@@ -157,6 +158,7 @@ class Crops(NamedTuple):
     digits: int
     ending: str
     others: int
+    has_zero: bool = False
 
     def path(self, frame: int) -> str:
         """The file of a frame."""
@@ -172,13 +174,7 @@ def crops_in(folder: Path) -> Crops:
     by_ending: dict[str, list[str]] = {ending: [] for ending in ENDINGS}
     for name in names_in(folder):
         stem, ending = os.path.splitext(name)
-        if (
-            ending in by_ending
-            and stem.isascii()
-            and stem.isdigit()
-            and len(stem) <= _MOST_DIGITS
-            and int(stem) > 0
-        ):
+        if ending in by_ending and stem.isascii() and stem.isdigit() and len(stem) <= _MOST_DIGITS:
             by_ending[ending].append(stem)
     kinds = [
         (ending, digits, [s for s in stems if len(s) == digits or (len(s) > digits and s[0] != "0")])
@@ -187,4 +183,5 @@ def crops_in(folder: Path) -> Crops:
     ]
     ending, digits, stems = max(kinds, key=lambda kind: len(kind[2]))
     numbers = np.array(sorted(map(int, stems)), np.int64)
-    return Crops(folder, numbers, digits, ending, sum(map(len, by_ending.values())) - len(numbers))
+    others = sum(map(len, by_ending.values())) - len(numbers)
+    return Crops(folder, numbers[numbers > 0], digits, ending, others, bool((numbers == 0).any()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from logging import getLogger
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,6 +26,8 @@ from ferbench.data.io import read_file
 from ferbench.errors import UserError
 from ferbench.registry import DATASETS
 
+_log = getLogger(__name__)
+
 
 @dataclass
 class Counts:
@@ -41,6 +44,7 @@ class Counts:
     crops_beyond_last_label: int = 0
     in_several_places: int = 0
     crops_of_other_names: int = 0
+    crops_of_frame_0: int = 0
     skipped: list[str] = field(default_factory=list)
 
 
@@ -61,7 +65,7 @@ class AffWild2Expr(EncodedDataset):
         annotations: the annotation release, if not below ``root`` or if there are several (see
             `find_annotations`).
         crops: folder(s) with one folder of crops per subject, or with `find_crops`' folders; those found below ``root`` if
-            None. In several, the first that has the subject counts.
+            None. In several, the first that has the subject counts, and a warning names the subject.
         part: ``Train_Set`` or ``Validation_Set``; or ``Test_Set``: all crops of the challenge's test videos, without
             labels, as unlabeled data or to be predicted.
         test_list: the list of the test videos, if it is not found below ``root`` (see `find_test_list`).
@@ -79,7 +83,8 @@ class AffWild2Expr(EncodedDataset):
         counts: what became of the annotated frames (see `summary`).
 
     Raises:
-        UserError: missing folders, subjects without crops, a wrong annotation (with file and line).
+        UserError: missing folders, subjects without crops, crops that are counted from 0, a wrong annotation (with file
+            and line).
     """
 
     tracks: np.ndarray
@@ -153,6 +158,7 @@ class AffWild2Expr(EncodedDataset):
             if crops is None:
                 self.counts.skipped.append(subject)
                 continue
+            self._check_numbers(subject, annotation, crops)
             kept_frames, kept_labels = self._select(annotation, crops.numbers)
             subjects.append(subject)
             self._crops.append(crops)
@@ -195,9 +201,40 @@ class AffWild2Expr(EncodedDataset):
 
     def _crops_of(self, subject: str) -> Crops | None:
         found = [crops for crops in (crops_in(place / subject) for place in self.crops) if len(crops.numbers)]
-        self.counts.in_several_places += len(found) > 1
-        self.counts.crops_of_other_names += found[0].others if found else 0
-        return found[0] if found else None
+        if not found:
+            return None
+        used, *others = found
+        self.counts.crops_of_other_names += used.others
+        if others:
+            self.counts.in_several_places += 1
+            beyond = len(np.setdiff1d(np.concatenate([o.numbers for o in others]), used.numbers))
+            _log.warning(
+                "%s has crops in several folders, and those of %s are used; %d frames that only %s have are left out; "
+                "keep one folder of each video",
+                subject, used.folder, beyond, ", ".join(str(o.folder) for o in others),
+            )  # fmt: skip
+        return used
+
+    def _check_numbers(self, subject: str, annotation: Annotation | None, crops: Crops) -> None:
+        """Refuse crops that are counted from 0: each would have the label of the frame before it.
+
+        A video of N annotated frames then has crops 0 to at most N - 1. One with a crop beyond is counted from 1, and its crop
+        of frame 0 is left out.
+        """
+        if not crops.has_zero:
+            return
+        last = int(crops.numbers[-1])
+        self.counts.crops_of_frame_0 += 1
+        if annotation is not None and last >= len(annotation.labels):
+            _log.warning("%s is left out: frames are counted from 1", crops.path(0))
+            return
+        lines = "" if annotation is None else f", and there are {len(annotation.labels)} annotated frames"
+        raise UserError(
+            f"the crops of {subject} seem to be counted from 0: they go from {crops.path(0)} to frame {last}{lines}",
+            where=self.list_file if annotation is None else annotation.file,
+            expected="the first frame as 00001.jpg: a frame's number is the line of its label under the header",
+            fix="raise each number by 1, or remove the crop of frame 0 if the others are counted from 1",
+        )
 
     def _select(self, annotation: Annotation | None, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Frame numbers and target labels of one subject that belong to the dataset."""
@@ -228,7 +265,8 @@ class AffWild2Expr(EncodedDataset):
         ``annotated_frames`` = lines under the headers; ``kept`` = items of this dataset; ``missing_crops`` =
         frames with a class but no crop; ``per_class`` = labeled items by class name; ``skipped_videos`` =
         names without any crop; ``in_several_places`` = subjects of whom more than one folder has crops;
-        ``crops_of_other_names`` = files that are left out because their names are not of the kind of the others' (`crops_in`).
+        ``crops_of_other_names`` = files that are left out because their names are not of the kind of the others' (`crops_in`);
+        ``crops_of_frame_0`` = crops that are left out because frames are counted from 1.
         """
         c = self.counts
         return {
@@ -237,6 +275,7 @@ class AffWild2Expr(EncodedDataset):
             "missing_crops": c.missing_crops, "labels_beyond_last_crop": c.labels_beyond_last_crop,
             "crops_beyond_last_label": c.crops_beyond_last_label, "skipped_videos": list(c.skipped),
             "in_several_places": c.in_several_places, "crops_of_other_names": c.crops_of_other_names,
+            "crops_of_frame_0": c.crops_of_frame_0,
             "per_class": dict(zip(self.classes, self.class_counts().tolist(), strict=True)),
         }  # fmt: skip
 

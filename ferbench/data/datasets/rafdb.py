@@ -6,6 +6,7 @@ Wild", CVPR 2017.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ from ferbench.data.datasets.listed import (
     cells_of,
     first_existing,
     join,
+    names_in,
     parse_code,
 )
 from ferbench.data.text import csv_rows, shown, text_lines, whole_number
@@ -41,8 +43,9 @@ _LISTS = [
 ]
 _LINE = "<image> <label>, e.g. train_00001.jpg 5"
 _KAGGLE = ("DATASET", "dataset", "")
-_TRIED = 16  # images that are looked for to learn how files are called
 _IMAGES = (".jpg", ".jpeg", ".png")
+
+_log = logging.getLogger(__name__)
 
 
 @DATASETS.register_module()
@@ -51,9 +54,10 @@ class RAFDB(ListedFaces):
 
     Released: ``EmoLabel/list_patition_label.txt`` (or beside the images), lines of ``<image> <label>``; images below
     ``Image/aligned``, ``aligned``, ``Image/original`` or ``original``, as ``train_00001.jpg`` or
-    ``train_00001_aligned.jpg``, whichever way the list spells them, or as ``.png``. A third column, which some copies
-    have, is not read. Kaggle: ``DATASET/train/<label>/train_00001_aligned.jpg`` and, if there, ``train_labels.csv``
-    (``image,label``). Item ids are the same in all of them: ``train_00001.jpg``.
+    ``train_00001_aligned.jpg``, whichever way the list spells them, or as ``.png``. In a folder in which some are called
+    so and others so, each is found; a warning says so, and how many listed images are not there. A third column, which
+    some copies have, is not read. Kaggle: ``DATASET/train/<label>/train_00001_aligned.jpg`` and, if there,
+    ``train_labels.csv`` (``image,label``). Item ids are the same in all of them: ``train_00001.jpg``.
 
     The layouts are those of the release's own list and of public readers of both.
 
@@ -115,7 +119,7 @@ class RAFDB(ListedFaces):
         self._check_kind(codes)
         held = rows.names.build()
         suffixes = ("_aligned", "") if images == "aligned" else ("", "_aligned")
-        self._place = self._placing(held[:_TRIED], codes[:_TRIED], suffixes)
+        self._places, self._place = self._placing(held, codes, suffixes)
         self._row_codes = codes
         self.hold(held, None if self.list_file is None else np.asarray(rows.lines), codes)
 
@@ -175,24 +179,42 @@ class RAFDB(ListedFaces):
                 expected="labels from 1 to 11", fix="name the folder `compound` as root, or set labels='basic'",
             )  # fmt: skip
 
-    def _placing(self, names: Sequence[str], codes: np.ndarray, suffixes: Sequence[str]) -> str:
-        """How image files are called, by those of the first items: ``*`` stands for the stem, ``?`` for the label."""
+    def _placing(
+        self, names: Sequence[str], codes: np.ndarray, suffixes: Sequence[str]
+    ) -> tuple[list[str], np.ndarray]:
+        """How image files are called, and which of these ways each row's is: ``*`` stands for the stem, ``?`` for the label.
+
+        The way that most have comes first, and counts for images that lie there in several or in none.
+        """
         known = os.path.splitext(names[0])[1] if names else _IMAGES[0]
         within = "?/" if self.folder.name == self._part else ""
         places = [f"{within}*{s}{e}" for e in dict.fromkeys((known, *_IMAGES)) for s in suffixes]
-        for name, code in zip(names, codes.tolist(), strict=True):
-            for place in places:
-                if os.path.exists(self._fill(place, os.path.splitext(name)[0], code)):
-                    return place
-        return places[0]
-
-    def _fill(self, place: str, stem: str, code: int) -> str:
-        return join(self.folder, place.replace("?", str(code + 1)).replace("*", stem, 1))
+        folders = [f"{code + 1}/" for code in range(len(self._codes))] if within else [""]
+        there = {folder + name for folder in folders for name in names_in(self.folder / folder)}
+        stems = [os.path.splitext(name)[0] for name in names]
+        found = np.array(
+            [
+                [_fill(place, stem, code) in there for stem, code in zip(stems, codes.tolist(), strict=True)]
+                for place in places
+            ]
+        )
+        order = np.argsort(-found.sum(axis=1), kind="stable")
+        used = [places[i] for i in order if found[i].any()]
+        if len(used) > 1:
+            _log.warning("the images in %s are called in several ways: %s", self.folder, ", ".join(used))
+        if missing := int((~found.any(axis=0)).sum()):
+            _log.warning("%d of %d listed images are not in %s", missing, len(names), self.folder)
+        return [places[i] for i in order], found[order].argmax(axis=0)
 
     def file(self, index: int) -> str:
         """See `ListedFaces.file`."""
+        row = self.kept[index]
         stem = os.path.splitext(self.item_id(index))[0]
-        return self._fill(self._place, stem, int(self._row_codes[self.kept[index]]))
+        return join(self.folder, _fill(self._places[self._place[row]], stem, int(self._row_codes[row])))
+
+
+def _fill(place: str, stem: str, code: int) -> str:
+    return place.replace("?", str(code + 1)).replace("*", stem, 1)
 
 
 def _read_list(path: Path) -> Iterator[tuple[int, str, str]]:
