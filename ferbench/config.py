@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ferbench.errors import UserError, nearest
-from ferbench.keys import IMPLIED_TYPE, INSTEAD, TOP_LEVEL, section_keys
+from ferbench.instead import instead
+from ferbench.keys import IMPLIED_TYPE, TOP_LEVEL, section_keys
 from ferbench.parts import build
 from ferbench.plugins import absolute
 from ferbench.plugins import load as load_plugin
@@ -253,8 +254,8 @@ def _check_keys(cfg: Config, where: str | None = None) -> None:
             raise UserError(
                 f"the config has an unknown key {key!r}",
                 where=where or _assignment(cfg, key),
-                expected=nearest(key, TOP_LEVEL),
-                fix=_instead(key) or "correct it; a helper variable of your own begins with _",
+                expected=None if instead(key) else nearest(key, TOP_LEVEL),
+                fix=instead(key) or "correct it; a helper variable of your own begins with _",
             )
     for section, known in section_keys().items():
         found = cfg.get(section) or {}
@@ -268,6 +269,7 @@ def _check_keys(cfg: Config, where: str | None = None) -> None:
                     f"{section} has an unknown key {key!r}",
                     where=where or _assignment(cfg, section),
                     expected=nearest(key, known),
+                    fix=instead(f"{section}.{key}"),
                 )
 
 
@@ -308,7 +310,7 @@ def _check_option(cfg: Config, dotted: str) -> Any:
     node: Any = cfg
     for depth, part in enumerate(parts):
         if depth == 0 and part not in TOP_LEVEL:
-            raise _unknown_option(dotted, part, TOP_LEVEL, _instead(part))
+            raise _unknown_option(dotted, depth, TOP_LEVEL)
         if isinstance(node, list):
             known = [str(i) for i in range(len(node))]
         elif isinstance(node, Mapping) or node is cfg:
@@ -328,16 +330,16 @@ def _check_option(cfg: Config, dotted: str) -> Any:
                 fix=f"set {at} itself",
             )
         if part not in known:
-            raise _unknown_option(dotted, part, known)
+            raise _unknown_option(dotted, depth, known)
         node = node[int(part) if isinstance(node, list) else part]
     return node
 
 
-def _unknown_option(dotted: str, part: str, known: Iterable[str], fix: str | None = None) -> UserError:
+def _unknown_option(dotted: str, depth: int, known: Iterable[str]) -> UserError:
+    parts = dotted.split(".")
+    fix = instead(".".join(parts[: depth + 1]))
     return UserError(
-        f"--cfg-options {dotted}: there is no key {part!r}", expected=nearest(part, known), fix=fix
+        f"--cfg-options {dotted}: there is no key {parts[depth]!r}",
+        expected=None if fix else nearest(parts[depth], known),
+        fix=fix,
     )
-
-
-def _instead(key: str) -> str | None:
-    return f"write in the config: {INSTEAD[key]}" if key in INSTEAD else None

@@ -18,45 +18,6 @@ TOP_LEVEL = frozenset((
     "experiment_name", "model_wrapper_cfg",
 ))  # fmt: skip
 
-#: What users of mmengine write at top level, and what has the same effect here.
-INSTEAD: Mapping[str, str] = {
-    "log_interval": "default_hooks = dict(monitor=dict(interval=50))",
-    "log_config": "default_hooks = dict(monitor=dict(interval=50))",
-    "log_processor": "default_hooks = dict(monitor=dict(interval=50))",
-    "monitor": "default_hooks = dict(monitor=dict(interval=50))",
-    "checkpoint": "default_hooks = dict(checkpoint=dict(interval=1000, metric='macro_f1'))",
-    "checkpoint_config": "default_hooks = dict(checkpoint=dict(interval=1000, metric='macro_f1'))",
-    "save_best": "default_hooks = dict(checkpoint=dict(metric='macro_f1'))",
-    "hooks": "custom_hooks = []",
-    "evaluation": "train_cfg = dict(val_interval=1000)",
-    "val_interval": "train_cfg = dict(val_interval=1000)",
-    "max_iters": "train_cfg = dict(max_iters=20000)",
-    "max_epochs": "train_cfg = dict(max_iters=20000)",
-    "total_epochs": "train_cfg = dict(max_iters=20000)",
-    "runner": "train_cfg = dict(max_iters=20000)",
-    "auto_scale_lr": "optim_wrapper = dict(optimizer=dict(lr=0.03))",
-    "optimizer": "optim_wrapper = dict(optimizer=dict(type='SGD', lr=0.03))",
-    "optimizer_config": "optim_wrapper = dict(clip_grad=dict(max_norm=1.0))",
-    "lr_config": "param_scheduler = dict(type='WarmupCosineLR', warmup=500)",
-    "data_preprocessor": "model = dict(preprocess=dict(size=48))",
-    "compile": "model = dict(compile=True)",
-    "fp16": "model = dict(precision='fp16')",
-    "ema": "model = dict(ema_decay=0.999)",
-    "batch_size": "train_dataloader = dict(batch_size=64)",
-    "data": "train_dataloader = dict(batch_size=64)",
-    "activation_checkpointing": "train_cfg = dict(micro_batches=2)",
-    "find_unused_parameters": "model_wrapper_cfg = dict(find_unused_parameters=True)",
-    "sync_bn": "model = dict(batch_norm='synchronized')",
-    "vis_backends": "visualizer = dict(vis_backends=[])",
-    "seed": "randomness = dict(seed=0)",
-    "deterministic": "randomness = dict(deterministic=True)",
-    "cudnn_benchmark": "env_cfg = dict(cudnn_benchmark=True)",
-    "dist_params": "env_cfg = dict(dist_cfg=dict(backend='nccl'))",
-    "resume_from": "resume = True",
-    "auto_resume": "resume = True",
-    "init_cfg": "load_from = 'checkpoint.pth'",
-}
-
 # Sections that are read key by key, so that no part's signature checks them when it is built.
 _EVALUATION = frozenset({"dataset", "batch_size", "num_workers", "max_unreadable"})
 _BY_HAND: Mapping[str, frozenset[str]] = {

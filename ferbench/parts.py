@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ferbench.errors import UserError, nearest, shortened
+from ferbench.instead import instead
 
 if TYPE_CHECKING:
     from mmengine import Registry
@@ -130,11 +131,13 @@ def check(registry: Registry, cfg: Any, where: str, **defaults: Any) -> None:
     names, takes_any, required = parameters(target)
     for key in given:
         if not takes_any and key not in names:
+            same = instead(f"{where}.{key}")
             raise UserError(
                 f"{name} has no parameter {key!r}",
                 where=f"{where}.{key}",
-                expected=nearest(key, names),
-                fix="correct it, or replace the whole section if its type is new"
+                expected=None if same else nearest(key, names),
+                fix=same
+                or "correct it, or replace the whole section if its type is new"
                 + _section_as_option(cfg["type"], where),
             )
     if missing := [n for n in required if n not in given]:
@@ -160,7 +163,10 @@ def kind_of(registry: Registry, cfg: Any, where: str, wanted: type | None = None
     """
     if not isinstance(cfg, Mapping) or "type" not in cfg:
         raise UserError(
-            f"the section has no 'type' but is {cfg!r}", where=where, expected="dict(type=..., ...)"
+            f"the section has no 'type' but is {cfg!r}",
+            where=where,
+            expected="dict(type=..., ...)",
+            fix=instead(where),
         )
     with registry.switch_scope_and_registry(cfg.get("_scope_")) as scoped:
         target = scoped.get(cfg["type"]) if isinstance(cfg["type"], str) else cfg["type"]

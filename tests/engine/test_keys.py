@@ -18,8 +18,10 @@ from ferbench.data.views import Views
 from ferbench.engine import api
 from ferbench.engine.runner import IDENTITY, SSLRunner
 from ferbench.errors import UserError
-from ferbench.keys import IMPLIED_TYPE, INSTEAD, TOP_LEVEL, section_keys
-from ferbench.parts import parameters
+from ferbench.instead import INSTEAD, INSTEAD_WITHIN
+from ferbench.keys import IMPLIED_TYPE, TOP_LEVEL, section_keys
+from ferbench.parts import check, kind_of, parameters
+from ferbench.registry import HOOKS, LOOPS, MODELS, OPTIM_WRAPPERS
 
 SOURCE = "\n".join(f.read_text() for f in sorted(Path(ferbench.__file__).parent.rglob("*.py")))
 QUICK = {
@@ -154,6 +156,51 @@ def test_what_to_write_instead_is_said_and_works(key, make, config_file, images,
     cfg = api.complete(load_config(own), tmp_path / "run")
     name, value = next(iter(ast_assignment(INSTEAD[key]).items()))
     assert contains(cfg[name] if name != "resume" else True, value)
+
+
+_BUILT = {
+    "train_cfg": (LOOPS, "SemiTrainLoop"), "val_cfg": (LOOPS, "EvaluationLoop"), "test_cfg": (LOOPS, "EvaluationLoop"),
+    "default_hooks.checkpoint": (HOOKS, "CheckpointKeeper"), "default_hooks.param_scheduler": (HOOKS, "ParamSchedulerHook"),
+    "optim_wrapper": (OPTIM_WRAPPERS, "SSLOptimWrapper"), "model": (MODELS, "SSLModel"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("path", sorted(INSTEAD_WITHIN))
+def test_keys_that_mmengine_has_in_a_section(path, make, config_file, images, tmp_path):
+    """None of them is taken for a misspelt key of ours: the message says what to write, and that is right."""
+    section, _, key = path.rpartition(".")
+    text = INSTEAD_WITHIN[path]
+    own = tmp_path / "own.py"
+    own.write_text(f"_base_ = {str(config_file)!r}\n{section.partition('.')[0]} = dict({key}=7)\n")
+
+    def use():
+        if section in _BUILT:
+            registry, name = _BUILT[section]
+            check(registry, {"type": name, key: 7}, section)
+        elif section == "default_hooks":
+            kind_of(HOOKS, make({section: {key: {"interval": 7}}}).default_hooks[key], path)
+        else:
+            load_config(own, data=images)
+
+    with pytest.raises(UserError) as error:
+        use()
+    assert text in error.value.fix
+    assert "did you mean" not in (error.value.expected or "") or section.endswith("_dataloader")
+    if not text.startswith("leave it out"):
+        own.write_text(f"_base_ = {str(config_file)!r}\n{text}\n")
+        cfg = api.complete(load_config(own, data=images), tmp_path / "run")
+        [(name, value)] = ast_assignment(text).items()
+        assert contains(cfg[name], value)
+
+
+def test_keys_that_mmengine_has_as_options(make):
+    for path, says in (
+        ("default_hooks.logger.interval", "monitor=dict(interval=50)"), ("train_dataloader.pin_memory", "leave it out"),
+        ("default_hooks.timer.x", "monitor"),
+    ):  # fmt: skip
+        with pytest.raises(UserError, match="there is no key") as error:
+            make({path: 10})
+        assert says in error.value.fix
 
 
 def ast_assignment(text: str) -> dict:
