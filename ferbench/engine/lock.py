@@ -1,13 +1,17 @@
-"""Who works in the folder of a run: a lock that two never hold both, and that no process keeps that is known to be dead.
+"""The lock of a run's folder: at most one training works in it, and a training that has died does not block it.
 
-The lock is a file in the folder. It is created with O_EXCL, which is atomic on network file systems, too, and its owner
-(host, process, time, Slurm job) is written into it. On one machine it is held by ``flock`` besides: the kernel gives it up when
-the last process that holds it has ended, however it ended. The runner of a grid hands its lock on to the training as standard
-input, which every process that is started on the way (torchrun and its own) inherits.
+The lock is a file in the folder. It is created with O_EXCL, which is atomic on network file systems too, and names its owner
+(host, process, time, Slurm job). The owner also holds the kernel's ``flock`` on it, which the kernel releases when the last
+process that holds it has ended, however it ended. The runner of a grid passes its lock to the training as standard input,
+which every process in between (torchrun and its workers) inherits.
 
-A lock file that is left over is taken over where the death of its owner is proved: nobody of this machine holds it, and
-the owner was on this machine; or its process is gone (where the file system has no ``flock``); or the machine was started anew;
-or Slurm says that its job is over. In all other cases only the user can know.
+The lock of a dead owner is taken over if the death is proved:
+
+- the owner was on this machine, and no process of this machine holds the ``flock``;
+- the file system has no ``flock``, and the owner's process is gone or the machine has been rebooted;
+- Slurm says that the owner's job is over.
+
+In every other case only the user can know.
 """
 
 from __future__ import annotations
@@ -33,31 +37,31 @@ except ImportError:  # not a POSIX system: only what is known of processes decid
     fcntl = None  # type: ignore[assignment] # typed as a module
 
 NAME = ".lock"
-ATTEMPTS, PAUSE = 3, 0.02  # who only looks (`look`) holds the lock for an instant
-YOUNG = 60.0  # seconds in which a lock file without an owner is one that is just being written
+ATTEMPTS, PAUSE = 3, 0.02  # `look` holds the lock of somebody else for an instant
+YOUNG = 60.0  # seconds during which a lock file without an owner may still be being written
 STDIN = 0
 
 
 class State(Enum):
     """What is known of a lock."""
 
-    FREE = "free"  # or left over by somebody who is proved to be dead
+    FREE = "free"  # or left behind by an owner that is proved to be dead
     HELD = "held"
-    UNKNOWN = "unknown"  # its owner was elsewhere, and nobody here can tell whether it lives
+    UNKNOWN = "unknown"  # its owner is, or was, on another machine; this one cannot tell whether it lives
 
 
 @dataclass(frozen=True)
 class Owner:
-    """Who holds a lock.
+    """The process that holds a lock.
 
     Attributes:
-        host: name of the machine; empty if unknown.
-        pid: process.
-        since: ISO 8601, UTC.
-        boot: which start of the machine it was.
-        namespace: in which the process has its number (containers have their own).
-        started: when the process started, in ticks of the machine's clock: numbers of processes are used again.
-        job: of Slurm, that the process belonged to.
+        host: name of its machine; empty if unknown.
+        pid: its process id.
+        since: when it took the lock (ISO 8601, UTC).
+        boot: id of the machine's boot.
+        namespace: namespace of the process id (each container has its own).
+        started: start time of the process in clock ticks since the boot, as process ids are used again.
+        job: its Slurm job.
     """
 
     host: str
@@ -78,32 +82,32 @@ class Lock:
     """A lock that is held; see `take`.
 
     Attributes:
-        path: its file.
-        descriptor: of the open file; a child process that inherits it holds the lock, too. One that is forked to load data
-            does not: it would keep the lock of a training that was killed.
+        path: the lock file.
+        descriptor: of the open file. A child process that inherits it holds the lock, too. Forked children (data-loading
+            workers) close it: else they would keep the lock of a training that was killed.
     """
 
     _open: set[int] = set()
 
     def __init__(self, path: Path, descriptor: int):
         self.path, self.descriptor = path, descriptor
-        self._open.add(descriptor)
         owner = Owner(
             socket.gethostname(), os.getpid(), datetime.now(timezone.utc).isoformat(timespec="seconds"),
             _boot(), _namespace(), _started(os.getpid()), slurm.own_job(),
         )  # fmt: skip
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, json.dumps(asdict(owner)).encode(), 0)
+        self._open.add(descriptor)
 
     def release(self) -> None:
-        """Give it up. The file is removed first, while nobody else can hold it."""
+        """Remove the file, then stop holding it: in this order nobody else can have taken it in between."""
         if _is_current(self.descriptor, self.path):
             with suppress(OSError):
                 self.path.unlink()
         self.close()
 
     def close(self) -> None:
-        """Stop holding it in this process; whoever it was inherited from, or handed on to, still does."""
+        """Stop holding it in this process; processes that share it still hold it."""
         self._open.discard(self.descriptor)
         os.close(self.descriptor)
 
@@ -119,11 +123,11 @@ if hasattr(os, "register_at_fork"):
 
 
 def take(path: Path, take_over: bool = False) -> Lock | None:
-    """The lock, or None if somebody else holds it (`look` says who).
+    """Take a lock; None if somebody else holds it (`look` says who).
 
     Args:
         path: the lock file; its folder must exist.
-        take_over: whether the user says that an owner of whom nothing can be known is dead.
+        take_over: the user says that an owner in `State.UNKNOWN` is dead.
     """
     for attempt in range(ATTEMPTS):
         if attempt:
@@ -134,7 +138,7 @@ def take(path: Path, take_over: bool = False) -> Lock | None:
 
 
 def look(path: Path) -> tuple[State, Owner | None]:
-    """What is known of a lock, and its owner as its file says (None: there is no file)."""
+    """State of a lock, and the owner that its file names (None: there is no file)."""
     try:
         descriptor = os.open(path, os.O_RDWR)
     except FileNotFoundError:
@@ -146,7 +150,7 @@ def look(path: Path) -> tuple[State, Owner | None]:
 
 
 def owner_of(path: Path) -> Owner | None:
-    """Who holds a lock, as its file says; None if there is no such file."""
+    """The owner that a lock file names, with an empty host if it names none; None if there is no file."""
     try:
         content = json.loads(path.read_bytes())
         job = content.get("job")
@@ -161,18 +165,18 @@ def owner_of(path: Path) -> Owner | None:
 
 @contextmanager
 def holding(folder: Path, take_over: bool = False) -> Iterator[None]:
-    """Hold the lock of a run's folder, which is made if it is not there; one that was handed on by a grid's runner will do.
+    """Hold the lock of a run's folder, which is made if it is missing. A lock passed on by a grid's runner is used as it is.
 
-    Of several processes of one run, process 0 holds it, and all learn how that went (if they are already connected).
+    Of several connected processes, process 0 holds the lock, and all raise the same error if it could not take it.
 
     Args:
         folder: of the run.
         take_over: see `take`.
 
     Raises:
-        FolderTaken: somebody else holds it, or may do.
+        FolderTaken: somebody else holds the lock, or may hold it.
     """
-    import torch.distributed as dist  # here, for a training only: a report, which imports the grid, needs no torch
+    import torch.distributed as dist  # only a training needs it: a report, which imports this module, needs no torch
 
     from ferbench.distributed import rank, world_size
 
@@ -188,9 +192,9 @@ def holding(folder: Path, take_over: bool = False) -> Iterator[None]:
         except (OSError, UserError) as error:
             failure = error
     if world_size() > 1:
-        told = [failure]
-        dist.broadcast_object_list(told, src=0)
-        failure = told[0]
+        shared = [failure]
+        dist.broadcast_object_list(shared, src=0)
+        failure = shared[0]
     try:
         if failure is not None:
             raise failure
@@ -198,13 +202,13 @@ def holding(folder: Path, take_over: bool = False) -> Iterator[None]:
     finally:
         if held is not None:
             held.release()
-        for place in made:  # a start that was refused leaves nothing
+        for place in made:  # a refused start leaves no empty folders behind
             with suppress(OSError):
                 place.rmdir()
 
 
 def taken(folder: Path) -> FolderTaken:
-    """The message that somebody else holds the lock of a run's folder, and what can be done."""
+    """The error that says who holds the lock of a run's folder, and what can be done."""
     state, owner = look(folder / NAME)
     who = owner or "a process that has just ended"
     if state is State.UNKNOWN:
@@ -224,14 +228,17 @@ def taken(folder: Path) -> FolderTaken:
 
 
 class _Inherited(Lock):
-    """A lock that the runner of a grid has handed on, and will give up itself."""
+    """A lock passed on by the runner of a grid, which releases it itself."""
 
     def release(self) -> None:
         self.close()
 
 
 def _inherited(path: Path) -> Lock | None:
-    """The lock, if standard input is its file, held by who started this process. Its own children do not inherit it."""
+    """The lock that the parent process passed on as standard input, if it did; standard input becomes empty.
+
+    Children of this process do not inherit the lock.
+    """
     try:
         if not os.path.samestat(os.fstat(STDIN), os.stat(path)) or _flock(STDIN) is False:
             return None
@@ -244,55 +251,71 @@ def _inherited(path: Path) -> Lock | None:
     return _Inherited(path, descriptor)
 
 
+class _Removed(Exception):
+    """The lock file that was opened is not there any more."""
+
+
 def _try_to_take(path: Path, take_over: bool) -> Lock | None:
     while True:
-        created = True
-        try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
-        except FileExistsError:
-            created = False
-            try:
-                descriptor = os.open(path, os.O_RDWR)
-            except FileNotFoundError:  # given up between the two calls
-                continue
-        try:
-            lock = _take_file(descriptor, path, created, take_over)
-        except BaseException:
-            os.close(descriptor)
-            if created:  # e.g. a full disk: the owner could not be written
-                path.unlink(missing_ok=True)
-            raise
-        if isinstance(lock, Lock):
-            return lock
-        os.close(descriptor)
-        if lock is None:
-            return None
+        with suppress(FileExistsError, _Removed):
+            return _create(path)
+        with suppress(FileNotFoundError, _Removed):
+            return _take_existing(path, take_over)
 
 
-def _take_file(descriptor: int, path: Path, created: bool, take_over: bool) -> Lock | bool | None:
-    """The lock; None: somebody holds it; False: its file was removed in the meantime, try again."""
-    if created:
-        _flock(descriptor, wait=True)  # others see no owner in it yet, and let go at once
-        return Lock(path, descriptor) if _is_current(descriptor, path) else False
-    state = _state(descriptor, path)
-    if not _is_current(descriptor, path):  # its file was removed while we looked
-        return False
-    if state is State.HELD or (state is State.UNKNOWN and not take_over):
-        return None
-    if _flock(descriptor):
+def _create(path: Path) -> Lock:
+    """Create the lock file and take it.
+
+    Raises:
+        FileExistsError: it is there.
+        _Removed: another process took the new file for one left behind.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
+    try:
+        _flock(descriptor, wait=True)  # others find no owner in it yet, and let go at once
+        if not _is_current(descriptor, path):
+            raise _Removed
         return Lock(path, descriptor)
-    return False if _removed(descriptor, path) else None
+    except BaseException:  # e.g. a full disk: the owner could not be written
+        if _is_current(descriptor, path):
+            path.unlink(missing_ok=True)
+        os.close(descriptor)
+        raise
+
+
+def _take_existing(path: Path, take_over: bool) -> Lock | None:
+    """Take a lock whose file exists; None if somebody holds it.
+
+    Raises:
+        FileNotFoundError: it does not exist any more.
+        _Removed: it was removed after it was opened, by its owner or here.
+    """
+    descriptor = os.open(path, os.O_RDWR)
+    lock = None
+    try:
+        state = _state(descriptor, path)
+        if not _is_current(descriptor, path):
+            raise _Removed
+        if state is State.FREE or (state is State.UNKNOWN and take_over):
+            if _flock(descriptor):
+                lock = Lock(path, descriptor)
+            elif _remove_left_over(descriptor, path):  # whoever creates the next one holds it
+                raise _Removed
+        return lock
+    finally:
+        if lock is None:
+            os.close(descriptor)
 
 
 def _state(descriptor: int, path: Path) -> State:
-    """What is known of a lock whose file exists; it is held afterwards where its file system has locks and it was free."""
+    """State of a lock whose file is open; if it is not held, this takes its ``flock``, where the file system has one."""
     locked = _flock(descriptor)
     if locked is False:
         return State.HELD
     owner = owner_of(path)
     if owner is None:
         return State.FREE
-    if not owner.host:  # created, and perhaps its maker died before it wrote its name
+    if not owner.host:  # its creator is about to write who it is, or died before it did
         return State.FREE if time.time() - os.fstat(descriptor).st_mtime > YOUNG else State.HELD
     if owner.host == socket.gethostname():
         return _state_here(owner, locked is True)
@@ -301,7 +324,7 @@ def _state(descriptor: int, path: Path) -> State:
 
 
 def _state_here(owner: Owner, locked: bool) -> State:
-    """The same for an owner on this machine. ``locked``: we hold the kernel's lock, so that nobody else here does."""
+    """The same for an owner on this machine. ``locked``: this process holds the ``flock``, so that no other one does."""
     if locked or (owner.boot and _boot() and owner.boot != _boot()):
         return State.FREE
     if owner.namespace != _namespace() or not _namespace():
@@ -310,14 +333,18 @@ def _state_here(owner: Owner, locked: bool) -> State:
     return State.HELD if started and started == owner.started else State.FREE
 
 
-def _removed(descriptor: int, path: Path) -> bool:
-    """Remove a lock that is left over, where no ``flock`` keeps two from doing so at a time: who makes a second file may."""
+def _remove_left_over(descriptor: int, path: Path) -> bool:
+    """Remove the lock file of a dead owner where the file system has no ``flock``; False if another process is doing so.
+
+    A second file, created with O_EXCL, lets one process do so at a time: else one might remove the lock that another has
+    just taken.
+    """
     guard = path.with_name(path.name + ".removing")
     try:
         os.close(os.open(guard, os.O_CREAT | os.O_EXCL, 0o644))
     except FileExistsError:
         with suppress(FileNotFoundError):
-            if time.time() - guard.stat().st_mtime > YOUNG:  # its maker died
+            if time.time() - guard.stat().st_mtime > YOUNG:  # its creator died
                 guard.unlink()
         return False
     try:
@@ -329,7 +356,7 @@ def _removed(descriptor: int, path: Path) -> bool:
 
 
 def _flock(descriptor: int, wait: bool = False) -> bool | None:
-    """Whether the kernel's lock could be had; None where the file system has none."""
+    """Take the ``flock`` of a file; False if another process holds it, None if the file system has none."""
     if fcntl is None:
         return None
     try:
@@ -344,6 +371,7 @@ def _flock(descriptor: int, wait: bool = False) -> bool | None:
 
 
 def _is_current(descriptor: int, path: Path) -> bool:
+    """Whether an open file is still the one at ``path``."""
     try:
         return os.path.samestat(os.fstat(descriptor), os.stat(path))
     except OSError:
@@ -351,21 +379,21 @@ def _is_current(descriptor: int, path: Path) -> bool:
 
 
 def _boot() -> str:
-    """Which start of this machine this is; empty where the system does not say."""
+    """Id of this machine's boot; empty where the system does not say."""
     with suppress(OSError):
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     return ""
 
 
 def _namespace() -> str:
-    """In which numbers of processes are what they are here; empty where the system does not say."""
+    """Namespace of this system's process ids; empty where the system does not say."""
     with suppress(OSError):
         return os.readlink("/proc/self/ns/pid")
     return ""
 
 
 def _started(pid: int) -> str:
-    """When a process of this machine started; empty if there is none, or it has ended and only waits to be asked how."""
+    """Start time of a process in clock ticks since the boot; empty if there is none, or it is a zombie."""
     with suppress(OSError, IndexError):
         state, *more = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
         return "" if state in (b"Z", b"X") else more[18].decode()

@@ -272,6 +272,25 @@ class TestFileSystemWithoutLocks:
             lock.take(path)
 
 
+@pytest.mark.parametrize("left_over", [False, True])
+def test_a_lock_that_cannot_be_written_is_not_held(left_over, tmp_path, monkeypatch):
+    """A full disk: nothing stays open, and a process that is forked later closes no file of another purpose."""
+    path = tmp_path / lock.NAME
+    if left_over:
+        write_owner(path, pid=2**22 + 1)
+
+    def full(*_):
+        raise OSError(lock.errno.ENOSPC, "no space left on the disk")
+
+    before, kept = set(os.listdir("/proc/self/fd")), set(lock.Lock._open)
+    monkeypatch.setattr(lock.os, "pwrite", full)
+    with pytest.raises(OSError, match="no space left"):
+        lock.take(path)
+    assert set(os.listdir("/proc/self/fd")) == before
+    assert lock.Lock._open == kept
+    assert path.exists() is left_over
+
+
 def _grab(folder: str, barrier, ledger) -> None:
     for number in range(20):
         barrier.wait()
