@@ -46,7 +46,7 @@ def machine() -> str:
     """Processor, cores, load and versions, for the line above a table."""
     import torch
 
-    from ferbench.process import available_cores
+    from ferbench.core.process import available_cores
 
     info = Path("/proc/cpuinfo")
     names = [x for x in info.read_text().splitlines() if x.startswith("model name")] if info.exists() else []

@@ -30,7 +30,7 @@ from rich.table import Column, Table
 from step import Shape, training_loop
 
 from ferbench.config import config_root
-from ferbench.process import keep_large_blocks
+from ferbench.core.process import keep_large_blocks
 
 REFERENCES = ("supervised", "fixmatch")
 

@@ -44,11 +44,11 @@ from rich.table import Column, Table
 from torch import Tensor, nn
 
 from ferbench.config import load_config
+from ferbench.core.process import keep_large_blocks
 from ferbench.data.datasets.base import FaceDataset
 from ferbench.data.preprocess import Preprocess
 from ferbench.engine import api
 from ferbench.engine.loops import SemiTrainLoop
-from ferbench.process import keep_large_blocks
 from ferbench.registry import DATASETS, LOOPS
 
 TARGET = 1.05

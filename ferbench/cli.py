@@ -15,11 +15,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ferbench import process
 from ferbench.config import DATA_VARIABLE, find_config, load_config, parse_options
+from ferbench.core import process
+from ferbench.core.keys import LAUNCHERS
+from ferbench.core.process import tune_process
 from ferbench.errors import DiskFull, ExitStatus, Stopped, UserError, disk_full, path_refused
-from ferbench.keys import LAUNCHERS
-from ferbench.process import tune_process
 from ferbench.scaffold.write import KINDS, new_plugin
 from ferbench.version import __version__
 
@@ -142,7 +142,7 @@ def _test(args: argparse.Namespace) -> int:
 
 
 def _list(args: argparse.Namespace) -> int:
-    from ferbench import listing, plugins
+    from ferbench.core import listing, plugins
 
     for spec in args.plugin:
         plugins.load(spec)

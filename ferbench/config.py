@@ -1,6 +1,6 @@
 """From the name of a config to a checked mmengine `Config`.
 
-What a config may say stands in one place (`ferbench.keys`); anything else is a mistake and an error.
+What a config may say stands in one place (`ferbench.core.keys`); anything else is a mistake and an error.
 Parameters of parts are checked when the part is built (`build`), against the part's own signature.
 """
 
@@ -17,13 +17,13 @@ from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ferbench.core.keys import IMPLIED_TYPE, TOP_LEVEL, section_keys
+from ferbench.core.parts import build
+from ferbench.core.plugins import absolute
+from ferbench.core.plugins import load as load_plugin
+from ferbench.core.text import require_names
 from ferbench.errors import UserError, nearest
 from ferbench.instead import instead
-from ferbench.keys import IMPLIED_TYPE, TOP_LEVEL, section_keys
-from ferbench.parts import build
-from ferbench.plugins import absolute
-from ferbench.plugins import load as load_plugin
-from ferbench.text import require_names
 
 if TYPE_CHECKING:  # mmengine takes a second to import
     from mmengine import Config
@@ -49,7 +49,7 @@ def load_config(
         path_or_name: a file, or one of this project's by its path inside ``configs/`` (``dtm/x.py``).
         options: dotted key -> value, as from ``--cfg-options``; see `parse_options`. A dict with a ``type`` replaces the
             section, another one changes some of its keys.
-        plugins: what followed ``--plugin``; see `ferbench.plugins.load`.
+        plugins: what followed ``--plugin``; see `ferbench.core.plugins.load`.
         data: folder that holds the data sets; sets the environment variable FERBENCH_DATA of this process.
 
     Raises:

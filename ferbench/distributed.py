@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from ferbench.process import ignore_ending_signals
+from ferbench.core.process import ignore_ending_signals
 
 
 def world_size() -> int:

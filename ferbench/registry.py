@@ -2,7 +2,7 @@
 
 Each registry is a child of mmengine's registry of the same kind, with scope ``ferbench``; siblings are reached by their
 scope (``type='mmpretrain.ResNet'``). Built-in parts are imported on the first look-up, plug-ins of installed packages
-when a name is not found among them (see `ferbench.plugins`).
+when a name is not found among them (see `ferbench.core.plugins`).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 import mmengine.registry as mm
 
-from ferbench import plugins
+from ferbench.core import plugins
 from ferbench.errors import UserError, nearest
 
 

@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 import pytest
 
+from ferbench.core.parts import _fits, build
 from ferbench.errors import UserError
-from ferbench.parts import _fits, build
 from ferbench.registry import ALGORITHMS, DATASETS, HOOKS, THRESHOLDS
 
 VALUES = (5, -1.5, True, None, "x", ["x"], [1], {"a": 1}, {})

@@ -16,8 +16,9 @@ import numpy as np
 import pytest
 
 import ferbench.engine
-from ferbench import cli, plugins, process
+from ferbench import cli
 from ferbench.cli import main
+from ferbench.core import plugins, process
 from ferbench.errors import DiskFull, ExitStatus, UserError
 
 CONFIG = "classes = ('a', 'b')\nmodel = dict(algorithm=dict(type='DTM'))\nrandomness = dict(seed=5)\n"
@@ -415,7 +416,7 @@ class TestShellScripts:
         script = repo / "tools" / "dist_train.sh"
         done = shell(script, "c.py", "2", "--seed", "3", "--work-dir", "a b", bin=fake_bin, PYTHON="python")
         assert done.stdout.splitlines() == [
-            "-m", "ferbench.torchrun", "--standalone", "--nproc_per_node", "2",
+            "-m", "ferbench.core.torchrun", "--standalone", "--nproc_per_node", "2",
             str(repo / "tools/train.py"), "c.py", "--launcher", "pytorch", "--seed", "3", "--work-dir", "a b",
         ]  # fmt: skip
 
@@ -513,7 +514,7 @@ class TestProcess:
 
     def test_large_blocks_are_not_mapped_afresh(self):
         code = (
-            "import resource, numpy\nfrom ferbench.process import keep_large_blocks\n"
+            "import resource, numpy\nfrom ferbench.core.process import keep_large_blocks\n"
             "faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
             "def steps():\n    before = faults()\n"
             "    for _ in range(20): numpy.ones(6 << 20)\n    return faults() - before\n"

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from mmengine.registry import MODELS as MM_MODELS
 from torch import nn
 
-from ferbench import config, plugins
+from ferbench import config
 from ferbench.config import build, config_root, find_config, load_config, parse_options
+from ferbench.core import plugins
 from ferbench.errors import UserError
 from ferbench.registry import Registry
 

@@ -49,7 +49,7 @@ def run(repo, site, tmp_path):
 
 def test_its_names_and_their_origin_are_found_by_the_entry_point_alone(run):
     code = (
-        "import sys\nfrom ferbench.plugins import origin\n"
+        "import sys\nfrom ferbench.core.plugins import origin\n"
         "from ferbench.registry import DATASETS, THRESHOLDS\n"
         "assert 'ferbench_example' not in sys.modules\n"
         "for part in THRESHOLDS.get('TopShareThreshold'), DATASETS.get('Jaffe'):\n"

@@ -15,8 +15,8 @@ import pytest
 
 from ferbench import cli
 from ferbench.config import load_config
+from ferbench.core.keys import TOP_LEVEL, section_keys
 from ferbench.errors import UserError
-from ferbench.keys import TOP_LEVEL, section_keys
 
 ROOT = Path(__file__).resolve().parents[1]
 ERRORS = {"UserError", "DiskFull", "FolderTaken"}

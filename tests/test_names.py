@@ -25,11 +25,11 @@ from rich.console import Console
 from rich.table import Table
 
 from ferbench.benchmark.report.pages import Pages, inline_svg, latex
+from ferbench.core.text import markdown, plain, printable, require_names, short_names, tags
 from ferbench.data.check import CheckReport, PartReport, print_report
 from ferbench.errors import UserError
 from ferbench.evaluation.predictions import write_predictions
 from ferbench.evaluation.table import results_markdown, results_table
-from ferbench.text import markdown, plain, printable, require_names, short_names, tags
 from ferbench.viz import style
 
 NASTY = [

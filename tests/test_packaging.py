@@ -129,7 +129,7 @@ def test_a_torchvision_whose_library_does_not_load(tmp_path, guarded):
     for name in os.listdir(real):
         if not name.startswith("_C"):
             (fake / name).symlink_to(os.path.join(real, name))
-    guard = "import ferbench._torchvision_guard" if guarded else ""
+    guard = "import ferbench.core._torchvision_guard" if guarded else ""
     code = WITHOUT_OPERATORS.format(site=str(tmp_path), guard=guard)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     if guarded:
@@ -139,7 +139,7 @@ def test_a_torchvision_whose_library_does_not_load(tmp_path, guarded):
 
 
 def test_the_guard_leaves_a_whole_torchvision_alone():
-    from ferbench import _torchvision_guard
+    from ferbench.core import _torchvision_guard
 
     if _torchvision_guard._KEPT_ALIVE is not None:
         pytest.skip("this environment's torchvision has no compiled library")

@@ -46,7 +46,7 @@ def test_their_configs_use_them(repo, tmp_path) -> None:
         new_plugin(f"my-{kind}", kind, tmp_path)
     code = (
         "from ferbench.config import load_config\n"
-        "from ferbench.parts import build\n"
+        "from ferbench.core.parts import build\n"
         "from ferbench.registry import ALGORITHMS\n"
         f"for kind in {kinds}:\n"
         "    cfg = load_config(f'my-{kind}/configs/synthetic.py', {}, [f'my-{kind}/my_{kind}'], '.')\n"

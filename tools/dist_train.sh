@@ -20,5 +20,5 @@ ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 if [ -z "${PYTHON:-}" ] && [ -x "$ROOT/.venv/bin/python" ]; then PYTHON=$ROOT/.venv/bin/python; fi
 
 export PYTHONPATH=$ROOT${PYTHONPATH:+:$PYTHONPATH}
-exec "${PYTHON:-python}" -m ferbench.torchrun --standalone --nproc_per_node "$GPUS" \
+exec "${PYTHON:-python}" -m ferbench.core.torchrun --standalone --nproc_per_node "$GPUS" \
     "$ROOT/tools/train.py" "$CONFIG" --launcher pytorch "$@"

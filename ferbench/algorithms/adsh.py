@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ferbench.algorithms.rebalancing import Rebalancing
-from ferbench.parts import build
+from ferbench.core.parts import build
 from ferbench.registry import ALGORITHMS, THRESHOLDS
 
 

@@ -6,10 +6,10 @@ from typing import Any
 
 from ferbench.algorithms.rebalancing import Rebalancing
 from ferbench.alignments.progressive import ProgressiveAlignment
+from ferbench.core.parts import build
 from ferbench.errors import UserError
 from ferbench.lifecycle import RunContext
 from ferbench.losses.picked import ScaledSupervised
-from ferbench.parts import build
 from ferbench.registry import ALGORITHMS, LOSSES
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ferbench.algorithms.matching import Matching
-from ferbench.parts import build
+from ferbench.core.parts import build
 from ferbench.registry import ALGORITHMS, THRESHOLDS
 from ferbench.targets.dash import DashTarget
 

@@ -14,12 +14,12 @@ from ferbench.algorithms.base import Algorithm
 from ferbench.alignments.base import AlignRule
 from ferbench.arguments import NONNEGATIVE, SHARE, check_choice, check_numbers
 from ferbench.contracts import Batch, Evidence, MatchingStep, Network, Output, PseudoLabels, StepResult, Views
+from ferbench.core.parts import build, kind_of
 from ferbench.distributed import gather_rows, local_rows
 from ferbench.errors import UserError, described
 from ferbench.functional.losses import rampup
 from ferbench.lifecycle import RunContext
 from ferbench.losses.base import Consistency, ExtraTerm, SupervisedLoss
-from ferbench.parts import build, kind_of
 from ferbench.registry import ALGORITHMS, ALIGNMENTS, LOSSES, TARGETS, THRESHOLDS
 from ferbench.targets.rules import TargetRule
 from ferbench.thresholds.base import ThresholdRule

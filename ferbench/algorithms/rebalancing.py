@@ -10,8 +10,8 @@ from ferbench.algorithms.base import Algorithm
 from ferbench.algorithms.matching import Matching
 from ferbench.alignments.base import AlignRule
 from ferbench.contracts import Batch, Network, Output, StepResult, Views
+from ferbench.core.parts import build
 from ferbench.errors import UserError
-from ferbench.parts import build
 from ferbench.registry import ALGORITHMS
 
 

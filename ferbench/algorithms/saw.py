@@ -7,11 +7,11 @@ from typing import Any
 import torch
 
 from ferbench.algorithms.rebalancing import Rebalancing
+from ferbench.core.parts import build
 from ferbench.errors import UserError
 from ferbench.functional.frequency import effective_number_weights
 from ferbench.lifecycle import RunContext
 from ferbench.losses.base import check_class_factors
-from ferbench.parts import build
 from ferbench.registry import ALGORITHMS, LOSSES
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ferbench.algorithms.base import Algorithm
 from ferbench.contracts import Batch, Network, StepResult
-from ferbench.parts import build
+from ferbench.core.parts import build
 from ferbench.registry import ALGORITHMS, LOSSES
 
 

@@ -22,9 +22,9 @@ from ferbench.benchmark.execute import FAILED, FINISHED, Outcome, Task
 from ferbench.benchmark.grid import Grid
 from ferbench.benchmark.store import State
 from ferbench.benchmark.tuning import size_of
+from ferbench.core.text import plain, visible
 from ferbench.engine import lock
 from ferbench.errors import UserError
-from ferbench.text import plain, visible
 from ferbench.viz.logline import entry_of
 
 TAIL = 20_000  # bytes of a log that hold its last entries

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ferbench.benchmark.grid import Grid, Run, config_of
+from ferbench.core.parts import build, check, kind_of
 from ferbench.data.loader import check_batch, check_mu
 from ferbench.data.views import Views
 from ferbench.engine import describe
@@ -21,7 +22,6 @@ from ferbench.engine.schedules import completed
 from ferbench.errors import UserError
 from ferbench.evaluation.building import build_metrics
 from ferbench.evaluation.metrics import try_out
-from ferbench.parts import build, check, kind_of
 from ferbench.registry import (
     ALGORITHMS,
     HOOKS,

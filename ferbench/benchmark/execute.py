@@ -249,7 +249,7 @@ def train_command(
     config: Path, folder: Path, data: str | Path | None, plugins: Sequence[str], processes: int = 1
 ) -> tuple[str, ...]:
     """The command line that trains a run, or goes on with it; as ``tools/dist_train.sh`` with several processes."""
-    torchrun = ["-m", "ferbench.torchrun", "--standalone", "--nproc_per_node", str(processes)]
+    torchrun = ["-m", "ferbench.core.torchrun", "--standalone", "--nproc_per_node", str(processes)]
     words = [
         sys.executable,
         *(torchrun if processes > 1 else []),

@@ -26,9 +26,9 @@ from ferbench.benchmark.execute import (
     execute,
     mark_failed,
 )
+from ferbench.core.process import available_cores
 from ferbench.engine import lock, slurm
 from ferbench.errors import UserError
-from ferbench.process import available_cores
 
 SECONDS_BETWEEN_QUESTIONS = 15.0  # to Slurm, of a job
 #: States of a Slurm job whose run can go on.

@@ -21,10 +21,10 @@ from ferbench.benchmark.grid import Grid, Run, read_grid, runs_of
 from ferbench.benchmark.launchers import Handle, Launcher, make_launcher, require_processes
 from ferbench.benchmark.store import State, Store
 from ferbench.benchmark.tuning import report_of, tuned_runs, with_choice
+from ferbench.core.process import available_cores, interrupted_by, noted
 from ferbench.engine import lock
 from ferbench.engine.describe import code, portable_config
 from ferbench.errors import DiskFull, UserError
-from ferbench.process import available_cores, interrupted_by, noted
 from ferbench.records.protocol import require_one_protocol
 
 LOOK = 0.5  # seconds between two looks at what has ended

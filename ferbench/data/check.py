@@ -17,12 +17,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from ferbench.core.listing import PIPED_WIDTH
+from ferbench.core.text import plain, printable, visible
 from ferbench.data.datasets.base import UNLABELED, Concat, FaceDataset, Subset
 from ferbench.data.datasets.opening import problems, read_image
 from ferbench.data.io import UnreadableImage
 from ferbench.errors import UserError
-from ferbench.listing import PIPED_WIDTH
-from ferbench.text import plain, printable, visible
 
 CHUNK = 256  # images a thread reads before it reports
 EVALUATION = ("val", "test")

@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from ferbench import stopping
 from ferbench.arguments import COUNT
+from ferbench.core import stopping
+from ferbench.core.process import available_cores
 from ferbench.data import transport
 from ferbench.data.datasets.base import FaceDataset
 from ferbench.data.datasets.opening import read_image
@@ -26,7 +27,6 @@ from ferbench.data.views import Views
 from ferbench.distributed import rank, world_size
 from ferbench.errors import UserError, nearest
 from ferbench.functional.randomness import derive_seed
-from ferbench.process import available_cores
 
 REPLACEMENTS = 16
 # Images of one stream that a process may be asked for in a step. Three views of them at 112 px are 2 GB, for each of the many

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import torch
 from mmengine.config import Config
 
-from ferbench import process, stopping
+from ferbench.core import process, stopping
 from ferbench.data.loader import explaining_dead_workers
 from ferbench.distributed import rank, world_size
 from ferbench.errors import ExitStatus, UserError

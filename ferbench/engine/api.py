@@ -14,12 +14,14 @@ from typing import Any
 from mmengine.config import Config
 from rich.console import Console
 
-from ferbench import (
+from ferbench import records
+from ferbench.core import (
     _torchvision_guard,  # noqa: F401 - before anything imports torchvision
-    records,
     stopping,
 )
 from ferbench.core.files import atomic_write, remove_unfinished
+from ferbench.core.keys import check_values
+from ferbench.core.text import printable
 from ferbench.data import manifest
 from ferbench.distributed import rank
 from ferbench.engine import checkpoint
@@ -33,8 +35,6 @@ from ferbench.engine.runner import SSLRunner
 from ferbench.errors import UserError
 from ferbench.evaluation.predictions import file_name
 from ferbench.evaluation.table import results_table, score_rows
-from ferbench.keys import check_values
-from ferbench.text import printable
 
 REQUIRED = ("classes", "model", "views", "train_dataloader", "train_cfg", "optim_wrapper", "val_dataloader", "val_cfg",
             "val_evaluator", "test_dataloader", "test_cfg", "test_evaluator")  # fmt: skip

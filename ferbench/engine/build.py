@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 from mmengine.config import Config
 
+from ferbench.core.parts import build
+from ferbench.core.text import require_names
 from ferbench.data.datasets.base import UNLABELED, Concat, FaceDataset, Subset
 from ferbench.data.datasets.opening import opened
 from ferbench.data.splits import Split
 from ferbench.errors import UserError
-from ferbench.parts import build
 from ferbench.registry import DATASETS, SPLITS
-from ferbench.text import require_names
 
 
 @dataclass

@@ -21,8 +21,8 @@ import torch
 from mmengine.config import Config
 from torch import nn
 
-from ferbench import plugins, process
 from ferbench.config import DATA_VARIABLE
+from ferbench.core import plugins, process
 from ferbench.data import content
 from ferbench.data.datasets.base import FaceDataset, Subset
 from ferbench.data.views import Views

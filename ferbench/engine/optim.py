@@ -10,8 +10,8 @@ from mmengine.optim import OptimWrapper
 from torch import nn
 from torch.optim import Optimizer
 
+from ferbench.core.parts import build
 from ferbench.errors import UserError
-from ferbench.parts import build
 from ferbench.registry import OPTIM_WRAPPERS, OPTIMIZERS
 
 #: Last parts of names of parameters without weight decay, as in mmpretrain's and timm's recipes.

@@ -13,6 +13,7 @@ from mmengine.model import MMDistributedDataParallel
 from mmengine.runner import Priority, Runner
 from torch import nn
 
+from ferbench.core.parts import build, check, kind_of
 from ferbench.distributed import barrier, device, rank
 from ferbench.engine import checkpoint, describe
 from ferbench.engine.batch_norm import restore_batch_norm
@@ -26,7 +27,6 @@ from ferbench.engine.schedules import state_of as state_of_schedule
 from ferbench.errors import UserError
 from ferbench.models.ssl import SSLModel
 from ferbench.models.weights import start_from
-from ferbench.parts import build, check, kind_of
 from ferbench.records.protocol import difference
 from ferbench.registry import HOOKS, LOOPS, MODELS, OPTIM_WRAPPERS, VISBACKENDS, VISUALIZERS
 from ferbench.version import __version__

@@ -16,8 +16,8 @@ from mmengine.optim.scheduler import (
 )
 from mmengine.optim.scheduler.param_scheduler import _ParamScheduler
 
+from ferbench.core.parts import build, check, kind_of, parameters
 from ferbench.errors import UserError
-from ferbench.parts import build, check, kind_of, parameters
 from ferbench.registry import PARAM_SCHEDULERS
 
 REHEARSED = 20_000  # iterations of a schedule that are tried out before a run; takes a fifth of a second

@@ -9,9 +9,9 @@ import torch.distributed as dist
 from mmengine.evaluator import BaseMetric, DumpResults
 from torch import Tensor
 
+from ferbench.core.parts import build, kind_of, parameters
 from ferbench.distributed import world_size
 from ferbench.errors import UserError
-from ferbench.parts import build, kind_of, parameters
 from ferbench.registry import METRICS
 
 

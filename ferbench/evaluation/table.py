@@ -9,8 +9,8 @@ from rich.cells import cell_len
 from rich.console import Group
 from rich.table import Table
 
+from ferbench.core.text import markdown, plain, printable, short_names
 from ferbench.evaluation.metrics import further_scores
-from ferbench.text import markdown, plain, printable, short_names
 from ferbench.viz.runlog import WEIGHT_NAMES
 
 _SCORES = (("macro-F1", "macro_f1"), ("accuracy", "accuracy"), ("balanced acc.", "balanced_accuracy"))

@@ -7,11 +7,11 @@ from typing import Any
 from torch import Tensor
 
 from ferbench.arguments import NONNEGATIVE, SHARE_BELOW_1, check_choice, check_numbers
+from ferbench.core.parts import build
 from ferbench.functional.imbalance import SCHEMES, class_weights, log_prior
 from ferbench.functional.probabilities import as_probabilities
 from ferbench.lifecycle import RunContext, require_shuffled
 from ferbench.losses.base import SupervisedLoss
-from ferbench.parts import build
 from ferbench.registry import LOSSES
 
 

@@ -8,11 +8,11 @@ from torch import Tensor
 
 from ferbench.arguments import FINITE, NONNEGATIVE, SHARE, check_numbers
 from ferbench.contracts import MatchingStep
+from ferbench.core.parts import build
 from ferbench.distributed import local_rows
 from ferbench.functional.losses import cross_entropy, weighted_mean
 from ferbench.functional.thresholds import pass_mask
 from ferbench.losses.base import ExtraTerm
-from ferbench.parts import build
 from ferbench.registry import LOSSES
 
 

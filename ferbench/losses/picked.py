@@ -10,11 +10,11 @@ from torch import Tensor
 
 from ferbench.arguments import COUNT, NONNEGATIVE, POSITIVE, check_choice, check_numbers
 from ferbench.contracts import MatchingStep
+from ferbench.core.pass_table import PassTable
 from ferbench.functional.frequency import RATES, frequency_order, most_confident, sampling_rates
 from ferbench.functional.losses import cross_entropy, weighted_mean
 from ferbench.lifecycle import DatasetPass, RunContext
 from ferbench.losses.base import ExtraTerm, SupervisedLoss
-from ferbench.pass_table import PassTable
 from ferbench.registry import LOSSES
 
 

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from ferbench.arguments import COUNT, check_numbers
+from ferbench.core.parts import build
 from ferbench.distributed import sum_over_ranks
 from ferbench.functional.frequency import effective_number_weights
 from ferbench.lifecycle import DatasetPass, RunContext
 from ferbench.losses.base import Consistency
-from ferbench.parts import build
 from ferbench.registry import LOSSES
 
 

@@ -8,10 +8,10 @@ from torch import Tensor
 
 from ferbench.arguments import NONNEGATIVE, SHARE, check_numbers
 from ferbench.contracts import MatchingStep
+from ferbench.core.parts import build
 from ferbench.functional.losses import rampup
 from ferbench.lifecycle import RunContext
 from ferbench.losses.base import ExtraTerm
-from ferbench.parts import build
 from ferbench.registry import LOSSES
 
 

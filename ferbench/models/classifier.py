@@ -13,9 +13,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from ferbench.contracts import Output
+from ferbench.core.parts import build
 from ferbench.errors import UserError
 from ferbench.models.weights import LoadedWeights
-from ferbench.parts import build
 from ferbench.registry import MODELS
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ferbench.arguments import SHARE_BELOW_1, check_numbers
 from ferbench.contracts import Batch, StepResult
+from ferbench.core.parts import build
 from ferbench.data.preprocess import Preprocess
 from ferbench.distributed import rank, world_size
 from ferbench.errors import UserError
@@ -19,7 +20,6 @@ from ferbench.lifecycle import RunContext, bind, parts_of
 from ferbench.models.batch_norm import recalibrate
 from ferbench.models.classifier import Classifier
 from ferbench.models.passes import Passes
-from ferbench.parts import build
 from ferbench.registry import ALGORITHMS, MODELS
 
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}

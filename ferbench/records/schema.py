@@ -186,7 +186,7 @@ class Code:
         version: of ferbench.
         commit: of its checkout; None for an installed package.
         dirty: whether tracked files differed from the commit.
-        plugins: of whose parts the run was made -> version and content (`ferbench.plugins.identities`); a record without
+        plugins: of whose parts the run was made -> version and content (`ferbench.core.plugins.identities`); a record without
             it is from before it was written down.
     """
 

@@ -12,10 +12,10 @@ from torch import Tensor
 from ferbench.arguments import COUNT, check_numbers
 from ferbench.contracts import Evidence
 from ferbench.core.files import atomic_write
+from ferbench.core.pass_table import PassTable
 from ferbench.distributed import rank
 from ferbench.functional.randomness import derive_seed
 from ferbench.lifecycle import DatasetPass, Part, RunContext
-from ferbench.pass_table import PassTable
 
 Rules = Callable[[Evidence], tuple[Evidence, Tensor, Tensor]]
 

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from ferbench.arguments import COUNT, COUNT_OR_0, POSITIVE, check_numbers
 from ferbench.contracts import Evidence
+from ferbench.core.parts import build
 from ferbench.distributed import rank, sum_over_ranks
 from ferbench.errors import UserError
 from ferbench.functional.records import last_occurrence
 from ferbench.functional.refinery import refine
 from ferbench.lifecycle import RunContext
-from ferbench.parts import build
 from ferbench.registry import TARGETS
 from ferbench.targets.rules import TargetRule
 

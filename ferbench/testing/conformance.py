@@ -23,9 +23,9 @@ import torch
 from torch import Tensor, nn
 
 from ferbench.contracts import Evidence, StepResult
+from ferbench.core.parts import build
 from ferbench.errors import UserError, described
 from ferbench.lifecycle import Rule, RunContext, bind, parts_of
-from ferbench.parts import build
 from ferbench.registry import ALIGNMENTS, TARGETS, THRESHOLDS
 from ferbench.testing.evidence import make_evidence
 from ferbench.testing.experiment import CLASSES, MAX_ITERS, Experiment

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from ferbench.arguments import COUNT, POSITIVE_SHARE, check_numbers
 from ferbench.contracts import Evidence
+from ferbench.core.pass_table import PassTable
 from ferbench.functional.frequency import quantile_thresholds
 from ferbench.functional.thresholds import pass_mask
 from ferbench.lifecycle import DatasetPass, RunContext
-from ferbench.pass_table import PassTable
 from ferbench.registry import THRESHOLDS
 from ferbench.thresholds.base import ThresholdRule
 

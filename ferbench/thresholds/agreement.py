@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from ferbench.arguments import COUNT, FACTOR, SHARE, check_choice, check_numbers
 from ferbench.contracts import Evidence
 from ferbench.core.heads import ParallelHeads
+from ferbench.core.parts import build
 from ferbench.functional.agreement import agreed_label, masked_quantile, pseudo_margins
 from ferbench.functional.records import last_occurrence
 from ferbench.lifecycle import RunContext, embeddings
-from ferbench.parts import build
 from ferbench.registry import THRESHOLDS
 from ferbench.thresholds.base import ThresholdRule
 

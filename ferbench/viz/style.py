@@ -20,7 +20,7 @@ from matplotlib.ticker import EngFormatter, FuncFormatter, NullLocator
 from matplotlib.transforms import ScaledTranslation
 
 from ferbench.core.files import atomic_write
-from ferbench.text import printable, short_names
+from ferbench.core.text import printable, short_names
 
 GREY, BLACK, LIGHT = "#6E6E6E", "#000000", "#D9D9D9"
 #: Okabe and Ito's colours for the expressions; yellow, which white paper swallows, is left out.

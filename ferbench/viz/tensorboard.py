@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from ferbench.text import tags
+from ferbench.core.text import tags
 
 BACKEND = "TensorboardVisBackend"
 Layout = dict[str, dict[str, list[Any]]]

@@ -13,9 +13,9 @@ from ferbench import distributed
 from ferbench.algorithms import Batch, mixing
 from ferbench.algorithms.mixing import Mixer, Rows
 from ferbench.contracts import Output
+from ferbench.core.parts import build
 from ferbench.errors import UserError
 from ferbench.lifecycle import RunContext, bind
-from ferbench.parts import build
 from ferbench.registry import ALGORITHMS
 
 CLASSES, DIM, LABELED, UNLABELED = 3, 4, 2, 3

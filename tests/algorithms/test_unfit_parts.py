@@ -8,10 +8,10 @@ from torch import nn
 
 from ferbench.algorithms.matching import Matching
 from ferbench.alignments.base import AlignRule
+from ferbench.core.parts import build
 from ferbench.data.datasets.base import FaceDataset
 from ferbench.errors import UserError
 from ferbench.losses.base import Consistency, ExtraTerm, SupervisedLoss
-from ferbench.parts import build
 from ferbench.registry import DATASETS, MODELS
 from ferbench.targets.rules import HardTarget, TargetRule
 from ferbench.thresholds import FixedThreshold, ThresholdRule

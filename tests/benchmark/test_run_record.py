@@ -18,7 +18,8 @@ import torch
 from sklearn.metrics import f1_score
 
 import ferbench
-from ferbench import cli, process, records
+from ferbench import cli, records
+from ferbench.core import process
 from ferbench.data.datasets.base import Concat
 from ferbench.engine import api, describe
 from ferbench.engine.build import build_data

@@ -676,7 +676,7 @@ class TestLaunchers:
         one, two = (
             execute.train_command(Path("c.py"), Path("f"), None, ["p"], processes) for processes in (1, 2)
         )
-        torchrun = ["-m", "ferbench.torchrun", "--standalone", "--nproc_per_node", "2"]
+        torchrun = ["-m", "ferbench.core.torchrun", "--standalone", "--nproc_per_node", "2"]
         assert list(two) == [one[0], *torchrun, *one[1:], "--launcher", "pytorch"]
 
     def test_the_user_s_number_of_threads_wins(self, monkeypatch):

@@ -17,8 +17,8 @@ import pytest
 import torch
 
 from ferbench.config import config_root, load_config
+from ferbench.core.parts import build
 from ferbench.engine import api
-from ferbench.parts import build
 from ferbench.registry import ALGORITHMS, MODELS
 from ferbench.synthetic import layouts
 

@@ -12,8 +12,8 @@ from markdown_it import MarkdownIt
 from ferbench import records
 from ferbench.benchmark.report import Options, write_report
 from ferbench.config import load_config
+from ferbench.core.text import printable, tags
 from ferbench.engine import api
-from ferbench.text import printable, tags
 from ferbench.viz.plots import plot_run
 
 CLASSES = ("$x^{$ [/red]", "[fear] a|b\n\"'\\", "<b>" + "x" * 117 + "100 %</b>", "恐怖 الخوف 😀 &_")

@@ -12,7 +12,7 @@ import torch
 from mmengine.hooks import Hook
 from torch import nn
 
-from ferbench import stopping
+from ferbench.core import stopping
 from ferbench.models import LoadedWeights
 from ferbench.registry import HOOKS, MODELS, THRESHOLDS
 from ferbench.thresholds import Evidence, ThresholdRule

@@ -9,8 +9,8 @@ import shlex
 import torch
 
 from ferbench.config import find_config, load_config, parse_options
+from ferbench.core.parts import build
 from ferbench.models import IResNet
-from ferbench.parts import build
 from ferbench.registry import MODELS
 
 FACES = {"size": 112, "mean": [127.5] * 3, "std": [127.5] * 3}

@@ -20,10 +20,10 @@ from torch import Tensor
 
 from ferbench.algorithms.base import Algorithm
 from ferbench.contracts import Batch, Output, StepResult
+from ferbench.core.parts import build
 from ferbench.errors import UserError
 from ferbench.functional.frequency import frequency_order, most_confident, sampling_rates
 from ferbench.lifecycle import RunContext, bind, parts_of
-from ferbench.parts import build
 from ferbench.registry import ALGORITHMS
 
 Arrays = dict[str, np.ndarray]

@@ -538,7 +538,7 @@ def test_two_processes_know_a_plug_in_that_is_not_installed(repo, tmp_path) -> N
     (tmp_path / "parts" / "loose" / "__init__.py").write_text("from loose import rules\n")
     (tmp_path / "check.py").write_text(
         "import sys\n"
-        "from ferbench.plugins import load\n"
+        "from ferbench.core.plugins import load\n"
         "from ferbench.testing import check_algorithm\n"
         "load('parts/loose')\n"
         "program = sys.modules['__main__']\n"

@@ -10,13 +10,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ferbench import process, records
+from ferbench import records
 from ferbench.benchmark.report import facts, notes, pictures, scores
 from ferbench.benchmark.report.by_seed import by_seed_table, metrics_table
 from ferbench.benchmark.report.gather import METRICS, Gathered, Row, Section, gather, words_of
 from ferbench.benchmark.report.pages import HTML, LATEX, MARKDOWN, Block, Pages, Report, SectionPage, slug
 from ferbench.benchmark.report.pseudo_labels import pseudo_label_table
 from ferbench.benchmark.report.table import Table, for_paper, moment
+from ferbench.core import process
 from ferbench.core.files import atomic_write
 from ferbench.errors import UserError, nearest
 from ferbench.version import __version__

@@ -15,7 +15,7 @@ from matplotlib.textpath import TextPath
 from ferbench.benchmark.report.notes import Note
 from ferbench.benchmark.report.pictures import Panel, Picture, figure_of
 from ferbench.benchmark.report.table import MINUS, NONE, TIMES, Cell, Table
-from ferbench.text import BLANK, ELLIPSIS, markdown, printable, short_names
+from ferbench.core.text import BLANK, ELLIPSIS, markdown, printable, short_names
 from ferbench.viz.style import FONT, in_style, to_svg
 
 MARKDOWN, HTML, LATEX = "report.md", "report.html", "table.tex"

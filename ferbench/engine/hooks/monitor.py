@@ -11,6 +11,7 @@ from mmengine.hooks import Hook
 from rich.cells import cell_len
 
 from ferbench.contracts import StepResult
+from ferbench.core.text import printable, short_names, tags
 from ferbench.distributed import rank
 from ferbench.engine.hooks.statistics import StepStatistics
 from ferbench.engine.runlog import RunLog
@@ -18,7 +19,6 @@ from ferbench.errors import UserError
 from ferbench.evaluation.metrics import further_scores
 from ferbench.lifecycle import parts_of
 from ferbench.registry import HOOKS
-from ferbench.text import printable, short_names, tags
 from ferbench.thresholds.base import ThresholdRule
 from ferbench.viz.tensorboard import add_layout
 

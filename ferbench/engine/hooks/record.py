@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from mmengine.hooks import Hook
 
-from ferbench import process, records
+from ferbench import records
+from ferbench.core import process
 from ferbench.distributed import rank
 from ferbench.engine import describe
 from ferbench.errors import UserError

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from mmengine.runner import BaseLoop
 
-from ferbench import stopping
 from ferbench.contracts import StepResult
+from ferbench.core import stopping
 from ferbench.data.datasets.base import FaceDataset
 from ferbench.data.loader import (
     EvalBatches,

@@ -22,8 +22,8 @@ from ferbench.benchmark.report.pictures.panel import (
 )
 from ferbench.benchmark.report.pseudo_labels import TAIL, hidden_shares, purity_counts, tail_mean
 from ferbench.benchmark.report.table import join_labels
+from ferbench.core.text import printable, short_names
 from ferbench.records import ClassCurves, Record
-from ferbench.text import printable, short_names
 from ferbench.viz.runlog import FEWEST, thin
 from ferbench.viz.style import BLACK, PERCENT, class_styles, draw_line, root_share_axis
 

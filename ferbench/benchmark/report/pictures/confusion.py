@@ -11,7 +11,7 @@ from rich.cells import cell_len
 
 from ferbench.benchmark.report.gather import Row, Section
 from ferbench.benchmark.report.pictures.panel import Panel, Picture, columns_for, small_ticks
-from ferbench.text import printable, short_names
+from ferbench.core.text import printable, short_names
 from ferbench.viz.style import BLACK
 
 #: Colours that a page may replace by those of its theme: ink, and white that stays white on a dark ground.

@@ -12,7 +12,7 @@ from matplotlib.ticker import EngFormatter
 from ferbench.benchmark.report.gather import Row, Section
 from ferbench.benchmark.report.pictures.panel import Band, Panel, Picture, floats, last_known, over_seeds
 from ferbench.benchmark.report.table import join_labels, time_unit
-from ferbench.text import printable, short_names
+from ferbench.core.text import printable, short_names
 from ferbench.viz.runlog import WEIGHT_NAMES
 from ferbench.viz.style import GREY, PERCENT, End, label_ends, series_styles
 

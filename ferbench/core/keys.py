@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
+from ferbench.core.parts import parameters
 from ferbench.errors import UserError
-from ferbench.parts import parameters
 
 TOP_LEVEL = frozenset((
     "classes", "split", "views", "train_dataloader", "unlabeled_dataloader", "val_dataloader",

@@ -28,7 +28,7 @@ from itertools import count
 from types import FrameType
 from typing import NamedTuple, Protocol, TypeVar
 
-from ferbench import process
+from ferbench.core import process
 from ferbench.distributed import rank, world_size
 from ferbench.distributed import store as store_of_group
 from ferbench.errors import ExitStatus, Stopped, UserError

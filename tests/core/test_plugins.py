@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 
-from ferbench import plugins
+from ferbench.core import plugins
 from ferbench.errors import UserError
 from ferbench.registry import THRESHOLDS, Registry
 
@@ -194,7 +194,7 @@ def test_identities_tell_versions_of_a_plugin_apart(install, tmp_path):
 
 def test_the_module_imports_no_torch():
     code = (
-        "import sys; from ferbench import plugins; plugins.load_entry_points(); print('torch' in sys.modules)"
+        "import sys; from ferbench.core import plugins; plugins.load_entry_points(); print('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

@@ -1,4 +1,4 @@
-"""``python -m ferbench.torchrun ...``: torchrun, with the exit status of the processes that it starts instead of always 1.
+"""``python -m ferbench.core.torchrun ...``: torchrun, with the exit status of the processes that it starts instead of always 1.
 
 What ended a run of several processes is then known as with one: a full disk, a folder that is taken, a signal
 (`ferbench.errors.ExitStatus`). SIGUSR1, by which batch systems announce the end, ends the processes as SIGTERM does.
@@ -15,8 +15,8 @@ from torch.distributed import run
 from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
+from ferbench.core.process import ignore_ending_signals
 from ferbench.errors import ExitStatus
-from ferbench.process import ignore_ending_signals
 
 # A process that says one of these knows why all end; the others may only have lost it. A process that was stopped does not
 # know: torchrun stops the others when one has failed.

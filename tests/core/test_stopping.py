@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from ferbench import stopping
+from ferbench.core import stopping
+from ferbench.core.stopping import State, Watch, hanging
 from ferbench.errors import Stopped
-from ferbench.stopping import State, Watch, hanging
 
 
 class Words(dict):

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ferbench import plugins
+from ferbench.core import plugins
 from ferbench.errors import UserError, nearest
 
 PIPED_WIDTH = 500  # columns when nobody watches: rich would fold to 80
@@ -38,7 +38,7 @@ def collect(kind: str | None = None) -> list[Row]:
     Raises:
         UserError: there is no such kind.
     """
-    from ferbench import _torchvision_guard  # noqa: F401 - before a part imports torchvision
+    from ferbench.core import _torchvision_guard  # noqa: F401 - before a part imports torchvision
     from ferbench.registry import ALL
 
     plugins.load_entry_points()

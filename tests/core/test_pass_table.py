@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ferbench import pass_table
-from ferbench.pass_table import PassTable
+from ferbench.core import pass_table
+from ferbench.core.pass_table import PassTable
 
 CPU = torch.device("cpu")
 
