@@ -14,9 +14,9 @@ from ferbench.alignments.base import AlignRule
 from ferbench.arguments import COUNT, COUNT_OR_0, POSITIVE, SHARE, check_numbers
 from ferbench.contracts import Evidence
 from ferbench.core.heads import ProjectionHead
+from ferbench.functional.duplicates import last_occurrence
 from ferbench.functional.graph import class_totals, neighbour_shares, smooth
 from ferbench.functional.randomness import derive_seed
-from ferbench.functional.records import last_occurrence
 from ferbench.lifecycle import Part, RunContext, embeddings
 from ferbench.registry import ALIGNMENTS
 

@@ -15,7 +15,7 @@ from ferbench.contracts import Evidence
 from ferbench.core.parts import build
 from ferbench.distributed import rank, sum_over_ranks
 from ferbench.errors import UserError
-from ferbench.functional.records import last_occurrence
+from ferbench.functional.duplicates import last_occurrence
 from ferbench.functional.refinery import refine
 from ferbench.lifecycle import RunContext
 from ferbench.registry import TARGETS

@@ -13,7 +13,7 @@ from ferbench.contracts import Evidence
 from ferbench.core.heads import ParallelHeads
 from ferbench.core.parts import build
 from ferbench.functional.agreement import agreed_label, masked_quantile, pseudo_margins
-from ferbench.functional.records import last_occurrence
+from ferbench.functional.duplicates import last_occurrence
 from ferbench.lifecycle import RunContext, embeddings
 from ferbench.registry import THRESHOLDS
 from ferbench.thresholds.base import ThresholdRule

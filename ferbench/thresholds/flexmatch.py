@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ferbench.arguments import SHARE, check_numbers
 from ferbench.contracts import Evidence
-from ferbench.functional.records import last_occurrence
+from ferbench.functional.duplicates import last_occurrence
 from ferbench.functional.thresholds import flex_learning_status, flex_thresholds, pass_mask
 from ferbench.lifecycle import RunContext
 from ferbench.registry import THRESHOLDS

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ferbench.functional.records import last_occurrence
+from ferbench.functional.duplicates import last_occurrence
 
 
 def test_by_hand() -> None:
