@@ -193,8 +193,6 @@ def test_identities_tell_versions_of_a_plugin_apart(install, tmp_path):
 
 
 def test_the_module_imports_no_torch():
-    code = (
-        "import sys; from ferbench.core import plugins; plugins.load_entry_points(); print('torch' in sys.modules)"
-    )
+    code = "import sys; from ferbench.core import plugins; plugins.load_entry_points(); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
