@@ -52,12 +52,12 @@ class UserError(Exception):
     def __init__(
         self, what: str, *, where: object = None, expected: str | None = None, fix: str | None = None
     ):
-        self.what, self.where = _presentable(what), where
-        self.expected = None if expected is None else _presentable(expected)
-        self.fix = None if fix is None else _presentable(fix)
+        self.what, self.where = presentable(what), where
+        self.expected = None if expected is None else presentable(expected)
+        self.fix = None if fix is None else presentable(fix)
         parts = [self.what]
         if where is not None:
-            parts.append(f"  where:    {_presentable(str(where))}")
+            parts.append(f"  where:    {presentable(str(where))}")
         if expected is not None:
             parts.append(f"  expected: {self.expected}")
         if fix is not None:
@@ -75,8 +75,8 @@ _CONTROL = {
 }  # all but tab and newline
 
 
-def _presentable(text: str) -> str:
-    """A text of which a part may come from any file: no control characters, and the middle of an endless line left out."""
+def presentable(text: str) -> str:
+    """A message of which a part may come from any file: no control characters, and the middle of an endless line left out."""
     lines = str(text).translate(_CONTROL).split("\n")
     short = (n if len(n) <= _LINE else f"{n[:700]} ... {n[-200:]} ({len(n):,} characters)" for n in lines)
     return "\n".join(short)

@@ -283,14 +283,13 @@ class Listener:
                 with suppress(OSError):
                     os.write(2, rest + b"\n")
 
-    def forked(self) -> None:
-        """Give a child process a file of its own; the thread that was decoding does not exist in it."""
+    def abandon(self) -> None:
+        """In a child process: turn file descriptor 2 back and let go of the parent's files; no thread decodes here any more."""
         if self._stderr >= 0:
             os.dup2(self._stderr, 2)
         for descriptor in (self._sink, self._stderr):
             if descriptor >= 0:
                 os.close(descriptor)
-        self.__init__()  # type: ignore[misc]
 
 
 def _memory_file() -> int:
@@ -301,5 +300,13 @@ def _memory_file() -> int:
 
 
 _listener = Listener()
+
+
+def _renew_listener() -> None:
+    global _listener
+    _listener.abandon()
+    _listener = Listener()
+
+
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_listener.forked)
+    os.register_at_fork(after_in_child=_renew_listener)

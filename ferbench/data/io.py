@@ -9,6 +9,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ferbench.data.decoding import MAX_PIXELS, Undecodable, decode_rgb
+from ferbench.errors import presentable
 
 MAX_BYTES = 8 * MAX_PIXELS + (1 << 26)
 """Of a file: four channels of 16 bits, and 64 MB of whatever lies beside the pixels."""
@@ -16,7 +17,14 @@ _AT_ONCE = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(
 
 
 class UnreadableImage(Exception):
-    """An image whose bytes are missing, cut short or not an image. Counted by the loader, never hidden."""
+    """An image whose bytes are missing, cut short or not an image. Counted by the loader, never hidden.
+
+    Args:
+        what: where it is, and what is wrong; shortened where its path is endless.
+    """
+
+    def __init__(self, what: str):
+        super().__init__(presentable(what))
 
 
 def read_file(path: str | os.PathLike[str], where: Callable[[int], str], index: int) -> bytes:

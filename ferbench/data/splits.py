@@ -111,7 +111,7 @@ class BudgetSplit(SplitRule):
             classes as frequent as in the data. 0: no such part.
         seed: of the draw.
         by: ``item`` or ``group``: whether ``labeled`` may take part of a group (video) or takes whole ones.
-        labeled_in_unlabeled: whether the labeled images are also in the unlabeled part.
+        labeled_in_unlabeled: of earlier versions; only False. ``unlabeled_dataloader.include_labeled`` is the option.
         file: see `SplitRule`.
 
     Items without a label are ``unlabeled``, except those that share a unit with ``val`` or ``labeled`` (other
@@ -138,6 +138,12 @@ class BudgetSplit(SplitRule):
             raise UserError(
                 f"val={val!r}", expected="a number of images (int) or a share of them (float below 1)"
             )
+        if labeled_in_unlabeled is not False:
+            raise UserError(
+                f"labeled_in_unlabeled is {labeled_in_unlabeled!r}",
+                expected="the labeled images in the unlabeled stream as an option of the stream, not of the split",
+                fix="write in the config: unlabeled_dataloader = dict(include_labeled=True)",
+            )
         check_numbers(self, PERCENT, or_none=True, percent=percent)
         check_numbers(self, COUNT_OR_0, or_none=True, total=total)
         if isinstance(per_class, Mapping):
@@ -147,7 +153,7 @@ class BudgetSplit(SplitRule):
             check_numbers(self, COUNT_OR_0, or_none=True, per_class=per_class)
         self.per_class = dict(per_class) if isinstance(per_class, Mapping) else per_class
         self.total, self.percent, self.val = total, percent, val
-        self.seed, self.by, self.labeled_in_unlabeled = seed, by, labeled_in_unlabeled
+        self.seed, self.by = seed, by
 
     @property
     def spec(self) -> dict[str, Any]:
@@ -160,7 +166,7 @@ class BudgetSplit(SplitRule):
             "val": self.val,
             "seed": self.seed,
             "by": self.by,
-            "labeled_in_unlabeled": self.labeled_in_unlabeled,
+            "labeled_in_unlabeled": False,  # as in the manifests and the protocols of earlier versions
         }
 
     def draw(self, listing: Listing) -> dict[str, np.ndarray]:
@@ -194,7 +200,7 @@ class BudgetSplit(SplitRule):
             "labeled", listing, labels, units, free, exact=not videos or self.by == "item"
         )
         parts["labeled"] = np.sort(order[chosen])
-        parts["unlabeled"] = np.sort(order[free | chosen] if self.labeled_in_unlabeled else order[free])
+        parts["unlabeled"] = np.sort(order[free])
         return parts
 
     def _take(

@@ -273,7 +273,6 @@ class TestProtocol:
         ({"param_scheduler.warmup": 0}, ["schedule.0.warmup"]),
         ({"split.per_class": 5}, ["split.per_class"]),
         ({"split.val": 0.3}, ["split.val"]),
-        ({"split.labeled_in_unlabeled": True}, ["split.labeled_in_unlabeled"]),
         ({"unlabeled_dataloader.rest": False}, ["data.unlabeled.rest"]),
         ({"unlabeled_dataloader.include_labeled": True}, ["data.unlabeled.include_labeled"]),
         ({"model.ema_warmup": False}, ["model.ema_warmup"]),

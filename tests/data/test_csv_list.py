@@ -1,4 +1,6 @@
 import logging
+import os
+import pickle
 import unicodedata
 
 import cv2
@@ -168,6 +170,49 @@ def test_one_file_in_two_spellings_is_noticed(tmp_path, one, other, labels):
     path = write(tmp_path, f"path,label\n{one},{labels[0]}\nc.jpg,x\n{other},{labels[1]}\n")
     with pytest.raises(UserError, match=r"listed twice(.|\n)*list\.csv:2 and :4"):
         CsvList(path)
+
+
+@pytest.mark.parametrize("link", ["hard", "file", "folder", "chain"])
+@pytest.mark.parametrize("labels", [("x", "x"), ("x", "y")])
+def test_two_links_to_one_file_are_noticed(tmp_path, link, labels, monkeypatch):
+    """Class: two names of one file, which no spelling tells. Long lists are not looked at file by file."""
+    (tmp_path / "a").mkdir()
+    for name in ("a/1.jpg", "a/2.jpg"):
+        (tmp_path / name).write_bytes(b"the same bytes")
+    other = "b/1.jpg" if link == "folder" else "l.jpg"
+    if link == "folder":
+        (tmp_path / "b").symlink_to("a")
+    elif link == "hard":
+        os.link(tmp_path / "a/1.jpg", tmp_path / other)
+    else:
+        (tmp_path / "m.jpg").symlink_to("a/1.jpg")
+        (tmp_path / other).symlink_to("m.jpg" if link == "chain" else "a/1.jpg")
+    path = write(
+        tmp_path, f"path,label\na/1.jpg,{labels[0]}\na/2.jpg,x\nmissing.jpg,x\n{other},{labels[1]}\n"
+    )
+    with pytest.raises(UserError, match=rf"listed twice.*{other}', a link(.|\n)*list\.csv:2 and :5"):
+        CsvList(path)
+    monkeypatch.setattr(csv_list, "LINKS", 3)
+    assert len(CsvList(path)) == 4
+
+
+@pytest.mark.parametrize(
+    "listed", ["x" * 300 + ".jpg", "x" * 5000, "y/" * 2500 + "a.jpg", "\u00e9" * 200 + ".jpg"]
+)
+def test_a_path_that_no_file_can_have(tmp_path, listed):
+    path = write(tmp_path, f"path,label\na.jpg,x\n{listed},x\n")
+    with pytest.raises(UserError, match=r"longer than a file's can be(.|\n)*list\.csv:3") as caught:
+        CsvList(path)
+    assert len(str(caught.value)) < 600
+
+
+def test_the_message_of_a_long_path_is_shortened(tmp_path):
+    """A root may be long, too: whatever cannot be read is named in few characters."""
+    path = write(tmp_path, "path,label\na.jpg,x\n")
+    with pytest.raises(UnreadableImage, match=r"[56],\d+ characters") as caught:
+        CsvList(path, root=tmp_path / ("r/" * 2500)).read(0)
+    assert len(str(caught.value)) < 1100
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
 
 
 @pytest.mark.parametrize(

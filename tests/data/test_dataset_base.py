@@ -1,3 +1,5 @@
+import ast
+
 import numpy as np
 import pytest
 
@@ -107,3 +109,18 @@ def test_require_folder(tmp_path):
         UserError, match=r"folder with pictures does not exist(.|\n)*x(.|\n)*ask(.|\n)*make_synthetic"
     ):
         require_folder(tmp_path / "x", "pictures", get="ask them")
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("Happy", "happy"), ("STRASSE", "strasse"), ("\u00e9", "e\u0301")]
+)
+def test_names_that_differ_by_case_or_accents_are_one_class(one, other):
+    """Of the data: named, and what the message proposes makes them one. Of the targets: named."""
+    with pytest.raises(UserError, match="are one: letters may be small or large") as error:
+        ClassMap([one, other, "c"], None)
+    found = ast.literal_eval(error.value.fix.removeprefix("add rename=").partition(", or ")[0])
+    class_map = ClassMap([one, other, "c"], None, found)
+    assert class_map.target == (one, "c")
+    assert class_map(np.array([0, 1, 2, -1])).tolist() == [0, 0, 1, -1]
+    with pytest.raises(UserError, match="are one"):
+        ClassMap([one], [one, other])

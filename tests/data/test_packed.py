@@ -305,6 +305,22 @@ class TestLmdb:
         with pytest.raises(UserError, match="name no class"):
             LmdbImages(path, class_from="(z)")
 
+    def test_damaged_pages_are_one_message(self, write):
+        """The library ends its process for some of them (an assertion, a bus error); this one must live."""
+        path = write({b"c/%05d.jpg" % i: bytes(100 + i) for i in range(300)})
+        whole = bytearray((path / "data.mdb").read_bytes())
+        said = []
+        for at, value in ((16396, 127), (69642, 0), (81930, 0), (81937, 127), (57359, 255), (24586, 127)):
+            damaged = whole.copy()
+            damaged[at] = value
+            (path / "data.mdb").write_bytes(damaged)
+            try:
+                LmdbImages(path, cache=None)
+            except UserError as error:
+                said.append(error.what)
+        assert all(what.startswith("the LMDB database is damaged") for what in said)
+        assert any("ended a process" in what for what in said)
+
     def test_values_that_are_no_images(self, write):
         with pytest.raises(UserError, match="no image can be read"):
             opened(LmdbImages(write({b"a": pickle.dumps((PNGS[0], 1))})), "here")

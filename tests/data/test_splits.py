@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from ferbench.data.datasets.base import FaceDataset
 from ferbench.data.splits import BudgetSplit, resolve
 from ferbench.errors import UserError
+from ferbench.parts import build
 from ferbench.registry import SPLITS
 
 
@@ -75,13 +76,12 @@ def names_of(data, split):
     val=st.sampled_from([0, 3, 5, 0.2]),
     seed=st.integers(0, 10**6),
     order=st.integers(0, 99),
-    inside=st.booleans(),
 )
 def test_parts_are_exact_disjoint_complete_and_independent_of_order(
-    counts, unlabeled, per_class, val, seed, order, inside
+    counts, unlabeled, per_class, val, seed, order
 ):
     data = items(counts, unlabeled)
-    rule = BudgetSplit(per_class=per_class, val=val, seed=seed, labeled_in_unlabeled=inside)
+    rule = BudgetSplit(per_class=per_class, val=val, seed=seed)
     parts = rule(data).parts
     np.testing.assert_array_equal(np.bincount(data.labels[parts["labeled"]], minlength=3), [per_class] * 3)
     wanted_val = round(val * sum(counts)) if isinstance(val, float) else val
@@ -91,7 +91,7 @@ def test_parts_are_exact_disjoint_complete_and_independent_of_order(
     )
     assert not labeled & val_part
     assert not unlabeled_part & val_part
-    assert labeled <= unlabeled_part if inside else not labeled & unlabeled_part
+    assert not labeled & unlabeled_part
     assert labeled | unlabeled_part | val_part == set(range(len(data)))
     other = shuffled(data, order)
     assert names_of(data, rule(data)) == names_of(other, rule(other))
@@ -228,13 +228,10 @@ def test_two_items_of_one_id_are_refused():
 
 
 @pytest.mark.parametrize("by", ["item", "group"])
-@pytest.mark.parametrize("inside", [False, True])
-def test_a_manifest_gives_back_the_same_parts(tmp_path, by, inside):
+def test_a_manifest_gives_back_the_same_parts(tmp_path, by):
     data = videos()
     file = tmp_path / "deep" / "split.json"
-    config = dict(
-        type="BudgetSplit", percent=20, val=0.2, seed=5, by=by, labeled_in_unlabeled=inside, file=str(file)
-    )
+    config = dict(type="BudgetSplit", percent=20, val=0.2, seed=5, by=by, file=str(file))
     drawn = SPLITS.build(config)(data)
     before = file.read_bytes()
     again = SPLITS.build(config)(shuffled(data, 1))
@@ -251,6 +248,19 @@ def test_a_manifest_gives_back_the_same_parts(tmp_path, by, inside):
     assert manifest["parts"]["unlabeled"]["rest"] is True
     assert "groups" in manifest["parts"]["val"]
     assert [p.name for p in file.parent.iterdir()] == ["split.json"]  # no half-written file stays behind
+
+
+def test_the_former_name_of_include_labeled(tmp_path):
+    """A saved config that has it as it was by default is read, and the manifest's spec and hash are what they were."""
+    former = dict(
+        type="BudgetSplit", per_class=4, val=6, labeled_in_unlabeled=False, file=str(tmp_path / "s.json")
+    )
+    assert SPLITS.build(former)(items()).hash == BudgetSplit(per_class=4, val=6)(items()).hash
+    assert json.loads((tmp_path / "s.json").read_text())["spec"]["labeled_in_unlabeled"] is False
+    for value in (True, 1, "no"):
+        with pytest.raises(UserError) as error:
+            build(SPLITS, {**former, "labeled_in_unlabeled": value}, "split")
+        assert error.value.fix == "write in the config: unlabeled_dataloader = dict(include_labeled=True)"
 
 
 def written(tmp_path, data=None):

@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from ferbench.data.splits import BudgetSplit
 from ferbench.engine.build import build_data, dataset_builders
 from ferbench.errors import UserError
+from ferbench.registry import SPLITS
 
 OWN = {"unlabeled_dataloader.dataset": None}
 
@@ -45,8 +47,15 @@ def test_without_a_split_all_training_images_are_labeled(make) -> None:
     assert len(data.datasets["unlabeled"]) == 122 + 61
 
 
+@SPLITS.register_module(force=True)
+class AllUnlabeled(BudgetSplit):
+    def draw(self, listing):
+        parts = super().draw(listing)
+        return {**parts, "unlabeled": np.sort(np.concatenate([parts["labeled"], parts["unlabeled"]]))}
+
+
 def test_an_image_that_the_split_has_put_there_is_not_counted_twice(make) -> None:
-    both = {"unlabeled_dataloader.include_labeled": True, "split.labeled_in_unlabeled": True, **OWN}
+    both = {"unlabeled_dataloader.include_labeled": True, "split.type": "AllUnlabeled", **OWN}
     found = ids(build_data(make(both)).datasets["unlabeled"])
     assert len(found) == len(set(found))
 

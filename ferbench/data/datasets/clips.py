@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -110,17 +111,17 @@ class ClipFrames(EncodedDataset):
         self.left_out = dict.fromkeys(_REASONS, 0)
         self._gather(self._clips(), frames_per_clip, missing_clips)
 
+    @abstractmethod
     def lists(self, part: str, fold: int) -> Sequence[str]:
         """Places below the root where the list of a part may lie."""
-        raise NotImplementedError
 
+    @abstractmethod
     def places(self) -> Sequence[str]:
         """Places below the root where the folders of frames may lie."""
-        raise NotImplementedError
 
+    @abstractmethod
     def rows(self, path: Path) -> Iterator[Clip]:
         """The clips of a list."""
-        raise NotImplementedError
 
     def frames_wanted(self) -> str:
         """What to do where there are videos but no frames."""

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ferbench.data.datasets.base import UNLABELED, EncodedDataset
-from ferbench.data.datasets.naming import FoundLabels
+from ferbench.data.datasets.naming import FoundLabels, KeptRows
 from ferbench.data.decoding import MAX_PIXELS
 from ferbench.data.io import read_file
 from ferbench.data.paths import IndexCache, PathArray, PathBuilder
@@ -25,6 +25,9 @@ from ferbench.errors import UserError, nearest
 from ferbench.registry import DATASETS
 
 _WHAT = "the csv of images"
+_LONGEST = 4096  # bytes of a path
+LINKS = 32_768
+"""Rows of a list whose files are compared, so that links to one are noticed: as many as are all read for the protocol."""
 _TEXTS = ("paths", "labels", "group_names")  # of `_Rows`
 
 _log = getLogger(__name__)
@@ -90,7 +93,7 @@ class _Rows(NamedTuple):
 
 
 @DATASETS.register_module()
-class CsvList(EncodedDataset):
+class CsvList(KeptRows, EncodedDataset):
     """Images listed in a csv file with a header, one row an image.
 
     A label is a class name, or an integer index into ``source_classes`` (ASCII digits); an empty cell means unlabeled.
@@ -117,8 +120,8 @@ class CsvList(EncodedDataset):
 
     Raises:
         UserError: no such file or column, a row with too few or too many cells, a label that is no class or out
-            of range, an image listed twice (also in two spellings), a path that leaves ``root``; each with file
-            and line.
+            of range, an image listed twice (also in two spellings, and in lists of up to `LINKS` rows by links to one
+            file), a path that leaves ``root`` or is longer than a path can be; each with file and line.
     """
 
     def __init__(
@@ -152,6 +155,8 @@ class CsvList(EncodedDataset):
         reading = _Reading(self.path, columns, delimiter, allow_outside)
         rows = reading.kept_rows(cache, refresh)
         self._paths, self._lines = rows.paths, rows.lines
+        if len(self._paths) <= LINKS:
+            self._refuse_links()
         codes = np.asarray(rows.codes)
         found = FoundLabels(list(rows.labels), codes, lambda row: f"{self.path}:{self._lines[row]}")
         self.class_map, self.labels, self._kept = found.mapped(classes, source_classes, rename, self.path)
@@ -161,8 +166,20 @@ class CsvList(EncodedDataset):
             self.groups = groups if self._kept is None else groups[self._kept]
             self.group_names = rows.group_names
 
-    def _row(self, index: int) -> int:
-        return int(index if self._kept is None else self._kept[index])
+    def _refuse_links(self) -> None:
+        """Refuse two rows that lead to one file by links, of files or of folders."""
+        seen: dict[tuple[int, int], int] = {}
+        for row, path in enumerate(self._paths):
+            try:
+                status = os.stat(os.path.join(self.root, path))
+            except (OSError, ValueError):
+                continue  # named when it is read
+            first = seen.setdefault((status.st_dev, status.st_ino), row)
+            if first != row and (status.st_nlink > 1 or self._real(first) == self._real(row)):
+                raise _twice(self.path, self._paths, self._lines, first, row, ", a link to the same file")
+
+    def _real(self, row: int) -> str:
+        return os.path.realpath(os.path.join(self.root, self._paths[row]))
 
     def item_id(self, index: int) -> str:
         """The path as listed, with ``/``."""
@@ -267,6 +284,11 @@ class _Reading(NamedTuple):
         if "\n" in item:
             raise UserError(f"a path goes over two lines: {shown(item)}", where=f"{self.path}:{line}")
         inside = _one_spelling(item)
+        if len(item.encode()) > _LONGEST or any(len(part.encode()) > 255 for part in item.split("/")):
+            raise UserError(
+                f"a listed path is longer than a file's can be: {shown(item)}", where=f"{self.path}:{line}",
+                expected=f"at most {_LONGEST:,} bytes, and 255 between two slashes",
+            )  # fmt: skip
         if inside in (".", "..") or (
             not self.allow_outside and (inside.startswith(("../", "/")) or re.match("[A-Za-z]:", inside))
         ):
@@ -305,19 +327,25 @@ class _Reading(NamedTuple):
     def _refuse_duplicates(self, rows: _Rows) -> None:
         pair = rows.paths.duplicate(_one_spelling)
         if pair is not None:
-            one, other = rows.paths[pair[0]], rows.paths[pair[1]]
-            spelt = "" if one == other else f", the second time as {shown(other)}"
-            raise UserError(
-                f"{shown(one)} is listed twice{spelt}",
-                where=f"{self.path}:{rows.lines[pair[0]]} and :{rows.lines[pair[1]]}",
-                expected="every image once", fix="remove one of the two rows",
-            )  # fmt: skip
+            raise _twice(self.path, rows.paths, rows.lines, *pair)
+
+
+def _twice(
+    csv: Path, paths: Sequence[str], lines: np.ndarray, first: int, second: int, how: str = ""
+) -> UserError:
+    one, other = paths[first], paths[second]
+    spelt = "" if one == other else f", the second time as {shown(other)}{how}"
+    return UserError(
+        f"{shown(one)} is listed twice{spelt}", where=f"{csv}:{lines[first]} and :{lines[second]}",
+        expected="every image once", fix="remove one of the two rows",
+    )  # fmt: skip
 
 
 def _is_plain(path: str) -> bool:
     """Whether a path is certainly relative, below its root and spelt in the one way (quick; most are)."""
     return (
         path.isascii()
+        and len(path) <= 255
         and path[0] not in "./"
         and "/." not in path
         and "//" not in path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from abc import abstractmethod
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -109,9 +110,9 @@ class ListedFaces(EncodedDataset):
             repeated[row] = True
         return repeated
 
+    @abstractmethod
     def file(self, index: int) -> str:
         """Path of the image file of an item."""
-        raise NotImplementedError
 
     def item_id(self, index: int) -> str:
         """The name in the list."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ferbench.data.datasets.base import UNLABELED, ClassMap, EncodedDataset
-from ferbench.data.datasets.naming import matched_parts
+from ferbench.data.datasets.naming import KeptRows, matched_parts
 from ferbench.data.datasets.packed import need, require_file
 from ferbench.data.decoding import MAX_PIXELS
 from ferbench.data.io import UnreadableImage
@@ -24,14 +26,22 @@ NOTES = frozenset(
 )
 """Keys under which writers put notes, not images; values of others that are no images are unreadable."""
 
+_LISTING = """
+import sys, lmdb
+with lmdb.open(sys.argv[1], subdir=sys.argv[2] == "folder", readonly=True, lock=False).begin() as transaction:
+    for key in transaction.cursor().iternext(values=False):
+        pass
+"""
+
 _open: dict[str, Any] = {}
 
 
 @DATASETS.register_module()
-class LmdbImages(EncodedDataset):
+class LmdbImages(KeptRows, EncodedDataset):
     """Encoded images in an LMDB database (``data.mdb``), in the order of their keys. Values must be the bytes of a JPEG, PNG,
-    ...; pickled values are not read. One that is cut short is refused; but the library trusts its pages, and damage within them
-    may end the process. Needs lmdb: ``pip install 'ferbench[lmdb]'``.
+    ...; pickled values are not read. One that is cut short is refused, and so is one with damaged pages: the library trusts
+    them and may end its process, so the keys are listed in another process first. Needs lmdb:
+    ``pip install 'ferbench[lmdb]'``.
 
     Args:
         path: the folder with ``data.mdb``, or a database in one file.
@@ -48,7 +58,8 @@ class LmdbImages(EncodedDataset):
         max_pixels: see `EncodedDataset`.
 
     Raises:
-        UserError: lmdb is not installed; no such database, or one that is cut short; keys that name no class or group.
+        UserError: lmdb is not installed; no such database, or one that is cut short or damaged; keys that name no class or
+            group.
     """
 
     def __init__(
@@ -77,7 +88,6 @@ class LmdbImages(EncodedDataset):
             kept = index.save(signature, *self._list())
         self._hex, self._names = bool(kept["hexadecimal"][0]), _keys(kept)
         self.labels = np.full(len(self._names), UNLABELED, np.int16)
-        self._kept: np.ndarray | None = None
         if class_from is not None:
             codes, found = matched_parts(self._names, class_from, "class_from", self.path)
             self.class_map = ClassMap(found, classes, rename, where=self.path)
@@ -119,8 +129,23 @@ class LmdbImages(EncodedDataset):
             _open[place] = database
         return _open[place]
 
+    def _probe(self) -> None:
+        """List the keys in a process of its own, which damaged pages may end.
+
+        Raises:
+            UserError: they did.
+        """
+        place = [str(self.path.resolve()), "folder" if self.path.is_dir() else "file"]
+        ended = subprocess.run([sys.executable, "-c", _LISTING, *place], capture_output=True, check=False)
+        if ended.returncode < 0:
+            raise UserError(
+                f"the LMDB database is damaged: to list its keys ended a process (signal {-ended.returncode})",
+                where=self.path, fix="copy it again",
+            )  # fmt: skip
+
     def _list(self) -> tuple[dict[str, np.ndarray], int]:
         database, lmdb = self._database(), need("lmdb")
+        self._probe()
         try:
             with database.begin() as transaction:
                 keys = [key for key in transaction.cursor().iternext(values=False) if key not in NOTES]
@@ -138,7 +163,7 @@ class LmdbImages(EncodedDataset):
 
     def item_id(self, index: int) -> str:
         """The key; in hexadecimal digits where not all keys of the database are text."""
-        return self._names[int(index if self._kept is None else self._kept[index])]
+        return self._names[self._row(index)]
 
     def where(self, index: int) -> str:
         """Database and key."""

@@ -23,6 +23,28 @@ _EXPECTED = (
 )
 
 
+class KeptRows:
+    """Mixin of data sets whose items are the rows of one file, or those of them that are kept.
+
+    Attributes:
+        path: the file.
+    """
+
+    path: Path
+    _kept: np.ndarray | None = None  # int64 [N], row of each item; None: all of them
+
+    def _row(self, index: int) -> int:
+        return int(index if self._kept is None else self._kept[index])
+
+    def item_id(self, index: int) -> str:
+        """Number of the image in the file, from 0."""
+        return str(self._row(index))
+
+    def where(self, index: int) -> str:
+        """File, and number of the image."""
+        return f"{self.path}, image {self._row(index)}"
+
+
 class FoundLabels(NamedTuple):
     """Labels as a list or a table holds them: class names, or integers that count in the source classes.
 

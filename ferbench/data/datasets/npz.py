@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ferbench.data.datasets.base import UNLABELED, FaceDataset
-from ferbench.data.datasets.naming import FoundLabels
+from ferbench.data.datasets.naming import FoundLabels, KeptRows
 from ferbench.data.datasets.packed import require_file
 from ferbench.data.text import shown
 from ferbench.errors import UserError
@@ -16,7 +16,7 @@ from ferbench.registry import DATASETS
 
 
 @DATASETS.register_module()
-class NpzImages(FaceDataset):
+class NpzImages(KeptRows, FaceDataset):
     """Pixels in an npz file: an array of images and, if they are labeled, one of labels. All are held in memory.
 
     Args:
@@ -112,17 +112,6 @@ class NpzImages(FaceDataset):
             where=self.path,
             expected=expected,
         )
-
-    def _row(self, index: int) -> int:
-        return int(index if self._kept is None else self._kept[index])
-
-    def item_id(self, index: int) -> str:
-        """Number of the image, from 0."""
-        return str(self._row(index))
-
-    def where(self, index: int) -> str:
-        """File, and number of the image."""
-        return f"{self.path}, image {self._row(index)}"
 
     def read(self, index: int) -> np.ndarray:
         """See `FaceDataset.read`."""

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ferbench.data.datasets.base import UNLABELED, EncodedDataset
-from ferbench.data.datasets.naming import FoundLabels
+from ferbench.data.datasets.naming import FoundLabels, KeptRows
 from ferbench.data.decoding import MAX_PIXELS
 from ferbench.data.paths import IndexCache, PathArray
 from ferbench.data.text import shown
@@ -73,30 +73,12 @@ class _Images:
         return {"images": np.frombuffer(self._blob, np.uint8), "ends": np.array(self._ends, np.int64)}
 
 
-class _Packed(EncodedDataset):
-    """Encoded images held as one array; `source` names the file of each.
-
-    Attributes:
-        path: the file, or the folder of files.
-    """
-
-    path: Path
+class _Packed(KeptRows, EncodedDataset):
+    """Encoded images held as one array; ``path`` may also be a folder of files."""
 
     def _hold(self, arrays: Mapping[str, np.ndarray]) -> None:
         self._blob, self._ends = arrays["images"], arrays["ends"]
-        self._kept: np.ndarray | None = None
         self.labels = np.full(len(self._ends) - 1, UNLABELED, np.int16)
-
-    def _row(self, index: int) -> int:
-        return int(index if self._kept is None else self._kept[index])
-
-    def item_id(self, index: int) -> str:
-        """Number of the image, from 0."""
-        return str(self._row(index))
-
-    def where(self, index: int) -> str:
-        """File, and number of the image."""
-        return f"{self.path}, image {self._row(index)}"
 
     def read_bytes(self, index: int) -> bytes:
         """See `EncodedDataset.read_bytes`."""
