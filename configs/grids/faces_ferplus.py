@@ -1,0 +1,16 @@
+"""Which pseudo-labels help a network that knows faces? FER+ at 100 labels per class, and the rest of FER2013 unlabeled.
+
+21 runs of about fifteen minutes on one CPU core. `pip install 'ferbench[faces]'` brings the network.
+"""
+
+_base_ = "{{$FERBENCH_CONFIGS:}}/_base_/grids/faces_cpu.py"
+algorithms = {
+    "Supervised": "supervised/r18_ferplus.py",
+    "FixMatch 0.8": dict(type="FixMatch", threshold=0.8),
+    "FixMatch 0.95": dict(type="FixMatch", threshold=0.95),
+    "DTM threshold only": "dtm/r18_ferplus.py",
+    "FlexMatch": "flexmatch/r18_ferplus.py",
+    "FreeMatch": "freematch/r18_ferplus.py",
+    "SoftMatch": "softmatch/r18_ferplus.py",
+}
+budgets = [100]
