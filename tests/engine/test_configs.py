@@ -157,7 +157,7 @@ def test_two_steps(name, data, tmp_path):
 @pytest.mark.parametrize("name", MODEL_FILES)
 def test_shipped_models(name):
     """Each is built once as it is, and makes logits of faces of its size."""
-    own = Config.fromfile(ROOT / "configs" / "_base_" / "models" / f"{name}.py")
+    own = Config.fromfile(ROOT / "_base_" / "models" / f"{name}.py")
     own.model.backbone.pop("weights", None)  # a package that need not be installed brings them
     model = MODELS.build(
         dict(own.model, type="SSLModel", algorithm=dict(type="Supervised"), num_classes=8)
