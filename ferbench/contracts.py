@@ -142,7 +142,7 @@ class MatchingStep:
         target: [b] or [b, C] pseudo-labels.
         weight: [b] from the threshold rule, no gradient.
         network: for further passes.
-        judged: ``labeled`` and every weak view -> output of the model that judges them (``Matching``'s ``judge``).
+        teacher: ``labeled`` and every weak view -> output of the model that makes the pseudo-labels (``Matching``'s ``judge``).
     """
 
     outputs: dict[str, Output]
@@ -152,7 +152,7 @@ class MatchingStep:
     target: Tensor
     weight: Tensor
     network: Network
-    judged: Mapping[str, Output] = field(default_factory=dict)
+    teacher: Mapping[str, Output] = field(default_factory=dict)
 
 
 @dataclass

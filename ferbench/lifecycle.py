@@ -63,7 +63,7 @@ class RunContext:
 
 @dataclass(frozen=True)
 class DatasetPass:
-    """A part's wish to see a whole dataset in evaluation mode from time to time.
+    """A part's request to see a whole data set in evaluation mode from time to time.
 
     Attributes:
         interval: iterations between two passes; the first comes after ``interval`` iterations.
@@ -105,15 +105,11 @@ class Part(nn.Module):
         unlabeled_pass: the same over the unlabeled set; it costs one forward pass of every image.
         lasting: whether its buffers are kept when the classifier starts anew (`Algorithm.generation`); those of the other
             parts are set back to what they were at the start of the run.
-        learns_labels: whether it learns the batch's labels beside the labeled loss of the algorithm.
-        heeds_held_out: whether it is an algorithm whose labeled loss leaves out what `HeldOutThreshold` holds out.
     """
 
     labeled_pass: DatasetPass | None = None
     unlabeled_pass: DatasetPass | None = None
     lasting: bool = False
-    learns_labels: bool = False
-    heeds_held_out: bool = False
 
     def accept(self, parts: Sequence[Part]) -> None:
         """Raise `UserError` if it does not go with the other parts of the run (``parts`` are all, outer ones first)."""

@@ -15,9 +15,13 @@ class Algorithm(Part, ABC):
 
     Attributes:
         all_labels: whether it trains on the labels of the whole training part (the oracle) instead of the budget.
+        learns_labels: whether it learns the batch's labels beside the supervised loss.
+        skips_held_out: whether its supervised loss leaves out the images that `HeldOutThreshold` holds out.
     """
 
     all_labels: bool = False
+    learns_labels: bool = False
+    skips_held_out: bool = False
 
     @property
     def views(self) -> Views:

@@ -12,8 +12,8 @@ from ferbench.registry import ALGORITHMS
 class DTASNL(DTM):
     """Dynamic threshold with selective negative learning (Cai et al. 2026, arXiv 2601.05556): our reading.
 
-    A student and its average (EMA); the average judges the weak view, DTM's threshold selects, the student learns the
-    selected items' pseudo-labels and what the others are not: ``L = L_x + L_u + L_neg``, see
+    A student and its average (EMA); the average is the teacher, DTM's threshold selects, the student learns the selected
+    items' pseudo-labels and what the others are not: ``L = L_x + L_u + L_neg``, see
     `SelectiveNegativeLearning`. The paper's formulas could not be checked: threshold (its authors share two with DTM's),
     negative labels and loss weights are ours. Its network (local attention, dropped feature maps) is not part of this;
     the balanced sampling of labeled images it names is ``train_dataloader.sampler="class_balanced"``.

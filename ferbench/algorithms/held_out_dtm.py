@@ -25,7 +25,7 @@ class HeldOutDTM(DTM):
         parts: any other argument of `DTM`.
     """
 
-    heeds_held_out = True
+    skips_held_out = True
 
     def __init__(self, share: float = 0.2, rule: dict | None = None, **parts: Any):
         super().__init__(rule=dict(rule or {}, type="HeldOutThreshold", share=share), **parts)

@@ -31,7 +31,7 @@ class LabelShift(Rebalancing):
         prediction: whether q counts in the prediction; False: predictions are those of the base, under pi.
 
     Raises:
-        UserError: the base judges no weak views, or mixes labeled with unlabeled images.
+        UserError: the base makes no pseudo-labels of weak views, or mixes labeled with unlabeled images.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class LabelShift(Rebalancing):
         prediction: bool = True,
     ):
         super().__init__(base)
-        _ = self.weak_views  # refuses a base that judges none: the estimate needs every step's predictions
+        _ = self.weak_views  # refuses a base without any: the estimate needs every step's predictions
         if isinstance(self.matching, Mixing) and self.matching.mix_labeled:
             raise UserError(
                 "LabelShift learns labeled and unlabeled images under different class shares, but "

@@ -25,7 +25,7 @@ from ferbench.targets.rules import TargetRule
 from ferbench.thresholds.base import ThresholdRule
 
 AT = "model.algorithm"
-JUDGES = ("student", "ema", "ema_training")
+TEACHERS = ("student", "ema", "ema_training")
 
 
 @ALGORITHMS.register_module()
@@ -43,8 +43,9 @@ class Matching(Algorithm):
         terms: extra terms; each names the views, heads and gradients it needs, and its weight.
         weak_views: views whose mean probability is the evidence (Ada-CM and DTM average two).
         prediction_view: the view that learns the pseudo-label; a weak view for Pseudo-Label.
-        judge: whose weak-view predictions are the evidence: ``student``, the ``ema`` model in evaluation mode, or the same in
-            training mode (``ema_training``: batch-norm by the batch, and dropout; Mean Teacher).
+        judge: the teacher, whose weak-view predictions are the evidence: the ``student`` itself, the ``ema`` model in
+            evaluation mode, or the same in training mode (``ema_training``: batch-norm by the batch, and dropout; Mean
+            Teacher).
         judge_head: the further head that makes these predictions; None: the classifier's own.
         embedding: head whose output on the weak views the rules see too, or None.
         lambda_x, lambda_u: loss weights.
@@ -73,7 +74,7 @@ class Matching(Algorithm):
         unlabeled_statistics: bool = True,
     ):
         super().__init__()
-        check_choice(self, JUDGES, judge=judge)
+        check_choice(self, TEACHERS, judge=judge)
         check_numbers(self, NONNEGATIVE, lambda_x=lambda_x, lambda_u=lambda_u)
         check_numbers(self, SHARE, ramp=ramp)
         aligns = alignment if isinstance(alignment, (list, tuple)) else [alignment] if alignment else []
@@ -118,10 +119,10 @@ class Matching(Algorithm):
 
     def step(self, network: Network, batch: Batch) -> StepResult:
         """See `Algorithm.step`."""
-        outputs, judged = self._run(network, batch)
-        evidence, weight, target = self.label(self._evidence(self._weak_probs(judged), judged, batch))
+        outputs, teacher = self._run(network, batch)
+        evidence, weight, target = self.label(self._evidence(self._weak_probs(teacher), teacher, batch))
         probs, target, weight = local_rows(evidence.probs), local_rows(target), local_rows(weight)
-        step = MatchingStep(outputs, batch, evidence, probs, target, weight, network, judged)
+        step = MatchingStep(outputs, batch, evidence, probs, target, weight, network, teacher)
         thresholds = self.threshold.thresholds()
         if thresholds is not None:
             _checked(self.threshold, thresholds, "threshold", evidence.probs.shape[1:], "thresholds()")
@@ -175,7 +176,7 @@ class Matching(Algorithm):
         return cast(Iterable[ExtraTerm], self.terms)
 
     def _run(self, network: Network, batch: Batch) -> tuple[dict[str, Output], dict[str, Output]]:
-        """Outputs of the student, and of the model that judges the weak views."""
+        """Outputs of the student, and those of the teacher for the labeled and the weak views."""
         labeled = {"labeled" if v == "weak" else f"labeled_{v}": x for v, x in batch.labeled.items()}
         learning = {*self._learning, *(n for t in self._terms() for n in t.needs_gradient)}
         read = {*learning, *(view for term in self._terms() for view in term.views)}
@@ -206,13 +207,13 @@ class Matching(Algorithm):
         return network(labeled, learning) | network(unlabeled, learning, update_statistics=False)
 
     @torch.no_grad()
-    def _weak_probs(self, judged: dict[str, Output]) -> Tensor:
+    def _weak_probs(self, teacher: dict[str, Output]) -> Tensor:
         """[b, C] mean over the weak views."""
-        weak = [judged[view].of(self.judge_head).float() for view in self.weak_views]
+        weak = [teacher[view].of(self.judge_head).float() for view in self.weak_views]
         return torch.stack([x.softmax(dim=1) for x in weak]).mean(dim=0)
 
     @torch.no_grad()
-    def _evidence(self, probs: Tensor, judged: dict[str, Output], batch: Batch) -> Evidence:
+    def _evidence(self, probs: Tensor, teacher: dict[str, Output], batch: Batch) -> Evidence:
         """What the rules may look at, of the global batch, before any alignment."""
         assert batch.index is not None
         probs = gather_rows(probs)
@@ -220,7 +221,7 @@ class Matching(Algorithm):
             probs=probs,
             raw_probs=probs,
             index=gather_rows(batch.index),
-            labeled_probs=gather_rows(judged["labeled"].of(self.judge_head).float().softmax(dim=1)),
+            labeled_probs=gather_rows(teacher["labeled"].of(self.judge_head).float().softmax(dim=1)),
             labels=gather_rows(batch.labels),
             labeled_index=gather_rows(batch.labeled_index),
             iteration=batch.iteration,
@@ -228,8 +229,8 @@ class Matching(Algorithm):
         if self.embedding is not None:
             evidence = replace(
                 evidence,
-                embedding=gather_rows(judged[self.weak_views[0]].heads[self.embedding].float()),
-                labeled_embedding=gather_rows(judged["labeled"].heads[self.embedding].float()),
+                embedding=gather_rows(teacher[self.weak_views[0]].heads[self.embedding].float()),
+                labeled_embedding=gather_rows(teacher["labeled"].heads[self.embedding].float()),
             )
         return evidence
 

@@ -58,10 +58,10 @@ class Rebalancing(Algorithm):
 
     @property
     def weak_views(self) -> tuple[str, ...]:
-        """The unlabeled views that the base judges at each step.
+        """The unlabeled views of which the base makes pseudo-labels at each step.
 
         Raises:
-            UserError: it judges none (its pseudo-labels were made before).
+            UserError: it has none (its pseudo-labels were made before).
         """
         if not self.matching.weak_views:
             raise UserError(

@@ -23,7 +23,7 @@ class SimMatch(Matching):
         alpha: how much of its own pseudo-label an item keeps.
         weight: of L_in.
         length: batches of the alignment's queue.
-        ema_teacher: weak views are judged by the EMA model, and its embeddings replace those of the bank.
+        ema_teacher: the EMA model is the teacher, and its embeddings replace those of the bank.
         bank: arguments of `LabeledBank` (``temperature``, ``momentum``, ``size``, ``start``, ``dim``).
         parts: any other argument of `Matching`.
     """

@@ -10,7 +10,7 @@ from ferbench.distributed import barrier, rank
 from ferbench.engine import checkpoint
 from ferbench.engine.hooks.keeper import LAST, best
 from ferbench.engine.hooks.report import RESULTS
-from ferbench.engine.runlog import NAME as LOG_NAME
+from ferbench.engine.log_writer import NAME as LOG_NAME
 from ferbench.errors import UserError
 from ferbench.records import NAME as RECORD
 

@@ -19,8 +19,8 @@ from ferbench.engine import checkpoint, describe
 from ferbench.engine.batch_norm import restore_batch_norm
 from ferbench.engine.build import Data
 from ferbench.engine.hooks import CheckpointKeeper, events
+from ferbench.engine.log_writer import stop_on_full_disk
 from ferbench.engine.optim import SSLOptimWrapper, build_optimizer
-from ferbench.engine.runlog import stop_on_full_disk
 from ferbench.engine.schedules import build_schedules, completed
 from ferbench.engine.schedules import restore as restore_schedule
 from ferbench.engine.schedules import state_of as state_of_schedule

@@ -71,6 +71,7 @@ class ExtraTerm(Part, ABC):
         views: unlabeled views that it reads, of those that the data offers.
         labeled_views: labeled views beside ``weak``; their outputs are named ``labeled_<view>``.
         needs_gradient: names of outputs that must carry a gradient.
+        learns_labels: whether it learns the batch's labels, beside the supervised loss.
     """
 
     name: str
@@ -78,6 +79,7 @@ class ExtraTerm(Part, ABC):
     views: tuple[str, ...] = ()
     labeled_views: tuple[str, ...] = ()
     needs_gradient: tuple[str, ...] = ()
+    learns_labels: bool = False
 
     def derived_views(self, batch: Batch) -> Mapping[str, Tensor]:
         """Further images [*, 3, S, S] that it makes of the batch on the device; their outputs bear the names given here."""

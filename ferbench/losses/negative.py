@@ -18,7 +18,7 @@ class SelectiveNegativeLearning(ExtraTerm):
     """Lowers the probability of classes that an unselected item hardly can be: our reading of SNL (arXiv 2601.05556).
 
     ``mean_i (1 - w_i) / |N_i| * sum over c in N_i of -log(1 - p_ic)`` over the whole batch, ``N_i = {c: q_ic < level}``:
-    q are the judged probabilities of the weak view, p those of ``view``; an item without such a class counts 0. Negative
+    q are the teacher's probabilities of the weak view, p those of ``view``; an item without such a class counts 0. Negative
     learning itself is that of Kim et al. (NLNL, arXiv 1908.07387, eq. 2). That complementary labels of low-confidence
     items are learnt is said in the abstract of the paper; how they are chosen could not be checked.
 

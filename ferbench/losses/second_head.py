@@ -237,8 +237,8 @@ class TailEnhancedLoss(SecondHead):
 
     def _features(self, step: MatchingStep) -> tuple[Tensor, Tensor]:
         """Of the labeled and the unlabeled items, by the EMA model."""
-        seen, batch = step.judged, step.batch
-        if seen is step.outputs:  # the student judges: nobody has asked the EMA model yet
+        seen, batch = step.teacher, step.batch
+        if seen is step.outputs:  # the student is the teacher: nobody has asked the EMA model yet
             views = {"labeled": batch.labeled["weak"], self.view: batch.unlabeled[self.view]}
             seen = step.network.teacher(views)
         return seen["labeled"].features.float(), seen[self.view].features.float()

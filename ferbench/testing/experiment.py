@@ -170,12 +170,12 @@ class Experiment:
 
     def _passes(self) -> None:
         for part in parts_of(self.model.algorithm):
-            for stream, wish in (("labeled", part.labeled_pass), ("unlabeled", part.unlabeled_pass)):
-                if wish is None or not wish.due(self.iteration):
+            for stream, request in (("labeled", part.labeled_pass), ("unlabeled", part.unlabeled_pass)):
+                if request is None or not request.due(self.iteration):
                     continue
                 mine = torch.arange(len(self.images[stream]))[rank() :: world_size()]
                 images = self.images[stream][mine].to(torch.uint8)
-                probs = self.model.predict(images, wish.weights, for_rules=True)
+                probs = self.model.predict(images, request.weights, for_rules=True)
                 if stream == "labeled":
                     part.see_labeled(probs, self.labels[mine], mine)
                     part.finish_labeled_pass()

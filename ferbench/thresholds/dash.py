@@ -94,8 +94,8 @@ class DashThreshold(ThresholdRule):
                 expected="fewer iterations than the run has",
             )
         if self.rho_init is None:
-            wish = DatasetPass(self.warmup, self.weights, self.view, self.max_items, last=self.warmup)
-            self.labeled_pass = wish
+            request = DatasetPass(self.warmup, self.weights, self.view, self.max_items, last=self.warmup)
+            self.labeled_pass = request
         self.num_classes = context.num_classes
         initial = math.nan if self.rho_init is None else float(self.rho_init)
         self.register_buffer("initial", torch.tensor(initial))

@@ -35,7 +35,7 @@ class HeldOutThreshold(DynamicThreshold):
 
     Raises:
         UserError: ``share`` is no share, or leaves no labeled image on one of the two sides; the algorithm, or another part of
-            it (`Part.learns_labels`), would learn the held-out labels.
+            it (its attribute ``learns_labels``), would learn the held-out labels.
     """
 
     held_out: Tensor
@@ -49,9 +49,10 @@ class HeldOutThreshold(DynamicThreshold):
         """See `Part.accept`."""
         if parts[0] is self:  # by itself, in a test
             return
-        heeded = any(part.heeds_held_out for part in parts)
-        learning = [type(part).__name__ for part in parts if part.learns_labels]
-        if not heeded or learning:
+        # Attributes of `Algorithm` and `ExtraTerm`, which lie above the rules.
+        skipped = any(getattr(part, "skips_held_out", False) for part in parts)
+        learning = [type(part).__name__ for part in parts if getattr(part, "learns_labels", False)]
+        if not skipped or learning:
             who = learning[0] if learning else type(parts[0]).__name__
             raise UserError(
                 f"{who} would learn the labels that HeldOutThreshold holds out",

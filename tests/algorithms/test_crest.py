@@ -122,10 +122,10 @@ def test_before_the_first_picks_it_is_the_base() -> None:
 def test_generations() -> None:
     """20 iterations in three generations: 7, 7 and 6; no pass at the end of the last."""
     algorithm = build()
-    wish = algorithm.matching.terms[0].unlabeled_pass
+    request = algorithm.matching.terms[0].unlabeled_pass
     assert algorithm.generation == 7
-    assert [i for i in range(1, 21) if wish.due(i)] == [7, 14]
-    assert (wish.weights, wish.view, wish.max_items) == ("ema", "eval", None)
+    assert [i for i in range(1, 21) if request.due(i)] == [7, 14]
+    assert (request.weights, request.view, request.max_items) == ("ema", "eval", None)
     exact = build(context=replace(CONTEXT, max_iters=21)).matching.terms[0].unlabeled_pass
     assert [i for i in range(1, 22) if exact.due(i)] == [7, 14]
     assert build(restart=False).generation is None

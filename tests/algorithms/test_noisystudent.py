@@ -77,10 +77,10 @@ def test_views_and_passes() -> None:
     algorithm = build()
     assert (algorithm.views.labeled, algorithm.views.unlabeled) == (("strong",), ("strong",))
     assert build(labeled_view="weak").views.labeled == ("weak",)
-    wish = algorithm.labels.unlabeled_pass
-    assert (wish.weights, wish.view, wish.max_items) == ("ema", "eval", None)
-    assert [i for i in range(1, 21) if wish.due(i)] == [7, 14]
-    assert algorithm.labels.labeled_pass == wish
+    request = algorithm.labels.unlabeled_pass
+    assert (request.weights, request.view, request.max_items) == ("ema", "eval", None)
+    assert [i for i in range(1, 21) if request.due(i)] == [7, 14]
+    assert algorithm.labels.labeled_pass == request
     assert algorithm.generation == 7
     assert build(restart=False).generation is None
     other = build(teacher=dict(weights="student", view="weak")).labels.unlabeled_pass

@@ -1,4 +1,4 @@
-"""The shared step: who judges, what aligns, which margins are added, what a term may bring along."""
+"""The shared step: which model is the teacher, what aligns, which margins are added, what a term may bring along."""
 
 from __future__ import annotations
 

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ferbench.core.parts import build
 from ferbench.data.datasets.base import FaceDataset
 from ferbench.data.splits import BudgetSplit, resolve
 from ferbench.errors import UserError
-from ferbench.parts import build
 from ferbench.registry import SPLITS
 
 

@@ -46,7 +46,7 @@ from ferbench.data.records import rebuild_index, write_recordio
 from ferbench.data.splits import BudgetSplit
 from ferbench.engine import checkpoint, lock
 from ferbench.engine.hooks.record import _results as results_of
-from ferbench.engine.runlog import RunLog
+from ferbench.engine.log_writer import LogWriter
 from ferbench.errors import UserError
 from ferbench.models.weights import load_weights
 from ferbench.records.curves import Timeline, curves_of, to_targets
@@ -443,7 +443,7 @@ def log(root: Path) -> None:
 
 def read_log(root: Path) -> None:
     """All that is made of a log but its pictures: when a run goes on, in the record, and where a grid shows how far it is."""
-    RunLog(root).rewind(15)
+    LogWriter(root).rewind(15)
     last_entries(root)
     entries = read_metrics(root, 2)
     timeline, curves = Timeline(entries, 64), curves_of(entries, 64)

@@ -61,7 +61,7 @@ class Recorded:
         }
         outputs = {view: Output(z, f, {head: a}) for view, (z, f, a) in self.leaves.items()}
         step = make_step(outputs, np.ones(UNLABELED, np.float32), labels=self.labels, iteration=iteration)
-        self.step = replace(step, judged=step.outputs)
+        self.step = replace(step, teacher=step.outputs)
 
     def gradient(self, view: str, which: str) -> torch.Tensor | None:
         return self.leaves[view][("classifier", "features", "own").index(which)].grad
@@ -193,7 +193,7 @@ def test_cossl_against_numpy(sampler, judged_by_ema) -> None:
     step = replace(given.step, network=network, batch=batch)
     if judged_by_ema:  # then its outputs are there already
         step = replace(
-            step, judged=network.teacher({"labeled": images[0]["weak"], "weak": images[1]["weak"]})
+            step, teacher=network.teacher({"labeled": images[0]["weak"], "weak": images[1]["weak"]})
         )
         network.teacher = None
     value = build("TailEnhancedLoss", replace(CONTEXT, sampler=sampler), low=0.6)(step)

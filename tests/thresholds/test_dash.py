@@ -20,9 +20,9 @@ def test_warm_up_then_drops_by_hand(make_rule, evidence, with_confidence) -> Non
     rule = make_rule(
         "DashThreshold", gamma=2.0, factor=1.02, rho_min=0.2, temperature=1.0, warmup=2, interval=2
     )
-    wish = rule.labeled_pass
-    assert (wish.weights, wish.view) == ("ema", "weak")
-    assert [i for i in range(1, 9) if wish.due(i)] == [2]
+    request = rule.labeled_pass
+    assert (request.weights, request.view) == ("ema", "weak")
+    assert [i for i in range(1, 9) if request.due(i)] == [2]
 
     probs = with_confidence([0, 1, 2], [0.9, 0.7, 0.99])
 
@@ -79,9 +79,9 @@ def test_rho_given_needs_neither_warm_up_nor_pass(make_rule) -> None:
 
 def test_defaults_follow_the_length_of_the_run(make_rule) -> None:
     rule = make_rule("DashThreshold", max_iters=20_000, weights="student", view="eval", max_items=9)
-    wish = rule.labeled_pass
+    request = rule.labeled_pass
     assert (rule.warmup, rule.interval) == (1000, 200)
-    assert (wish.interval, wish.last, wish.weights, wish.view, wish.max_items) == (
+    assert (request.interval, request.last, request.weights, request.view, request.max_items) == (
         1000,
         1000,
         "student",

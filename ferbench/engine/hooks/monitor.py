@@ -13,8 +13,8 @@ from rich.cells import cell_len
 from ferbench.contracts import StepResult
 from ferbench.core.text import printable, short_names, tags
 from ferbench.distributed import rank
-from ferbench.engine.hooks.statistics import StepStatistics
-from ferbench.engine.runlog import RunLog
+from ferbench.engine.hooks.step_statistics import StepStatistics
+from ferbench.engine.log_writer import LogWriter
 from ferbench.errors import UserError
 from ferbench.evaluation.metrics import further_scores
 from ferbench.lifecycle import parts_of
@@ -44,7 +44,7 @@ class PseudoLabelMonitor(Hook):
 
     def before_run(self, runner: Any) -> None:
         """Prepare the sums (a resume fills them in afterwards)."""
-        self.log = RunLog(runner.work_dir)
+        self.log = LogWriter(runner.work_dir)
         self.statistics = StepStatistics(len(runner.data.classes), runner.train_loop.device)
 
     def before_train(self, runner: Any) -> None:

@@ -12,7 +12,7 @@ from rich.console import Console
 from ferbench.distributed import rank
 from ferbench.engine.build import Data
 from ferbench.engine.hooks.keeper import LAST, best
-from ferbench.engine.runlog import RunLog
+from ferbench.engine.log_writer import LogWriter
 from ferbench.evaluation.table import results_markdown, results_table, score_rows
 from ferbench.registry import HOOKS
 
@@ -36,7 +36,7 @@ class FinalReport(Hook):
 
     def final_test(self, runner: Any) -> None:
         """See the class."""
-        folder, log = Path(runner.work_dir), RunLog(runner.work_dir)
+        folder, log = Path(runner.work_dir), LogWriter(runner.work_dir)
         last = runner.test_loop.run()
         rows = score_rows("last", runner.iter, last)
         for weights in last:

@@ -123,10 +123,10 @@ class SemiTrainLoop(BaseLoop):
             )
         )
         self.passes = [
-            (part, stream, wish)
+            (part, stream, request)
             for part in parts_of(model.algorithm)
-            for stream, wish in (("labeled", part.labeled_pass), ("unlabeled", part.unlabeled_pass))
-            if wish is not None
+            for stream, request in (("labeled", part.labeled_pass), ("unlabeled", part.unlabeled_pass))
+            if request is not None
         ]
 
     @property
@@ -213,8 +213,8 @@ class SemiTrainLoop(BaseLoop):
             # A resumed run that begins here draws the same numbers.
             seed_step(runner.seed, self._iter, rank(), "after")
         self.pending = True
-        for part, stream, wish in passes:
-            self.dataset_pass(part, stream, wish)
+        for part, stream, request in passes:
+            self.dataset_pass(part, stream, request)
         if validates:
             self.check_finite()  # first: it knows what to say
             runner.val_loop.run()
@@ -307,13 +307,13 @@ class SemiTrainLoop(BaseLoop):
         return self._iter if generation is None else self._iter % generation
 
     @torch.no_grad()
-    def dataset_pass(self, part: Part, stream: str, wish: DatasetPass) -> None:
+    def dataset_pass(self, part: Part, stream: str, request: DatasetPass) -> None:
         """Show a training set, in evaluation mode, to the part that asked for it.
 
         Args:
             part: it is told each batch, and the end.
             stream: ``labeled`` or ``unlabeled``.
-            wish: what it asked for.
+            request: what it asked for.
         """
         model = self.runner.bare_model
         dataset = self.labeled if stream == "labeled" else self.unlabeled
@@ -323,8 +323,8 @@ class SemiTrainLoop(BaseLoop):
                 where="model.algorithm",
             )
         model.share_buffers()
-        number = self._iter // wish.interval
-        total = len(dataset) if wish.max_items is None else min(len(dataset), wish.max_items)
+        number = self._iter // request.interval
+        total = len(dataset) if request.max_items is None else min(len(dataset), request.max_items)
         batch_size = self.runner.cfg.val_dataloader.get("batch_size", 256)
         items = torch.arange(total) * len(dataset) // total
         mine = items[rank() :: world_size()]
@@ -336,9 +336,9 @@ class SemiTrainLoop(BaseLoop):
             else (part.see_unlabeled, part.finish_unlabeled_pass)
         )
         for images, known in self._pass_batches(
-            dataset, stream, mine, wish.view, number, batch_size, workers
+            dataset, stream, mine, request.view, number, batch_size, workers
         ):
-            probs = model.predict(images.to(self.device, non_blocking=True), wish.weights, for_rules=True)
+            probs = model.predict(images.to(self.device, non_blocking=True), request.weights, for_rules=True)
             see(probs, *(k.to(self.device, non_blocking=True) for k in known))
         finish()
 

@@ -20,7 +20,7 @@ from ferbench.viz.runlog import read_metrics
 NAME = "metrics.jsonl"
 
 
-class RunLog:
+class LogWriter:
     """Appends records; after a resume, drops those of iterations that will be done again.
 
     Args:
