@@ -5,10 +5,7 @@ Fixtures for any folder of tests whose ``conftest.py`` imports them.
 
 from __future__ import annotations
 
-import os
 import random
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
@@ -16,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from child import run_script
 from ferbench.config import load_config
 
 TESTS = Path(__file__).resolve().parent
@@ -125,19 +123,10 @@ def make(images, config_file):
 def command(images, config_file):
     """Runs ``tools/train.py`` (or another tool) on the config; stdout, stderr and exit code."""
 
-    def run(
-        *arguments, tool="train.py", options=None, processes=1, config=config_file, data=images, timeout=1200
-    ):
-        words = [sys.executable]
-        if processes > 1:
-            words += ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
-            arguments = (*arguments, "--launcher", "pytorch")
-        words += [str(TESTS.parent / "tools" / tool), str(config), *map(str, arguments), "--data", str(data)]
+    def run(*arguments, tool="train.py", options=None, config=config_file, data=images):
+        words = [str(TESTS.parent / "tools" / tool), str(config), *map(str, arguments), "--data", str(data)]
         if options:
             words += ["--cfg-options", *(f"{k}={v}" for k, v in options.items())]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        return subprocess.run(
-            words, capture_output=True, text=True, timeout=timeout, env=environment, check=False
-        )
+        return run_script(words)
 
     return run

@@ -7,6 +7,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
+from mmengine.config import Config
+from mmengine.dist import master_only
 from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
 from mmengine.model import MMDistributedDataParallel
@@ -77,9 +79,18 @@ class SSLRunner(Runner):
     def dump_config(self) -> None:
         """Nothing: mmengine would replace the config of an earlier run before this one is sure to start; see `save_config`."""
 
+    @master_only
     def save_config(self) -> None:
-        """Write the config into the run's folder (rank 0)."""
-        super().dump_config()
+        """Write the config into the run's folder."""
+        name = Path(self.cfg.filename).name if self.cfg.filename else f"{self.timestamp}.py"
+        Path(self.work_dir, name).write_text(self._config_text, encoding="utf-8")
+
+    def _log_env(self, env_cfg: dict) -> None:
+        """Log the machine by mmengine, and the config as it was formatted once."""
+        cfg, self.cfg = self.cfg, Config()
+        super()._log_env(env_cfg)
+        self.cfg = cfg
+        self.logger.info(f"Config:\n{self._config_text}")
 
     def prepare(self, checkpoint_path: Path | None = None) -> None:
         """Build all that a run needs, and load the checkpoint to go on from; nothing is written to the run's folder."""
@@ -348,7 +359,7 @@ class SSLRunner(Runner):
 
     @cached_property
     def _config_text(self) -> str:
-        return self.cfg.pretty_text  # formatted by yapf, which takes up to a second
+        return self.cfg.pretty_text  # yapf takes a third of a second, as long as a small run's training
 
 
 _SURE = ("meta", "optimizer", "schedules")  # of a checkpoint: no hook adds to them

@@ -544,7 +544,7 @@ def test_two_processes_know_a_plug_in_that_is_not_installed(repo, tmp_path) -> N
         "program = sys.modules['__main__']\n"
         "check_algorithm(dict(type='Matching', threshold=dict(type='LooseRule')))\n"
         # What was imported on the way, and the program itself, are where they were.
-        "assert 'multiprocessing.popen_spawn_posix' in sys.modules\n"
+        "assert 'multiprocessing.popen_forkserver' in sys.modules\n"
         "assert sys.modules['__main__'] is program\n"
         "print('checked')\n"
     )
