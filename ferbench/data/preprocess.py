@@ -59,6 +59,20 @@ class Preprocess(nn.Module):
         """The arguments that make this object again, as plain types."""
         return {"size": self.size, "mean": list(self.mean), "std": list(self.std)}
 
+    def contradictions(self, expected: Mapping[str, Any]) -> list[str]:
+        """Where colours are not normalised as initial weights expect, in sentences.
+
+        Another size is no contradiction but a choice.
+
+        Args:
+            expected: what `as_dict` would say, or a part of it.
+        """
+        return [
+            f"model.preprocess.{key} is {own}, and the initial weights expect {list(expected[key])}"
+            for key, own in (("mean", list(self.mean)), ("std", list(self.std)))
+            if key in expected and not np.allclose(own, expected[key])
+        ]
+
     def prepare(self, image: np.ndarray) -> np.ndarray:
         """Scale uint8 RGB [H, W, 3] of any size to uint8 [S, S, 3] (the sides independently).
 

@@ -85,7 +85,7 @@ class DlibResNet(nn.Module):
         strip_prefix: str = "",
         allow_missing: Sequence[str] = (),
         ignore: Sequence[str] = (),
-        channel_order: str = "RGB",
+        channel_order: str | None = None,
     ):
         super().__init__()
         self.conv1 = nn.Conv2d(3, _STEM, 7, stride=2, bias=False)

@@ -83,7 +83,7 @@ class IResNet(nn.Module):
         allow_missing: Sequence[str] = (),
         strip_prefix: str = "",
         ignore: Sequence[str] = (),
-        channel_order: str = "RGB",
+        channel_order: str | None = None,
     ):
         super().__init__()
         if depth not in _BLOCKS:

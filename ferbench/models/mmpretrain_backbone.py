@@ -47,7 +47,7 @@ class MMPretrainBackbone(nn.Module):
         num_features: int | None = None,
         allow_missing: Sequence[str] = (),
         ignore: Sequence[str] = (),
-        channel_order: str = "RGB",
+        channel_order: str | None = None,
     ):
         super().__init__()
         self.network = _build(dict(cfg))

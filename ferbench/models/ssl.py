@@ -92,8 +92,13 @@ class SSLModel(nn.Module):
                 raise UserError(f"model.{name} is {value!r}", expected=" or ".join(map(str, allowed)))
         check_numbers(self, SHARE_BELOW_1, ema_decay=ema_decay)
         self.network = Classifier(backbone, head or dict(type="LinearHead"), num_classes)
-        expected = getattr(self.network.loaded, "preprocess", {})
+        loaded = self.network.loaded
+        expected = dict(loaded.preprocess) if loaded is not None else {}
         self.preprocess = Preprocess(**{**expected, **(preprocess or {})})
+        #: What is doubtful about the model, for the record of the run.
+        self.warnings = (
+            [] if loaded is None else [*loaded.warnings, *self.preprocess.contradictions(expected)]
+        )
         self.algorithm = build(ALGORITHMS, algorithm, "model.algorithm")
         for part in parts_of(self.algorithm):
             self.network.add_heads(part.heads(self.network.num_features, num_classes))

@@ -55,7 +55,7 @@ class TimmBackbone(nn.Module):
         strip_prefix: str = "",
         allow_missing: Sequence[str] = (),
         ignore: Sequence[str] = (),
-        channel_order: str = "RGB",
+        channel_order: str | None = None,
         in_channels: int = 3,
         **create_model_kwargs: Any,
     ):

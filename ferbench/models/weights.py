@@ -43,6 +43,7 @@ class LoadedWeights:
         folded: whether batch-norm was folded into the weights: a run takes its statistics from its images.
         preprocess: arguments of `ferbench.data.preprocess.Preprocess` that the weights expect; empty: not known.
         channel_order: of the images that the weights were made for.
+        warnings: what is doubtful, in sentences.
     """
 
     path: Path
@@ -54,6 +55,7 @@ class LoadedWeights:
     folded: bool = False
     preprocess: Mapping[str, Any] = field(default_factory=dict)
     channel_order: str = "RGB"
+    warnings: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """For the run record: the file by name and hash, not by its place on this machine."""
@@ -84,7 +86,7 @@ def load_weights(
     strip_prefix: str = "",
     allow_missing: Sequence[str] = (),
     ignore: Sequence[str] = (),
-    channel_order: str = "RGB",
+    channel_order: str | None = None,
 ) -> LoadedWeights:
     """Load a state dict into a module. On an error the module is as it was.
 
@@ -101,7 +103,8 @@ def load_weights(
         ignore: beginnings of names (after the prefix) in the file to leave out, e.g. the classifier of
             another task.
         channel_order: of the images that the weights were trained on; for ``BGR`` (OpenCV, Caffe) the first convolution is
-            turned over, so that it takes RGB. Mean and std are still said in the order RGB.
+            turned over, so that it takes RGB. Mean and std are still said in the order RGB. None: as the name says, else
+            ``RGB``.
 
     Returns:
         What was loaded, with the file's sha256 for the run record; also logged.
@@ -111,10 +114,17 @@ def load_weights(
             first tensors that are missing, unexpected or of another shape).
     """
     allow_missing, ignore = ((v,) if isinstance(v, str) else tuple(v) for v in (allow_missing, ignore))
-    check_choice(module, ("RGB", "BGR"), channel_order=channel_order)
     known = find(path)
+    warnings: tuple[str, ...] = ()
+    own_order = known.channel_order if known else "RGB"
+    channel_order = channel_order or own_order
+    check_choice(module, ("RGB", "BGR"), channel_order=channel_order)
     if known is not None:
-        path, sha256, channel_order = known.path(), sha256 or known.sha256, known.channel_order
+        path, sha256 = known.path(), sha256 or known.sha256
+        if channel_order != own_order:
+            warnings = (
+                f"model.backbone.channel_order is {channel_order}, and {known.name} is of {own_order} images",
+            )
         strip_prefix = strip_prefix or known.options.get("strip_prefix", "")
         ignore = (*ignore, *known.options.get("ignore", ()))
     path = Path(path).expanduser()
@@ -143,7 +153,7 @@ def load_weights(
     left_out = [n for n in content if not n.startswith(strip_prefix) or n[len(strip_prefix) :] in ignored]
     loaded = LoadedWeights(
         path, found_hash, strip_prefix, len(fits), tuple(kept), tuple(left_out), folded,
-        known.preprocess if known else (meta or {}).get("preprocess") or {}, channel_order,
+        known.preprocess if known else (meta or {}).get("preprocess") or {}, channel_order, warnings,
     )  # fmt: skip
     _log.info("%s: %s", type(module).__name__, loaded)
     return loaded
@@ -207,6 +217,7 @@ def start_from(
     else:
         loaded = replace(loaded, kept=(*loaded.kept, *(f"head.{name}" for name in own)))
     model.ema_network.load_state_dict(network.state_dict())
+    model.warnings += [*loaded.warnings, *model.preprocess.contradictions(loaded.preprocess)]
     network.backbone.loaded = loaded  # type: ignore[assignment] # what `Classifier.initial_weights` reads
     _log.info("the model starts from a checkpoint: %s", loaded)
     return loaded

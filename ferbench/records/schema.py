@@ -263,6 +263,7 @@ class Record:
         config: the complete config.
         cell: None for a run of its own.
         written: when this file was written (ISO 8601, UTC).
+        warnings: what makes the run doubtful, in sentences. Absent in older records.
     """
 
     schema: int
@@ -286,6 +287,7 @@ class Record:
     config: dict[str, Any]
     cell: Cell | None
     written: str
+    warnings: list[str] = field(default_factory=list)
 
     @property
     def is_trial(self) -> bool:

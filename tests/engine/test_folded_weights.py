@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from ferbench.data.preprocess import IMAGENET_STD
 from ferbench.engine import api
 from ferbench.engine.batch_norm import restore_batch_norm
 from ferbench.engine.build import build_data
@@ -16,7 +17,10 @@ from ferbench.errors import Stopped, UserError
 from ferbench.functional.randomness import derive_seed
 from ferbench.models.ssl import SSLModel
 
-FOLDED = {"model.backbone": {"_delete_": True, "type": "TinyFolded"}}
+FOLDED = {
+    "model.backbone": {"_delete_": True, "type": "TinyFolded"},
+    "model.preprocess": {"size": 24, "mean": [1.0] * 3},
+}
 STOPPED = {**FOLDED, "custom_hooks.0.iteration": 6, "custom_hooks.0.signum": int(signal.SIGTERM)}
 
 
@@ -78,5 +82,16 @@ def test_a_run_resumes_bit_for_bit_and_says_what_was_done(make, read, differ, tm
     whole, stopped = read(tmp_path / "whole"), read(tmp_path / "stopped")
     assert differ(whole.checkpoint["model"], stopped.checkpoint["model"]) == []
     assert whole.metrics == stopped.metrics
-    model = json.loads((tmp_path / "whole" / "record.json").read_text())["protocol"]["model"]
-    assert model["initial_weights"]["batch_norm"] == "statistics of the run's images"
+    record = json.loads((tmp_path / "whole" / "record.json").read_text())
+    assert record["protocol"]["model"]["initial_weights"]["batch_norm"] == "statistics of the run's images"
+    (mean,) = (w for w in record["warnings"] if "preprocess" in w)
+    assert mean.startswith("model.preprocess.mean is [1.0, 1.0, 1.0]")
+    assert "[120.0, 120.0, 120.0]" in mean
+
+
+def test_what_the_weights_expect_is_the_default_of_the_preprocessing(make) -> None:
+    cfg = make(FOLDED)
+    del cfg.model.preprocess
+    model = model_of(cfg)
+    assert model.preprocess.as_dict() == {"size": 30, "mean": [120.0] * 3, "std": list(IMAGENET_STD)}
+    assert model.warnings == []

@@ -57,7 +57,10 @@ class TinyFolded(TinyBatchNorm):
 
     def __init__(self):
         super().__init__()
-        self.loaded = LoadedWeights(Path("faces.dat"), "0" * 64, "", 14, (), (), folded=True)
+        expected = {"size": 30, "mean": [120.0] * 3}
+        self.loaded = LoadedWeights(
+            Path("faces.dat"), "0" * 64, "", 14, (), (), folded=True, preprocess=expected
+        )
 
 
 @HOOKS.register_module()

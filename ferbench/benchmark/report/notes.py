@@ -23,6 +23,8 @@ from ferbench.errors import UserError
 from ferbench.records import Record
 from ferbench.records.protocol import require_paired_splits
 
+SHOWN_DOUBTS = 6
+
 
 class Note(NamedTuple):
     """A sentence or two; a warning is about what makes the section's numbers doubtful."""
@@ -147,7 +149,22 @@ def fairness_notes(section: Section, found: Comparisons, asked: str | None) -> l
             notes.append(Note(f"The runs were made with {len(seen)} {what}: {listed}.", True))
     if any(run.code.dirty for run in section.finished()):
         notes.append(Note("Some runs were made with code that differed from its commit.", True))
-    return notes + _load(section) + _plugins(section) + _tuning(section)
+    return notes + _doubtful(section) + _load(section) + _plugins(section) + _tuning(section)
+
+
+def _doubtful(section: Section) -> list[Note]:
+    """What the runs' own records say against them."""
+    seen: dict[str, list[str]] = {}
+    for run in section.finished():
+        for text in run.warnings:
+            seen.setdefault(text, []).append(f"{run.label} (seed {run.seed})")
+    shown = [Note(f"Doubtful: {text}. Runs: {join_labels(runs)}.", True) for text, runs in seen.items()]
+    more = len(shown) - SHOWN_DOUBTS
+    return (
+        shown
+        if more <= 0
+        else [*shown[:SHOWN_DOUBTS], Note(f"{more} more doubts stand in the records.", True)]
+    )
 
 
 def _load(section: Section) -> list[Note]:

@@ -21,6 +21,7 @@ from ferbench.engine import describe
 from ferbench.errors import UserError
 from ferbench.evaluation.metrics import further_scores
 from ferbench.records.curves import Timeline, curves_of, finite, to_targets, val_macro_f1
+from ferbench.records.doubts import doubts
 from ferbench.records.protocol import hash_of
 from ferbench.registry import ALGORITHMS, HOOKS
 from ferbench.viz.runlog import read_metrics
@@ -50,6 +51,7 @@ class RunRecord(Hook):
         targets: Sequence[float] = TARGETS,
     ):
         self.label, self.targets = label, tuple(targets)
+        self.warned: set[str] = set()
         self.cell = None if cell is None else records.Cell(**describe.plain(cell))
 
     def before_train(self, runner: Any) -> None:
@@ -112,9 +114,22 @@ class RunRecord(Hook):
                 to_target=to_targets(curves.val, self.targets), load=self.load,
             )  # fmt: skip
         results = _results(entries) if status == records.FINISHED else []
+        warnings = [
+            *runner.bare_model.warnings,
+            *doubts(entries, runner.data.classes, runner.train_loop.max_iters),
+        ]
+        for text in set(warnings) - self.warned:
+            runner.logger.warning(f"this run is doubtful: {text}")
+        self.warned.update(warnings)
         now = datetime.now(timezone.utc).isoformat(timespec="seconds")
         own = records.Record(
-            **self.known, status=status, results=results, curves=curves, cost=cost, written=now
+            **self.known,
+            status=status,
+            results=results,
+            curves=curves,
+            cost=cost,
+            written=now,
+            warnings=warnings,
         )
         records.write(own, folder / records.NAME)
 
