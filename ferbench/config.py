@@ -17,13 +17,13 @@ from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ferbench.core.instead import instead
 from ferbench.core.keys import IMPLIED_TYPE, TOP_LEVEL, section_keys
 from ferbench.core.parts import build
 from ferbench.core.plugins import absolute
 from ferbench.core.plugins import load as load_plugin
 from ferbench.core.text import require_names
 from ferbench.errors import UserError, nearest
-from ferbench.instead import instead
 
 if TYPE_CHECKING:  # mmengine takes a second to import
     from mmengine import Config

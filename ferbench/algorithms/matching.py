@@ -19,7 +19,7 @@ from ferbench.distributed import gather_rows, local_rows
 from ferbench.errors import UserError, described
 from ferbench.functional.losses import rampup
 from ferbench.lifecycle import RunContext
-from ferbench.losses.base import Consistency, ExtraTerm, SupervisedLoss
+from ferbench.losses.base import Consistency, ExtraTerm, SupervisedLoss, scalar
 from ferbench.registry import ALGORITHMS, ALIGNMENTS, LOSSES, TARGETS, THRESHOLDS
 from ferbench.targets.rules import TargetRule
 from ferbench.thresholds.base import ThresholdRule
@@ -146,12 +146,13 @@ class Matching(Algorithm):
         batch = step.batch
         labeled, unlabeled = self._compared(step)
         supervised = self.supervised_loss(*labeled, batch.iteration)
-        consistency = self.consistency(*unlabeled)
+        supervised = scalar(self.supervised_loss, supervised, f"{AT}.supervised_loss")
+        consistency = scalar(self.consistency, self.consistency(*unlabeled), f"{AT}.consistency")
         scale = self.lambda_u * rampup(batch.iteration, self.max_iters, self.ramp)
         loss = self.lambda_x * supervised + scale * consistency
         parts = {"supervised": supervised.detach(), "unsupervised": consistency.detach()}
         for term in self._terms():
-            value = term(step)
+            value = scalar(term, term(step), f"{AT}.terms")
             loss = loss + term.weight * value
             parts[term.name] = value.detach()
 
@@ -270,6 +271,11 @@ def _checked(
         if made.is_floating_point() and made.shape == numbers:
             return made
         if made.dtype == torch.int64 and made.shape == classes:
+            if made.device.type == "cpu" and len(made) and not 0 <= made.min() <= made.max() < numbers[1]:
+                raise UserError(
+                    f"{type(rule).__name__} returned the classes {made.min():d} to {made.max():d}",
+                    where=f"{AT}.{part}", expected=f"0 to {numbers[1] - 1}",
+                )  # fmt: skip
             return made
     forms = [] if classes is None else [f"int64 classes of shape {tuple(classes)}"]
     raise UserError(

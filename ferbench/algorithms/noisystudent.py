@@ -8,6 +8,7 @@ from typing import Any
 from ferbench.algorithms.matching import Matching
 from ferbench.contracts import Batch, MatchingStep, Network, StepResult, Views
 from ferbench.errors import UserError
+from ferbench.losses.base import scalar
 from ferbench.registry import ALGORITHMS
 from ferbench.targets.offline import OfflineLabels
 
@@ -83,6 +84,7 @@ class NoisyStudent(Matching):
         if batch.iteration < self.labels.length:
             output = network({"labeled": batch.labeled["weak"]}, ("labeled",))["labeled"]
             loss = self.supervised_loss(output.logits, batch.target, batch.iteration)
+            loss = scalar(self.supervised_loss, loss, "model.algorithm.supervised_loss")
             return StepResult(self.lambda_x * loss, {"supervised": loss.detach()})
         assert batch.index is not None
         outputs, _ = self._run(network, batch)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ferbench.algorithms.base import Algorithm
 from ferbench.contracts import Batch, Network, StepResult
 from ferbench.core.parts import build
+from ferbench.losses.base import scalar
 from ferbench.registry import ALGORITHMS, LOSSES
 
 
@@ -26,6 +27,7 @@ class Supervised(Algorithm):
         """See `Algorithm.step`."""
         output = network({"labeled": batch.labeled["weak"]}, needs_gradient=("labeled",))["labeled"]
         loss = self.supervised_loss(output.logits, batch.target, batch.iteration)
+        loss = scalar(self.supervised_loss, loss, "model.algorithm.supervised_loss")
         return StepResult(loss, {"supervised": loss.detach()})
 
 

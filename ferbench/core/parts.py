@@ -11,8 +11,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ferbench.core.instead import instead
 from ferbench.errors import UserError, nearest, shortened
-from ferbench.instead import instead
 
 if TYPE_CHECKING:
     from mmengine import Registry

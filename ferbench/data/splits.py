@@ -16,9 +16,10 @@ from ferbench.data import drawing
 from ferbench.data import manifest as manifests
 from ferbench.data.datasets.base import FaceDataset, Subset
 from ferbench.data.manifest import Listing, resolve
-from ferbench.errors import UserError
+from ferbench.errors import UserError, described, shortened
 from ferbench.registry import SPLITS
 
+PARTS = frozenset({"labeled", "unlabeled", "val"})
 PERCENT = Numbers("a number above 0, at most 100", POSITIVE.low, 100)
 
 _log = logging.getLogger(__name__)
@@ -66,6 +67,32 @@ class SplitRule(ABC):
     def draw(self, listing: Listing) -> dict[str, np.ndarray]:
         """The parts (int64 indices, ascending): a pure function of `spec`, ids, labels and groups."""
 
+    def _checked(self, parts: Any, items: int) -> dict[str, np.ndarray]:
+        """What `draw` returned, if it is parts of ``items`` items."""
+
+        def refuse(what: str) -> UserError:
+            return UserError(
+                f"{type(self).__name__}.draw() {what}", where="split",
+                expected="labeled, unlabeled and, where there is one, val: each the different numbers of its items, ascending; "
+                "no validation item in another part",
+            )  # fmt: skip
+
+        if not isinstance(parts, Mapping) or not {"labeled", "unlabeled"} <= parts.keys() <= PARTS:
+            what = list(parts) if isinstance(parts, Mapping) else shortened(parts)
+            raise refuse(f"returned {what} instead of the parts by name")
+        found = {name: np.asarray(values) for name, values in parts.items()}
+        for name, values in found.items():
+            if values.ndim != 1 or (values.dtype.kind not in "iu" and len(values)):
+                raise refuse(f"returned {name} as {described(values)}")
+            if len(values) and (values.min() < 0 or values.max() >= items or (np.diff(values) <= 0).any()):
+                raise refuse(
+                    f"returned for {name} numbers that are not ascending from 0 to {items - 1}, each once"
+                )
+        others = np.concatenate([found["labeled"], found["unlabeled"]])
+        if "val" in found and (shared := len(np.intersect1d(found["val"], others))):
+            raise refuse(f"put {shared} items of val into another part, too")
+        return {name: values.astype(np.int64, copy=False) for name, values in found.items()}
+
     def __call__(self, dataset: FaceDataset) -> Split:
         """The split of ``dataset``.
 
@@ -76,7 +103,7 @@ class SplitRule(ABC):
         if self.file is not None and self.file.exists():
             manifest = manifests.read(self.file)
             return Split(manifests.expand(listing, manifest, self.file, self.spec), manifest)
-        parts = self.draw(listing)
+        parts = self._checked(self.draw(listing), len(dataset))
         manifest = manifests.build(listing, parts, self.spec)
         if self.file is not None:
             manifests.write(manifest, self.file)

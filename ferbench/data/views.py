@@ -10,7 +10,7 @@ import numpy as np
 
 from ferbench.data.augment.base import CHANNELS, Transform
 from ferbench.data.augment.geometric import resize
-from ferbench.errors import UserError
+from ferbench.errors import UserError, described
 from ferbench.functional.randomness import uniforms
 from ferbench.registry import TRANSFORMS
 
@@ -141,7 +141,14 @@ class Views:
 
     def _require_size(self, transforms: Sequence[Transform], kind: str) -> None:
         probe = np.zeros((self.working_size, self.working_size, CHANNELS), np.uint8)
-        result = _run(transforms, probe, np.zeros(sum(t.draws for t in transforms)))
+        result = probe
+        for transform in transforms:
+            result = transform(result, np.zeros(transform.draws))
+            if not isinstance(result, np.ndarray):
+                raise UserError(
+                    f"{type(transform).__name__} returned {described(result)}", where=f"views.{kind}",
+                    expected="an image: uint8 [H, W, 3]",
+                )  # fmt: skip
         expected = (self.size, self.size, CHANNELS)
         if result.shape != expected or result.dtype != np.uint8:
             raise UserError(

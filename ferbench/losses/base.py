@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ferbench.arguments import NONNEGATIVE, check_numbers
 from ferbench.contracts import Batch, MatchingStep
-from ferbench.errors import UserError
+from ferbench.errors import UserError, described
 from ferbench.lifecycle import Part
 
 
@@ -44,6 +44,26 @@ def check_class_factors(part: object, factors: Tensor | None, num_classes: int) 
             f"{type(part).__name__} got a class_weight of {len(factors)} numbers",
             expected=f"{num_classes}, one per class",
         )
+
+
+def scalar(part: nn.Module, made: Any, where: str) -> Tensor:
+    """The loss [] that a part made; a look at its value would make a GPU wait.
+
+    Args:
+        part: names itself in the message.
+        made: what its `forward` returned.
+        where: its place in the config.
+
+    Raises:
+        UserError: it is no floating-point tensor of no dimension.
+    """
+    if isinstance(made, Tensor) and made.ndim == 0 and made.is_floating_point():
+        return made
+    raise UserError(
+        f"{type(part).__name__} returned {described(made)}", where=where,
+        expected="a loss: a floating-point tensor of shape ()",
+        fix="average over the batch, and check the term with ferbench.testing, see docs/howto/plugin.md",
+    )  # fmt: skip
 
 
 class SupervisedLoss(Part, ABC):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ferbench.contracts import Output
 from ferbench.core.parts import build
-from ferbench.errors import UserError
+from ferbench.errors import UserError, described
 from ferbench.models.weights import LoadedWeights
 from ferbench.registry import MODELS
 
@@ -93,11 +93,11 @@ class Classifier(nn.Module):
     def forward(self, images: Tensor) -> Output:
         """What the classifier says of normalised images [B, 3, S, S]."""
         features = self.backbone(images)
-        if features.ndim != 2 or features.shape[1] != self.num_features:
+        if not isinstance(features, Tensor) or features.shape != (len(images), self.num_features):
             raise UserError(
-                f"the backbone {type(self.backbone).__name__} made features of shape {tuple(features.shape)}",
+                f"the backbone {type(self.backbone).__name__} made of {len(images)} images: {described(features)}",
                 where="model.backbone",
-                expected=f"[B, {self.num_features}]: one pooled vector per image",
+                expected=f"features of shape [B, {self.num_features}]: one pooled vector per image",
             )
         output = self.head(features)
         if not self.heads:

@@ -8,11 +8,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ferbench.algorithms import Batch, Matching, MatchingStep
+from ferbench.algorithms import Batch, Matching, MatchingStep, Supervised
 from ferbench.alignments import AlignRule
 from ferbench.errors import UserError
 from ferbench.lifecycle import RunContext, bind
 from ferbench.losses import ExtraTerm
+from ferbench.losses.base import Consistency, SupervisedLoss
+from ferbench.targets import TargetRule
 from ferbench.testing import RecordedNetwork
 from ferbench.thresholds import Evidence, ThresholdRule
 
@@ -235,3 +237,51 @@ def test_thresholds_that_are_not_per_class() -> None:
         step(make(threshold=rule), network)
     rule.thresholds = lambda: torch.full((CLASSES,), 0.5)
     assert step(make(threshold=rule), network).pseudo_labels.thresholds.tolist() == [0.5] * CLASSES
+
+
+def returning(base: type, value):
+    """A part of a kind whose `forward` returns a value, whatever it is given."""
+
+    class Odd(base):
+        name, weight = "odd", 1.0
+
+        def forward(self, *arguments):
+            return value
+
+    return Odd()
+
+
+@pytest.mark.parametrize("place", ["supervised_loss", "consistency", "terms"])
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        (torch.ones(4), r"torch.float32 of shape \(4,\)"), (torch.ones(1), r"torch.float32 of shape \(1,\)"),
+        (None, "NoneType"), (0.5, "float"), ((torch.tensor(1.0),), "tuple"), ({"loss": torch.tensor(1.0)}, "dict"),
+        (torch.tensor(1), r"torch.int64 of shape \(\)"),
+    ],
+)  # fmt: skip
+def test_a_loss_that_is_no_scalar_is_named(place, value, says) -> None:
+    """A part of one's own that forgets the mean, or returns several things."""
+    kind = {"supervised_loss": SupervisedLoss, "consistency": Consistency, "terms": ExtraTerm}[place]
+    odd = returning(kind, value)
+    algorithm = make(**{place: [odd] if place == "terms" else odd})
+    with pytest.raises(UserError, match=f"Odd returned {says}") as error:
+        step(algorithm, RecordedNetwork(draw("labeled", "weak", "strong")))
+    assert error.value.where == f"model.algorithm.{place}"
+    with pytest.raises(UserError, match="Odd returned"):
+        step_of_supervised(returning(SupervisedLoss, value))
+
+
+def step_of_supervised(loss: SupervisedLoss):
+    algorithm = Supervised()
+    algorithm.supervised_loss = loss
+    bind(algorithm, RunContext(CLASSES, num_labeled=2, num_unlabeled=9, max_iters=10, class_counts=(1, 1, 0)))
+    return step(algorithm, RecordedNetwork(draw("labeled")))
+
+
+@pytest.mark.parametrize("value", [torch.tensor([0, 1, 2, 3]), torch.tensor([0, -1, 2, 1])])
+def test_pseudo_labels_beyond_the_classes_are_named(value) -> None:
+    algorithm = make(target=returning(TargetRule, value))
+    with pytest.raises(UserError, match=r"Odd returned the classes -?\d to \d") as error:
+        step(algorithm, RecordedNetwork(draw("labeled", "weak", "strong")))
+    assert error.value.where == "model.algorithm.target"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ferbench.core.parts import build
 from ferbench.data.datasets.base import FaceDataset
-from ferbench.data.splits import BudgetSplit, resolve
+from ferbench.data.splits import BudgetSplit, SplitRule, resolve
 from ferbench.errors import UserError
 from ferbench.registry import SPLITS
 
@@ -420,3 +420,49 @@ def test_subsets_carry_the_parts():
     assert subsets["labeled"].name == "items/labeled"
     assert subsets["labeled"].class_counts().tolist() == [2, 2, 2]
     assert len(subsets["unlabeled"]) == len(data) - 9
+
+
+LABELED, REST = np.arange(3), np.arange(5, 9)
+
+
+@pytest.mark.parametrize(
+    ("parts", "says"),
+    [
+        (None, "returned None"), ({"unlabeled": REST}, "returned .'unlabeled'. instead"),
+        ({"labeled": LABELED}, "instead of the parts by name"),
+        ({"labeled": LABELED, "unlabeled": REST, "test": REST}, "'test'"),
+        ({"labeled": LABELED, "unlabeled": REST, "val": np.array([2, 4])}, "1 items of val into another part"),
+        ({"labeled": LABELED, "unlabeled": REST, "val": np.array([4, 5])}, "1 items of val into another part"),
+        ({"labeled": np.arange(8, 10_000), "unlabeled": REST}, "for labeled numbers that are not ascending from 0 to"),
+        ({"labeled": np.arange(-1, 4), "unlabeled": REST}, "for labeled numbers"),
+        ({"labeled": LABELED[::-1], "unlabeled": REST}, "for labeled numbers"),
+        ({"labeled": LABELED, "unlabeled": np.array([5, 5])}, "for unlabeled numbers"),
+        ({"labeled": LABELED * 1.0, "unlabeled": REST}, r"labeled as float64 of shape \(3,\)"),
+        ({"labeled": LABELED[None], "unlabeled": REST}, r"labeled as int64 of shape \(1, 3\)"),
+        ({"labeled": np.arange(9) < 3, "unlabeled": REST}, "labeled as bool"),
+    ],
+)  # fmt: skip
+def test_what_a_rule_of_ones_own_must_not_draw(parts, says, tmp_path):
+    """Each ended in a traceback, or in a split that validates on training images; no manifest is written."""
+    rule = Own(parts, tmp_path / "split.json")
+    with pytest.raises(UserError, match=rf"Own\.draw\(\) .*{says}"):
+        rule(items())
+    assert not rule.file.exists()
+
+
+class Own(SplitRule):
+    spec = {"type": "Own"}
+
+    def __init__(self, parts, file=None):
+        super().__init__(file)
+        self.parts = parts
+
+    def draw(self, listing):
+        return self.parts
+
+
+def test_a_rule_of_ones_own_may_draw_lists_and_put_labeled_images_into_the_unlabeled_part():
+    split = Own({"labeled": [0, 2], "unlabeled": [0, 1, 2, 5], "val": []})(items())
+    assert {name: (p.dtype, p.tolist()) for name, p in split.parts.items()} == {
+        "labeled": (np.int64, [0, 2]), "unlabeled": (np.int64, [0, 1, 2, 5]), "val": (np.int64, [])
+    }  # fmt: skip

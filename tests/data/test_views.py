@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from ferbench.data.augment.base import Transform
 from ferbench.data.views import MEDIUM, STRONG, WEAK, Views
 from ferbench.errors import UserError
 from ferbench.functional.randomness import uniforms
@@ -164,6 +165,24 @@ def test_working_size_for_crops_without_padding():
     assert render(views, [0])["weak"].shape == (1, 56, 56, 3)
     with pytest.raises(UserError, match=r"weak views come out as uint8 \[49, 49, 3\]"):
         Views(56, weak=crop)
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_transform_that_returns_no_image_is_named(place):
+    """Also in the middle of a recipe, where the next one would trip over it."""
+
+    class Forgets(Transform):
+        draws = 0
+
+        def __call__(self, image, u):
+            image[:] = 0  # and returns nothing
+
+    TRANSFORMS.register_module(name="Forgets", force=True, module=Forgets)
+    recipe = [{"type": "HorizontalFlip"}]
+    recipe.insert(place, {"type": "Forgets"})
+    with pytest.raises(UserError, match="Forgets returned NoneType") as error:
+        Views(32, strong=recipe)
+    assert error.value.where == "views.strong"
 
 
 def test_a_medium_view_is_a_weak_one_and_one_operation_unless_told_otherwise():

@@ -14,13 +14,13 @@ from mmengine.runner import Runner
 import ferbench
 from ferbench.config import load_config
 from ferbench.core import keys
+from ferbench.core.instead import INSTEAD, INSTEAD_WITHIN
 from ferbench.core.keys import IMPLIED_TYPE, TOP_LEVEL, section_keys
 from ferbench.core.parts import check, kind_of, parameters
 from ferbench.data.views import Views
 from ferbench.engine import api
 from ferbench.engine.runner import IDENTITY, SSLRunner
 from ferbench.errors import UserError
-from ferbench.instead import INSTEAD, INSTEAD_WITHIN
 from ferbench.registry import HOOKS, LOOPS, MODELS, OPTIM_WRAPPERS
 
 SOURCE = "\n".join(f.read_text() for f in sorted(Path(ferbench.__file__).parent.rglob("*.py")))

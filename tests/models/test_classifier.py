@@ -77,8 +77,26 @@ def test_backbone_without_num_features_is_named() -> None:
 def test_unpooled_features_are_named() -> None:
     backbone = nn.Identity()
     backbone.num_features = 3  # type: ignore[assignment]
-    with pytest.raises(UserError, match=r"features of shape \(2, 3, 4, 4\)"):
+    with pytest.raises(UserError, match=r"Identity made of 2 images: torch.float32 of shape \(2, 3, 4, 4\)"):
         Classifier(backbone, dict(type="LinearHead"), num_classes=8)(torch.rand(2, 3, 4, 4))
+
+
+@pytest.mark.parametrize(
+    ("features", "says"),
+    [
+        (None, "NoneType"),
+        ((torch.ones(2, 3),), "tuple"),
+        (torch.ones(1, 3), r"\(1, 3\)"),
+        (torch.ones(2, 3, 1), r"\(2, 3, 1\)"),
+    ],
+)
+def test_features_of_another_kind_are_named(features, says) -> None:
+    """Networks of other libraries return tuples; one that forgets the batch, or the return, is met at the first pass."""
+    backbone = Pooled()
+    backbone.forward = lambda images: features
+    with pytest.raises(UserError, match=rf"Pooled made of 2 images: .*{says}") as error:
+        Classifier(backbone, dict(type="LinearHead"), num_classes=2)(torch.rand(2, 3, 8, 8))
+    assert error.value.where == "model.backbone"
 
 
 def test_normalized_head_returns_unit_features_that_made_the_logits() -> None:
