@@ -58,6 +58,6 @@ def test_the_report_says_it_once_for_all_runs() -> None:
     ]
     runs += [SimpleNamespace(label="UDA", seed=s, warnings=[f"doubt {s}"]) for s in range(7)]
     notes = _doubtful(SimpleNamespace(finished=lambda: runs))
-    assert notes[0].text == "Doubtful: nothing was learned. Runs: DTM (seed 0) and DTM (seed 1)."
+    assert notes[0].text == "Doubtful: nothing was learned. Runs: DTM (seed 0), DTM (seed 1)."
     assert len(notes) == SHOWN_DOUBTS + 1
     assert notes[-1].text == "2 more doubts stand in the records."
