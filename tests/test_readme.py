@@ -89,3 +89,11 @@ def test_links_lead_somewhere(repo: Path) -> None:
     for page in (repo / "README.md", *sorted((repo / "docs").rglob("*.md"))):
         for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
             assert "://" in target or (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_the_map_names_files_that_are_there(repo: Path) -> None:
+    """In its pictures, too, which have no links."""
+    text = re.sub(r"\]\([^)]*\)", "]", (repo / "docs" / "map.md").read_text(encoding="utf-8"))
+    named = set(re.findall(r"\w+(?:/\w+)*\.py", text))
+    assert len(named) > 20
+    assert not [name for name in named if not any((repo / top / name).is_file() for top in ("", "ferbench"))]
