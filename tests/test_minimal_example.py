@@ -20,7 +20,13 @@ def test_it_is_short_and_needs_neither_configs_nor_a_runner(example):
     assert len(text.splitlines()) <= 120
     imports = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Import | ast.ImportFrom)]
     modules = {getattr(node, "module", None) or node.names[0].name for node in imports}
-    assert {name.split(".")[0] for name in modules} == {"__future__", "collections", "copy", "torch", "ferbench"}
+    assert {name.split(".")[0] for name in modules} == {
+        "__future__",
+        "collections",
+        "copy",
+        "torch",
+        "ferbench",
+    }
     assert {name for name in modules if name.startswith("ferbench")} == {
         "ferbench.algorithms", "ferbench.contracts", "ferbench.lifecycle", "ferbench.thresholds",
     }  # fmt: skip
