@@ -140,6 +140,15 @@ class BankSmoothing(AlignRule):
         bank: arguments of `LabeledBank`, or a bank that other parts hold too.
 
     Buffers: those of the bank.
+
+    >>> from ferbench.testing import make_evidence
+    >>> rule = BankSmoothing(alpha=0.5, bank=dict(dim=2, start=1))
+    >>> rule.bank.bind(RunContext(num_classes=2, num_labeled=1, num_unlabeled=8, max_iters=100, class_counts=(1, 0)))
+    >>> faces = dict(embedding=torch.tensor([[1.0, 0.0]]), labeled_embedding=torch.tensor([[1.0, 0.0]]))
+    >>> rule(make_evidence([[0.6, 0.4]], **faces))
+    tensor([[0.6000, 0.4000]])
+    >>> rule(make_evidence([[0.6, 0.4]], iteration=1, **faces))
+    tensor([[0.8000, 0.2000]])
     """
 
     def __init__(self, alpha: float = 0.9, bank: Any = None):

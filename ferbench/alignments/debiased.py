@@ -26,6 +26,14 @@ class DebiasedAlignment(AlignRule):
 
     Buffers:
         p_model: float32 [C], q.
+
+    >>> from ferbench.testing import make_evidence
+    >>> rule = DebiasedAlignment(tau=1.0, momentum=0.0)
+    >>> rule.bind(RunContext(num_classes=2, num_labeled=4, num_unlabeled=8, max_iters=100, class_counts=(2, 2)))
+    >>> rule(make_evidence([[0.75, 0.25]]))
+    tensor([[0.7500, 0.2500]])
+    >>> rule.margin().exp()
+    tensor([0.7500, 0.2500])
     """
 
     p_model: Tensor

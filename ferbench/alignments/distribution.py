@@ -33,6 +33,13 @@ class EMAAlignment(AlignRule):
 
     Buffers:
         p_model: float32 [C]; NaN until the first step. p_target: float32 [C].
+
+    >>> from ferbench.testing import make_evidence
+    >>> rule = EMAAlignment()
+    >>> rule.bind(RunContext(num_classes=2, num_labeled=4, num_unlabeled=8, max_iters=100, class_counts=(2, 2)))
+    >>> rule(make_evidence([[0.9, 0.1], [0.6, 0.4]]))
+    tensor([[0.7500, 0.2500],
+            [0.3333, 0.6667]])
     """
 
     p_model: Tensor
@@ -81,6 +88,13 @@ class QueueAlignment(AlignRule):
 
     Buffers:
         queue: float32 [length, C], batch means, the latest last.
+
+    >>> from ferbench.testing import make_evidence
+    >>> rule = QueueAlignment(length=2)
+    >>> rule.bind(RunContext(num_classes=2, num_labeled=4, num_unlabeled=8, max_iters=100, class_counts=(2, 2)))
+    >>> rule(make_evidence([[0.9, 0.1], [0.6, 0.4]]))
+    tensor([[0.7500, 0.2500],
+            [0.3333, 0.6667]])
     """
 
     queue: Tensor

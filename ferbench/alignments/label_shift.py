@@ -30,6 +30,15 @@ class LabelShiftAlignment(AlignRule):
 
     Buffers:
         labeled_shares: float32 [C], pi. shares: float32 [C], q.
+
+    >>> from ferbench.testing import make_evidence
+    >>> rule = LabelShiftAlignment(momentum=0.0, warmup=0.0)
+    >>> rule.bind(RunContext(num_classes=2, num_labeled=4, num_unlabeled=8, max_iters=100, class_counts=(2, 2)))
+    >>> rule(make_evidence([[0.9, 0.1], [0.6, 0.4]]))
+    tensor([[0.9000, 0.1000],
+            [0.6000, 0.4000]])
+    >>> rule.shares
+    tensor([0.7500, 0.2500])
     """
 
     labeled_shares: Tensor

@@ -33,6 +33,16 @@ class MemorySmoothing(AlignRule):
     Buffers:
         keys: float32 [K, dim], K = batches * (labeled + unlabeled images of a step). values: float32 [K, C]; zero rows
         are not filled. pointer: int64 [], where the next batch is written.
+
+    >>> from ferbench.testing import make_evidence
+    >>> rule = MemorySmoothing(alpha=0.5, batches=1, start=1, dim=2)
+    >>> context = RunContext(2, 1, 8, max_iters=100, class_counts=(1, 0), labeled_batch=1, unlabeled_batch=1)
+    >>> rule.bind(context)
+    >>> faces = dict(embedding=torch.tensor([[1.0, 0.0]]), labeled_embedding=torch.tensor([[1.0, 0.0]]))
+    >>> rule(make_evidence([[0.6, 0.4]], **faces))
+    tensor([[0.6000, 0.4000]])
+    >>> rule(make_evidence([[0.6, 0.4]], iteration=1, **faces))
+    tensor([[0.7000, 0.3000]])
     """
 
     keys: Tensor

@@ -21,6 +21,12 @@ class PriorRemoval(AlignRule):
 
     Buffers:
         prior: float32 [C], log of each class' share of the labeled items.
+
+    >>> from ferbench.testing import make_evidence
+    >>> rule = PriorRemoval()
+    >>> rule.bind(RunContext(num_classes=2, num_labeled=4, num_unlabeled=8, max_iters=100, class_counts=(3, 1)))
+    >>> rule(make_evidence([[0.75, 0.25]]))
+    tensor([[0.5000, 0.5000]])
     """
 
     prior: Tensor

@@ -24,6 +24,11 @@ class ProgressiveAlignment(EMAAlignment):
 
     Buffers:
         Those of `EMAAlignment`; p_target is the labeled set's shares.
+
+    >>> rule = ProgressiveAlignment(generations=2, first=1.0, last=0.0)
+    >>> rule.bind(RunContext(num_classes=2, num_labeled=4, num_unlabeled=8, max_iters=100, class_counts=(3, 1)))
+    >>> rule.aim(iteration=0), rule.aim(iteration=50)
+    (tensor([0.7500, 0.2500]), tensor([0.5000, 0.5000]))
     """
 
     def __init__(

@@ -26,6 +26,14 @@ class Prototypes(Part):
     Buffers:
         features: float32 [C * length + 1, D], the queues one after the other; the last row is scratch space.
         seen: int64 [C], items that have passed through each queue.
+
+    >>> prototypes = Prototypes(length=2, temperature=1.0)
+    >>> prototypes.heads(num_features=2, num_classes=2)
+    {}
+    >>> prototypes.bind(RunContext(num_classes=2, num_labeled=4, num_unlabeled=8, max_iters=100, class_counts=(2, 2)))
+    >>> prototypes.add(torch.eye(2), labels=torch.tensor([0, 1]))
+    >>> prototypes.logits(torch.tensor([[2.0, 0.0]]))
+    tensor([[1., 0.]])
     """
 
     features: Tensor

@@ -14,6 +14,9 @@ def pseudo_margins(logits: Tensor) -> Tensor:
 
     Returns:
         [..., C]; positive for the predicted class only.
+
+    >>> pseudo_margins(torch.tensor([[3.0, 1.0, 0.0]]))
+    tensor([[ 2., -2., -3.]])
     """
     top, at = logits.topk(2, dim=-1)
     margins = logits - top[..., :1]
@@ -30,6 +33,9 @@ def masked_quantile(values: Tensor, keep: Tensor, q: float) -> Tensor:
 
     Returns:
         []; 0 where nothing is kept.
+
+    >>> masked_quantile(torch.tensor([4.0, 9.0, 0.0]), keep=torch.tensor([True, False, True]), q=0.5)
+    tensor(2.)
     """
     ordered = values.masked_fill(~keep, torch.inf).sort().values
     last = (keep.sum() - 1).clamp(min=0)
@@ -49,6 +55,10 @@ def agreed_label(first: Tensor, second: Tensor, sure: Tensor, too: Tensor) -> tu
     Returns:
         (label [B]: their common class, or that of the one that is sure; easy [B] bool: they agree and both are sure; hard
         [B] bool: exactly one of them is sure, whether they agree or not). What is neither easy nor hard has no use.
+
+    >>> yes, no = torch.tensor([True, True]), torch.tensor([True, False])
+    >>> agreed_label(torch.tensor([2, 0]), torch.tensor([2, 1]), sure=yes, too=no)
+    (tensor([2, 0]), tensor([ True, False]), tensor([False,  True]))
     """
     same = first == second
     label = torch.where(same | sure, first, second)

@@ -17,6 +17,9 @@ def last_occurrence(index: Tensor) -> Tensor:
 
     Returns:
         bool [B]; exactly one row of each item is True.
+
+    >>> last_occurrence(torch.tensor([3, 7, 3]))
+    tensor([False,  True,  True])
     """
     order = index.argsort(stable=True)
     item = index[order]

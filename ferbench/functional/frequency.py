@@ -17,6 +17,9 @@ def effective_number_weights(counts: Tensor) -> Tensor:
 
     Returns:
         float64 [C] with mean 1.
+
+    >>> effective_number_weights(torch.tensor([1, 3]))
+    tensor([1.2727, 0.7273], dtype=torch.float64)
     """
     n = counts.double().clamp(min=1)
     weights = 1 / -torch.expm1(
@@ -43,6 +46,10 @@ def quantile_thresholds(
 
     Returns:
         [C] of ``thresholds``'s dtype. Waits for the device.
+
+    >>> confidence, label = torch.tensor([0.99, 0.98, 0.6, 0.5, 0.8, 0.7]), torch.tensor([0, 0, 0, 0, 1, 1])
+    >>> quantile_thresholds(confidence, label, torch.tensor([0.95, 0.95]), head=0, floor=0.95)
+    tensor([0.9900, 0.8000])
     """
     new = thresholds.clone()
     groups = [confidence[(label == c) & (confidence > 0)] for c in range(len(thresholds))]
@@ -55,7 +62,11 @@ def quantile_thresholds(
 
 
 def frequency_order(counts: Tensor) -> Tensor:
-    """Classes from the most to the least frequent, [C]; of equally frequent ones the first class first."""
+    """Classes from the most to the least frequent, [C]; of equally frequent ones the first class first.
+
+    >>> frequency_order(torch.tensor([5, 9, 5]))
+    tensor([1, 0, 2])
+    """
     return counts.argsort(descending=True, stable=True)
 
 
@@ -74,6 +85,9 @@ def sampling_rates(counts: Tensor, alpha: float, rates: str = "mirrored") -> Ten
 
     Returns:
         float64 [C] in (0, 1], by class.
+
+    >>> sampling_rates(torch.tensor([100, 25]), alpha=2.0)
+    tensor([0.5000, 1.0000], dtype=torch.float64)
     """
     order, n = frequency_order(counts), counts.double().clamp(min=1)
     if rates == "mirrored":
@@ -96,6 +110,10 @@ def most_confident(confidence: Tensor, label: Tensor, rates: Tensor, order: Tens
     Returns:
         int64 [P], places of the items: class after class, in each the most confident first, of equals the first. Waits for
         the device.
+
+    >>> confidence, label = torch.tensor([0.7, 0.9, 0.8, 0.6]), torch.tensor([0, 0, 1, 1])
+    >>> most_confident(confidence, label, rates=torch.tensor([0.5, 1.0]), order=torch.tensor([1, 0]))
+    tensor([2, 3, 1])
     """
     picked = []
     for c in order.tolist():

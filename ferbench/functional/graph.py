@@ -18,6 +18,9 @@ def similarity(first: Tensor, second: Tensor, temperature: float) -> Tensor:
 
     Returns:
         [B, K].
+
+    >>> similarity(torch.tensor([[1.0, 0.0]]), torch.eye(2), temperature=0.5)
+    tensor([[2., 0.]])
     """
     with torch.autocast(first.device.type, enabled=False):
         return first.float() @ second.float().t() / temperature
@@ -34,6 +37,9 @@ def neighbour_shares(queries: Tensor, keys: Tensor, filled: Tensor, temperature:
 
     Returns:
         [B, K]; rows sum to 1, or to 0 where nothing is filled.
+
+    >>> neighbour_shares(torch.tensor([[1.0, 0.0]]), torch.eye(2), filled=torch.tensor([True, False]), temperature=0.5)
+    tensor([[1., 0.]])
     """
     # A finite stand-in for -inf keeps a memory without any row free of NaN.
     logits = similarity(queries, keys, temperature).masked_fill(~filled, -1e9)
@@ -50,6 +56,9 @@ def smooth(probs: Tensor, neighbours: Tensor, alpha: float) -> Tensor:
 
     Returns:
         [B, C] of probs' dtype; rows sum to 1.
+
+    >>> smooth(torch.tensor([[0.8, 0.2]]), torch.tensor([[0.0, 1.0]]), alpha=0.9)
+    tensor([[0.7200, 0.2800]])
     """
     own = 1 - (1 - alpha) * neighbours.sum(dim=1, keepdim=True)
     return (own * probs + (1 - alpha) * neighbours).to(probs.dtype)
@@ -66,6 +75,11 @@ def pseudo_label_graph(probs: Tensor, threshold: float) -> Tensor:
 
     Returns:
         [B, B]; rows sum to 1.
+
+    >>> pseudo_label_graph(torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]), threshold=0.8)
+    tensor([[0.5000, 0.5000, 0.0000],
+            [0.5000, 0.5000, 0.0000],
+            [0.0000, 0.0000, 1.0000]])
     """
     with torch.autocast(probs.device.type, enabled=False):
         graph = probs.float() @ probs.float().t()
@@ -87,6 +101,9 @@ def graph_contrast(first: Tensor, second: Tensor, graph: Tensor, temperature: fl
 
     Returns:
         [].
+
+    >>> graph_contrast(torch.eye(2), torch.eye(2), graph=torch.eye(2), temperature=1.0)
+    tensor(0.3133)
     """
     shares = similarity(first, second, temperature).softmax(dim=1)
     return -(graph * (shares + 1e-7).log()).sum(dim=1).mean()
@@ -102,6 +119,9 @@ def class_totals(shares: Tensor, labels: Tensor, num_classes: int) -> Tensor:
 
     Returns:
         [B, C].
+
+    >>> class_totals(torch.tensor([[0.5, 0.25, 0.25]]), labels=torch.tensor([1, 0, 1]), num_classes=2)
+    tensor([[0.2500, 0.7500]])
     """
     with torch.autocast(shares.device.type, enabled=False):
         return shares @ as_probabilities(labels, num_classes)
@@ -117,6 +137,9 @@ def class_scaled(shares: Tensor, probs: Tensor, labels: Tensor) -> Tensor:
 
     Returns:
         [B, K]; rows sum to 1, or to less where the neighbours' classes have no probability.
+
+    >>> class_scaled(torch.tensor([[0.5, 0.5]]), torch.tensor([[0.75, 0.25]]), labels=torch.tensor([0, 1]))
+    tensor([[0.7500, 0.2500]])
     """
     scaled = shares * probs.float()[:, labels.clamp(min=0)]
     return scaled / scaled.sum(dim=1, keepdim=True).clamp_min(1e-12)

@@ -23,6 +23,9 @@ def class_weights(counts: Sequence[int], scheme: str, beta: float = 0.999) -> Te
 
     Returns:
         float32 [C].
+
+    >>> class_weights([30, 10], "inverse_frequency")
+    tensor([0.5000, 1.5000])
     """
     n = torch.tensor(counts, dtype=torch.float64)
     weights = (1 - beta) / (1 - beta**n) if scheme == "effective_number" else 1 / n
@@ -38,6 +41,9 @@ def log_prior(counts: Sequence[int]) -> Tensor:
 
     Returns:
         float32 [C].
+
+    >>> log_prior([30, 10]).exp()
+    tensor([0.7500, 0.2500])
     """
     n = torch.tensor(counts, dtype=torch.float64)
     return (n.clamp(min=1) / n.sum()).log().float()
@@ -51,6 +57,9 @@ def balancing_rates(shares: Sequence[float]) -> Tensor:
 
     Returns:
         float32 [C] in (0, 1].
+
+    >>> balancing_rates([40, 10, 0])
+    tensor([0.2500, 1.0000, 1.0000])
     """
     n = torch.tensor(shares, dtype=torch.float64)
     least = torch.where(n > 0, n, torch.inf).min()
@@ -68,6 +77,9 @@ def cosine_logits(features: Tensor, prototypes: Tensor, known: Tensor, temperatu
 
     Returns:
         float32 [B, C].
+
+    >>> cosine_logits(torch.tensor([[3.0, 0.0]]), torch.eye(2), known=torch.tensor([True, True]), temperature=0.5)
+    tensor([[2., 0.]])
     """
     with torch.autocast(features.device.type, enabled=False):  # 1 / temperature magnifies bfloat16's rounding
         similarity = F.normalize(features.float(), dim=1) @ F.normalize(prototypes.float(), dim=1).t()
@@ -83,6 +95,9 @@ def blending_strength(shares: Tensor, temperature: float) -> Tensor:
 
     Returns:
         [C] in [0, 1].
+
+    >>> blending_strength(torch.tensor([0.5, 0.25]), temperature=1.0)
+    tensor([1.0000, 0.5000])
     """
     return (shares / shares.max().clamp(min=1e-12)) ** (1 / temperature)
 
@@ -97,6 +112,9 @@ def blend(probs: Tensor, semantic: Tensor, strength: Tensor) -> Tensor:
 
     Returns:
         [B, C].
+
+    >>> blend(torch.tensor([[0.8, 0.2]]), torch.tensor([[0.2, 0.8]]), strength=torch.tensor([0.5, 0.0]))
+    tensor([[0.5000, 0.5000]])
     """
     v = strength[probs.argmax(dim=1)][:, None]
     return (1 - v) * probs + v * semantic
@@ -113,6 +131,10 @@ def enhance(features: Tensor, others: Tensor, ratio: Tensor, mixed: Tensor) -> T
 
     Returns:
         [B, D].
+
+    >>> enhance(torch.ones(2, 2), torch.zeros(2, 2), ratio=torch.tensor([0.75, 0.75]), mixed=torch.tensor([True, False]))
+    tensor([[0.7500, 0.7500],
+            [1.0000, 1.0000]])
     """
     ratio = torch.where(mixed, ratio, 1.0)[:, None]
     return ratio * features + (1 - ratio) * others
@@ -131,6 +153,10 @@ def transferred_targets(logits: Tensor, label: Tensor, prior: Tensor, scale: flo
 
     Returns:
         [B, C] probabilities.
+
+    >>> prior = torch.tensor([0.8, 0.2]).log()
+    >>> transferred_targets(torch.zeros(1, 2), torch.tensor([1]), prior, scale=0.0, offset=2.0)
+    tensor([[0.2000, 0.8000]])
     """
     strength = scale * (-prior).softmax(dim=0) + offset
     return ((logits - strength[label][:, None] * prior) / 2).softmax(dim=1)

@@ -19,6 +19,9 @@ def cross_entropy(logits: Tensor, target: Tensor, class_weight: Tensor | None = 
 
     Returns:
         [B] float32 (computed in float32 also under autocast).
+
+    >>> cross_entropy(torch.zeros(2, 4), torch.tensor([0, 3]))
+    tensor([1.3863, 1.3863])
     """
     if target.is_floating_point():
         target = target.float()
@@ -34,6 +37,9 @@ def squared_error(logits: Tensor, target: Tensor) -> Tensor:
 
     Returns:
         [B] float32.
+
+    >>> squared_error(torch.zeros(1, 2), torch.tensor([0]))
+    tensor([0.2500])
     """
     probs = logits.float().softmax(dim=1)
     return (probs - as_probabilities(target, probs.shape[1])).square().mean(dim=1)
@@ -48,24 +54,39 @@ def kl_divergence(logits: Tensor, target: Tensor) -> Tensor:
 
     Returns:
         [B] float32.
+
+    >>> kl_divergence(torch.zeros(2, 2), torch.tensor([[1.0, 0.0], [0.5, 0.5]]))
+    tensor([0.6931, 0.0000])
     """
     certain = as_probabilities(target, logits.shape[1])
     return cross_entropy(logits, target) - torch.special.entr(certain).sum(dim=1)
 
 
 def entropy(logits: Tensor) -> Tensor:
-    """``-sum_c p_c log p_c`` of the predicted probabilities; [B, C] -> [B] float32."""
+    """``-sum_c p_c log p_c`` of the predicted probabilities; [B, C] -> [B] float32.
+
+    >>> entropy(torch.zeros(1, 4)).exp()
+    tensor([4.])
+    """
     log_probs = logits.float().log_softmax(dim=1)
     return -(log_probs.exp() * log_probs).sum(dim=1)
 
 
 def weighted_mean(per_item: Tensor, weight: Tensor) -> Tensor:
-    """``mean_i(weight_i * loss_i)`` over the whole batch; [B], [B] -> []."""
+    """``mean_i(weight_i * loss_i)`` over the whole batch; [B], [B] -> [].
+
+    >>> weighted_mean(torch.tensor([2.0, 4.0]), weight=torch.tensor([1.0, 0.0]))
+    tensor(1.)
+    """
     return (per_item * weight).mean()
 
 
 def rampup(iteration: int, max_iters: int, fraction: float) -> float:
-    """Linear ramp ``clip(it / (fraction * max_iters), 0, 1)``; 0 at the first step, 1 if ``fraction`` is 0."""
+    """Linear ramp ``clip(it / (fraction * max_iters), 0, 1)``; 0 at the first step, 1 if ``fraction`` is 0.
+
+    >>> [rampup(iteration, max_iters=100, fraction=0.5) for iteration in (0, 25, 50, 100)]
+    [0.0, 0.5, 1.0, 1.0]
+    """
     return 1.0 if fraction == 0 else min(max(iteration / (fraction * max_iters), 0.0), 1.0)
 
 
@@ -82,6 +103,12 @@ def masked_contrast(first: Tensor, second: Tensor, weight: Tensor, temperature: 
 
     Returns:
         Mean over the anchors (two per kept item); 0 when no item or a single one is kept.
+
+    >>> same = torch.eye(2)
+    >>> masked_contrast(same, same, weight=torch.ones(2), temperature=1.0)
+    tensor(0.5514)
+    >>> masked_contrast(same, same, weight=torch.tensor([1.0, 0.0]), temperature=1.0)
+    tensor(0.)
     """
     features = torch.cat([first, second]).float()
     keep = torch.cat([weight, weight]).to(features.dtype)
@@ -108,6 +135,10 @@ def class_aware_contrast(first: Tensor, second: Tensor, positives: Tensor, tempe
 
     Returns:
         [], mean over 2 B anchors.
+
+    >>> same = torch.eye(2)
+    >>> class_aware_contrast(same, same, positives=torch.eye(2), temperature=1.0)
+    tensor(0.5514)
     """
     features = torch.cat([first, second]).float()
     itself = torch.eye(len(features), dtype=torch.bool, device=features.device)
@@ -134,6 +165,9 @@ def complement_log_probs(logits: Tensor) -> Tensor:
 
     Returns:
         [B, C] float32, <= 0.
+
+    >>> complement_log_probs(torch.tensor([[0.0, 0.0]])).exp()
+    tensor([[0.5000, 0.5000]])
     """
     logits = logits.float()
     classes = logits.shape[1]
@@ -143,5 +177,9 @@ def complement_log_probs(logits: Tensor) -> Tensor:
 
 
 def keep_largest(probs: Tensor, number: int) -> Tensor:
-    """Which classes are among the ``number`` most probable ones of their row: bool [B, C] (more where some are equal)."""
+    """Which classes are among the ``number`` most probable ones of their row: bool [B, C] (more where some are equal).
+
+    >>> keep_largest(torch.tensor([[0.5, 0.3, 0.2]]), number=2)
+    tensor([[ True,  True, False]])
+    """
     return probs >= probs.topk(number, dim=1).values[:, -1:]

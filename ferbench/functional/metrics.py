@@ -23,6 +23,10 @@ def confusion_matrix(predictions: Tensor, labels: Tensor, num_classes: int) -> T
 
     Raises:
         ValueError: an index is out of range (checked on the CPU only, where looking is free).
+
+    >>> confusion_matrix(torch.tensor([0, 1, 1, 0]), torch.tensor([0, 1, 0, -1]), num_classes=2)
+    tensor([[1, 1],
+            [0, 1]])
     """
     predictions, labels = predictions.long(), labels.long()
     if labels.device.type == "cpu" and labels.numel():
@@ -55,6 +59,10 @@ def scores_from_confusion(confusion: Tensor) -> dict[str, Any]:
     Returns:
         ``macro_f1``, ``accuracy``, ``balanced_accuracy`` (floats in [0, 1]); ``f1``, ``recall``,
         ``precision`` ([C] floats); ``confusion`` ([C][C] ints); ``count`` (labeled items).
+
+    >>> scores = scores_from_confusion(torch.tensor([[3, 1], [0, 4]]))
+    >>> scores["accuracy"], scores["recall"], round(scores["macro_f1"], 4)
+    (0.875, [0.75, 1.0], 0.873)
     """
     matrix = confusion.to("cpu", torch.float64)
     right, truth, predicted = matrix.diagonal(), matrix.sum(dim=1), matrix.sum(dim=0)

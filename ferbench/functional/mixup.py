@@ -15,5 +15,8 @@ def mix(rows: Tensor, partners: Tensor, share: Tensor) -> Tensor:
 
     Returns:
         [B, ...].
+
+    >>> mix(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]]), share=torch.tensor([0.25]))
+    tensor([[0.7500, 0.2500]])
     """
     return torch.lerp(rows, partners, share.view(-1, *(1,) * (rows.ndim - 1)))

@@ -15,6 +15,9 @@ def sharpen(probs: Tensor, temperature: float) -> Tensor:
 
     Returns:
         [B, C].
+
+    >>> sharpen(torch.tensor([[0.8, 0.2]]), temperature=0.5)
+    tensor([[0.9412, 0.0588]])
     """
     if temperature == 1.0:
         return probs
@@ -33,13 +36,21 @@ def align(probs: Tensor, mean: Tensor, target: Tensor, eps: float = 1e-6) -> Ten
 
     Returns:
         [B, C] of probs' dtype.
+
+    >>> align(torch.tensor([[0.6, 0.4]]), mean=torch.tensor([0.75, 0.25]), target=torch.tensor([0.5, 0.5]))
+    tensor([[0.3333, 0.6667]])
     """
     scaled = probs * ((target + eps) / (mean + eps))
     return (scaled / scaled.sum(dim=1, keepdim=True)).to(probs.dtype)
 
 
 def as_probabilities(target: Tensor, num_classes: int) -> Tensor:
-    """Classes [B] as one-hot rows, probabilities [B, C] as they are; [B, C] float32."""
+    """Classes [B] as one-hot rows, probabilities [B, C] as they are; [B, C] float32.
+
+    >>> as_probabilities(torch.tensor([1, 0]), num_classes=3)
+    tensor([[0., 1., 0.],
+            [1., 0., 0.]])
+    """
     if target.is_floating_point():
         return target.float()
     # Not F.one_hot, which looks at the values first.

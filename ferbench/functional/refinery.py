@@ -27,6 +27,9 @@ def refine(probs: Array, totals: Array, alpha: float = 2.0, rounds: int = 10) ->
 
     Returns:
         float64 [N, C], rows sum to 1. Takes about four times the memory of its result beside it.
+
+    >>> refine(np.array([[0.9, 0.1], [0.8, 0.2], [0.6, 0.4], [0.7, 0.3]]), totals=np.array([2.0, 2.0])).sum(axis=0).round(1)
+    array([2., 2.])
     """
     kept = _candidates(probs.astype(np.float64), totals, alpha)
     entropy = -(kept * np.log(kept + EPS)).sum(axis=1)

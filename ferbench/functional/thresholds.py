@@ -15,6 +15,12 @@ def pass_mask(probs: Tensor, thresholds: Tensor | float) -> Tensor:
 
     Returns:
         [B] of probs' dtype; comparison is ``>=``.
+
+    >>> probs = torch.tensor([[0.9, 0.1], [0.6, 0.4], [0.3, 0.7]])
+    >>> pass_mask(probs, 0.65)
+    tensor([1., 0., 1.])
+    >>> pass_mask(probs, torch.tensor([0.95, 0.5]))
+    tensor([0., 0., 1.])
     """
     confidence, label = probs.max(dim=1)
     limit = thresholds[label] if isinstance(thresholds, Tensor) else thresholds
@@ -30,6 +36,9 @@ def flex_thresholds(learning_status: Tensor, threshold: float) -> Tensor:
 
     Returns:
         [C].
+
+    >>> flex_thresholds(torch.tensor([1.0, 0.5, 0.0]), threshold=0.9)
+    tensor([0.9000, 0.3000, 0.0000])
     """
     return threshold * learning_status / (2.0 - learning_status)
 
@@ -44,6 +53,9 @@ def flex_learning_status(counts: Tensor, previous: Tensor, warmup: bool) -> Tens
 
     Returns:
         [C] of ``previous``'s dtype, in [0, 1].
+
+    >>> flex_learning_status(torch.tensor([2, 4, 1]), previous=torch.zeros(2), warmup=False)
+    tensor([1.0000, 0.2500])
     """
     per_class = counts[1:].to(previous.dtype)
     largest = counts.max() if warmup else counts[1:].max()
@@ -67,6 +79,10 @@ def class_confidence(
 
     Returns:
         (sum [C] float64, count [C] float64); sums of batches, and of ranks, may simply be added.
+
+    >>> probs = torch.tensor([[0.75, 0.25], [0.5, 0.5], [0.75, 0.25]])
+    >>> class_confidence(probs, labels=torch.tensor([0, 0, 1]))
+    (tensor([1.2500, 0.0000], dtype=torch.float64), tensor([2., 0.], dtype=torch.float64))
     """
     confidence, predicted = probs.max(dim=1)
     if source == "correct_only":
@@ -103,6 +119,9 @@ def dynamic_thresholds(
 
     Returns:
         [C].
+
+    >>> dynamic_thresholds(torch.tensor([0.9, 0.5]), epoch=1, beta=1.0, gamma=1.0, floor=0.3)
+    tensor([0.4500, 0.3000])
     """
     epoch = epoch.to(margin.dtype) if isinstance(epoch, Tensor) else epoch
     ramp = 1.0 / (1.0 + gamma**-epoch)

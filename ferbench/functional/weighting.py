@@ -19,6 +19,9 @@ def quantile(values: Tensor, q: float) -> Tensor:
 
     Returns:
         [].
+
+    >>> quantile(torch.tensor([0.0, 3.0, 1.0]), q=0.75)
+    tensor(2.)
     """
     place = q * (len(values) - 1)
     below = int(place)
@@ -35,6 +38,9 @@ def self_adaptive_thresholds(level: Tensor, p_model: Tensor) -> Tensor:
 
     Returns:
         [C].
+
+    >>> self_adaptive_thresholds(torch.tensor(0.8), torch.tensor([0.6, 0.3]))
+    tensor([0.8000, 0.4000])
     """
     return level * p_model / p_model.max()
 
@@ -49,6 +55,9 @@ def group_statistics(values: Tensor, group: Tensor, groups: int) -> tuple[Tensor
 
     Returns:
         (mean [G], variance [G], count [G]); a group without items has mean 0, one of fewer than two variance 0.
+
+    >>> group_statistics(torch.tensor([1.0, 3.0, 5.0]), group=torch.tensor([0, 0, 1]), groups=2)
+    (tensor([2., 5.]), tensor([2., 0.]), tensor([2., 1.]))
     """
     member = as_probabilities(group, groups).to(values.dtype)
     count = member.sum(dim=0)
@@ -68,6 +77,9 @@ def truncated_gaussian(confidence: Tensor, mean: Tensor, variance: Tensor, n_sig
 
     Returns:
         [B] in [0, 1]; 1 from the mean on.
+
+    >>> truncated_gaussian(torch.tensor([0.9, 0.6]), mean=torch.tensor(0.7), variance=torch.tensor(0.01), n_sigma=1)
+    tensor([1.0000, 0.6065])
     """
     below = (confidence - mean).clamp(max=0)
     return torch.exp(-below.square() * n_sigma**2 / (2 * variance.clamp(min=1e-12)))
@@ -85,6 +97,9 @@ def loss_ceiling(initial: Tensor, drops: int, *, factor: float, gamma: float, fl
 
     Returns:
         [], the loss up to which an item counts.
+
+    >>> loss_ceiling(torch.tensor(2.0), drops=1, factor=1.1, gamma=1.25, floor=0.05)
+    tensor(1.7600)
     """
     return (initial * (factor * gamma**-drops)).clamp(min=floor)
 
@@ -99,6 +114,9 @@ def annealed_ceiling(progress: float, schedule: str, num_classes: int) -> float:
 
     Returns:
         The confidence up to which a labeled item counts.
+
+    >>> annealed_ceiling(0.5, schedule="linear", num_classes=4)
+    0.625
     """
     share = {
         "linear": progress,

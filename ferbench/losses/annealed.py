@@ -34,6 +34,15 @@ class AnnealedCrossEntropy(SupervisedCrossEntropy):
 
     Attributes:
         ceiling: tau of the last step.
+
+    >>> import torch
+    >>> loss = AnnealedCrossEntropy("linear")
+    >>> loss.bind(RunContext(num_classes=2, num_labeled=4, num_unlabeled=8, max_iters=100, class_counts=(2, 2)))
+    >>> logits = torch.tensor([[0.0, 0.0], [3.0, 0.0]])
+    >>> loss(logits, torch.tensor([0, 0]), iteration=0)
+    tensor(0.6931)
+    >>> loss.ceiling
+    0.5
     """
 
     def __init__(

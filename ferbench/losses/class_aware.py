@@ -34,6 +34,13 @@ class ClassAwareContrast(ExtraTerm):
         own_view: how much an item's own second view is a positive: ``one``, or ``confidence``, q_i^2. The latter is what the
             authors' published numbers were made with; their code was corrected afterwards.
         dim: dimensions of the embedding.
+
+    >>> from ferbench.contracts import Output
+    >>> from ferbench.testing import make_step
+    >>> output = Output(torch.tensor([[9.0, 0.0], [0.0, 9.0]]), torch.zeros(2, 1), {"projection": torch.eye(2)})
+    >>> step = make_step({"weak": output, "strong": output, "strong2": output}, weight=[1.0, 1.0])
+    >>> ClassAwareContrast(temperature=1.0)(step)
+    tensor(0.5514)
     """
 
     name = "contrastive"

@@ -21,6 +21,13 @@ class ConsistencyCrossEntropy(Consistency):
     Args:
         class_weight: one factor per class on the loss of items with this pseudo-label (SS-MFAR), or None.
         over: ``batch``, or ``weight``: divide by the sum of the weights instead (OTX), see `mean_over`.
+
+    >>> import torch
+    >>> logits, weight = torch.zeros(2, 4), torch.tensor([1.0, 0.0])
+    >>> ConsistencyCrossEntropy()(logits, torch.tensor([2, 1]), weight)
+    tensor(0.6931)
+    >>> ConsistencyCrossEntropy(over="weight")(logits, torch.tensor([2, 1]), weight)
+    tensor(1.3863)
     """
 
     class_weight: Tensor | None
@@ -42,7 +49,12 @@ class ConsistencyCrossEntropy(Consistency):
 
 @LOSSES.register_module()
 class ConsistencySquaredError(Consistency):
-    """``mean_i(w_i * mean_c (p_ic - target_ic)^2)`` over the whole batch (Pi-Model, arXiv 1610.02242, sec. 2.1)."""
+    """``mean_i(w_i * mean_c (p_ic - target_ic)^2)`` over the whole batch (Pi-Model, arXiv 1610.02242, sec. 2.1).
+
+    >>> import torch
+    >>> ConsistencySquaredError()(torch.zeros(1, 2), torch.tensor([[0.9, 0.1]]), torch.ones(1))
+    tensor(0.1600)
+    """
 
     def forward(self, logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
         """See `Consistency.forward`."""
@@ -51,7 +63,12 @@ class ConsistencySquaredError(Consistency):
 
 @LOSSES.register_module()
 class ConsistencyKL(Consistency):
-    """``mean_i(w_i * KL(target_i || p_i))`` over the whole batch; the gradient is that of the cross-entropy (VAT)."""
+    """``mean_i(w_i * KL(target_i || p_i))`` over the whole batch; the gradient is that of the cross-entropy (VAT).
+
+    >>> import torch
+    >>> ConsistencyKL()(torch.zeros(1, 2), torch.tensor([[1.0, 0.0]]), torch.ones(1))
+    tensor(0.6931)
+    """
 
     def forward(self, logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
         """See `Consistency.forward`."""

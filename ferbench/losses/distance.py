@@ -25,6 +25,15 @@ class FeatureDistance(ExtraTerm):
         view: the strong view.
         weak_gradient: whether the weak view moves too (the recorded public code; it then passes with a graph), or only the
             strong one. The weak view's logits never carry a gradient.
+
+    >>> import torch
+    >>> from ferbench.contracts import Output
+    >>> from ferbench.testing import make_step
+    >>> logits, features = torch.zeros(2, 2), torch.zeros(2, 1)
+    >>> weak = Output(logits, features, {"distance": torch.tensor([[1.0, 0.0], [1.0, 0.0]])})
+    >>> strong = Output(logits, features, {"distance": torch.tensor([[1.0, 0.0], [0.0, 1.0]])})
+    >>> FeatureDistance()(make_step({"weak": weak, "strong": strong}, weight=[1.0, 1.0]))
+    tensor(0.5000)
     """
 
     name = "distance"

@@ -18,6 +18,12 @@ class EntropyTerm(ExtraTerm):
     Args:
         weight: factor in the total loss.
         view: the view.
+
+    >>> import torch
+    >>> from ferbench.contracts import Output
+    >>> from ferbench.testing import make_step
+    >>> EntropyTerm()(make_step({"weak": Output(torch.zeros(3, 2), torch.zeros(3, 1))}, weight=[1.0, 1.0, 0.0]))
+    tensor(0.6931)
     """
 
     name = "entropy"

@@ -31,6 +31,14 @@ class Fairness(ExtraTerm):
 
     Buffers:
         p_model, label_hist: float32 [C], p and h.
+
+    >>> from ferbench.contracts import Output
+    >>> from ferbench.testing import make_step
+    >>> term = Fairness()
+    >>> term.bind(RunContext(num_classes=2, num_labeled=4, num_unlabeled=8, max_iters=100, class_counts=(2, 2)))
+    >>> output = Output(torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.zeros(2, 1))
+    >>> term(make_step({"weak": output, "strong": output}, weight=[1.0, 1.0]))
+    tensor(-0.6931)
     """
 
     name = "fairness"

@@ -25,6 +25,14 @@ class GraphContrast(ExtraTerm):
         threshold: similarity of pseudo-labels from which two items are connected.
         temperature: of the embeddings' similarity.
         dim: dimensions of the embedding.
+
+    >>> import torch
+    >>> from ferbench.contracts import Output
+    >>> from ferbench.testing import make_step
+    >>> output = Output(torch.tensor([[20.0, 0.0], [0.0, 20.0]]), torch.zeros(2, 1), {"projection": torch.eye(2)})
+    >>> step = make_step({"weak": output, "strong": output, "strong2": output}, weight=[1.0, 1.0])
+    >>> GraphContrast(temperature=1.0)(step)
+    tensor(0.3133)
     """
 
     name = "contrast"

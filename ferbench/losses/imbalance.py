@@ -27,6 +27,12 @@ class LogitAdjusted(SupervisedLoss):
 
     Buffers:
         prior: float32 [C], log of each class' share of the labeled items.
+
+    >>> import torch
+    >>> loss = LogitAdjusted(tau=1.0)
+    >>> loss.bind(RunContext(num_classes=2, num_labeled=4, num_unlabeled=8, max_iters=100, class_counts=(3, 1)))
+    >>> (-loss(torch.zeros(1, 2), torch.tensor([1]), iteration=0)).exp()
+    tensor(0.2500)
     """
 
     prior: Tensor
@@ -60,6 +66,12 @@ class Reweighted(SupervisedLoss):
 
     Buffers:
         class_weight: float32 [C].
+
+    >>> import torch
+    >>> loss = Reweighted("inverse_frequency")
+    >>> loss.bind(RunContext(num_classes=2, num_labeled=4, num_unlabeled=8, max_iters=100, class_counts=(3, 1)))
+    >>> loss.class_weight
+    tensor([0.5000, 1.5000])
     """
 
     class_weight: Tensor

@@ -23,6 +23,13 @@ class LabeledStrongLoss(ExtraTerm):
     Args:
         weight: factor in the total loss.
         loss: config of the loss; None: `SupervisedCrossEntropy`.
+
+    >>> import torch
+    >>> from ferbench.contracts import Output
+    >>> from ferbench.testing import make_step
+    >>> output = Output(torch.zeros(1, 2), torch.zeros(1, 1))
+    >>> LabeledStrongLoss()(make_step({"weak": output, "labeled_strong": output}, weight=[1.0], labels=[1]))
+    tensor(0.6931)
     """
 
     learns_labels = True
@@ -53,6 +60,15 @@ class LabeledConsistency(ExtraTerm):
     Args:
         weight: factor in the total loss; *minus* that of the consistency loss.
         threshold: as that of the unlabeled images.
+
+    >>> import torch
+    >>> from ferbench.contracts import Output
+    >>> from ferbench.testing import make_step
+    >>> output = Output(torch.zeros(2, 2), torch.zeros(2, 1))
+    >>> probs = torch.tensor([[0.99, 0.01], [0.6, 0.4]])
+    >>> step = make_step({"weak": output, "labeled_strong": output}, [1.0, 1.0], labels=[0, 0], labeled_probs=probs)
+    >>> LabeledConsistency()(step)
+    tensor(0.3466)
     """
 
     name = "labeled_consistency"

@@ -26,6 +26,13 @@ class LowConfidenceContrast(ExtraTerm):
     Args:
         weight: factor in the total loss.
         temperature: of the similarity.
+
+    >>> import torch
+    >>> from ferbench.contracts import Output
+    >>> from ferbench.testing import make_step
+    >>> output = Output(torch.zeros(2, 2), torch.eye(2))
+    >>> LowConfidenceContrast(temperature=1.0)(make_step({"weak": output, "weak2": output}, weight=[0.0, 0.0]))
+    tensor(0.5514)
     """
 
     name = "low_confidence"
@@ -55,6 +62,13 @@ class LowConfidenceKL(ExtraTerm):
     Args:
         weight: factor in the total loss.
         over: ``weight``: the mean of the unselected items (the authors' code), or ``batch``: divide by the batch size.
+
+    >>> import torch
+    >>> from ferbench.contracts import Output
+    >>> from ferbench.testing import make_step
+    >>> weak, strong = (Output(torch.tensor([[z, 0.0]]), torch.zeros(1, 1)) for z in (1.0, 0.0))
+    >>> round(LowConfidenceKL()(make_step({"weak": weak, "strong": strong}, weight=[0.0])).item(), 4)
+    0.3333
     """
 
     name = "low_confidence"

@@ -23,6 +23,13 @@ class LowConfidenceDivergence(ExtraTerm):
         temperature: T.
         of_probs: take the softmax of the probabilities over T, instead of the logits, as the target. Public code does; it
             makes every target nearly uniform.
+
+    >>> import torch
+    >>> from ferbench.contracts import Output
+    >>> from ferbench.testing import make_step
+    >>> output = Output(torch.tensor([[1.0, 0.0]]), torch.zeros(1, 1))
+    >>> abs(LowConfidenceDivergence()(make_step({"weak": output, "strong": output}, weight=[0.0])).item()) < 1e-6
+    True
     """
 
     name = "low_confidence"

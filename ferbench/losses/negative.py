@@ -26,6 +26,12 @@ class SelectiveNegativeLearning(ExtraTerm):
         weight: factor in the total loss.
         level: probability below which a class is a complementary label; at most 1 / C, so that the top class never is.
         view: the view that learns.
+
+    >>> from ferbench.contracts import Output
+    >>> from ferbench.testing import make_step
+    >>> weak, strong = (Output(torch.tensor([[z, 0.0]]), torch.zeros(1, 1)) for z in (9.0, 0.0))
+    >>> SelectiveNegativeLearning()(make_step({"weak": weak, "strong": strong}, weight=[0.0]))
+    tensor(0.6931)
     """
 
     name = "negative"

@@ -32,6 +32,13 @@ class RarityWeightedConsistency(Consistency):
 
     Buffers:
         class_weight: float32 [C]. counts: int64 [C], those of the pass that lasts.
+
+    >>> loss = RarityWeightedConsistency()
+    >>> loss.bind(RunContext(num_classes=2, num_labeled=4, num_unlabeled=4, max_iters=100, class_counts=(2, 2)))
+    >>> loss.see_unlabeled(torch.tensor([[0.9, 0.1], [0.8, 0.2], [0.7, 0.3], [0.4, 0.6]]), index=torch.arange(4))
+    >>> loss.finish_unlabeled_pass()
+    >>> loss.class_weight
+    tensor([0.7273, 1.2727])
     """
 
     class_weight: Tensor

@@ -21,6 +21,10 @@ def mean_over(per_item: Tensor, weight: Tensor, over: str) -> Tensor:
 
     Returns:
         []; its mean over the processes is the value of the global batch.
+
+    >>> loss, weight = torch.tensor([2.0, 4.0]), torch.tensor([1.0, 0.0])
+    >>> mean_over(loss, weight, over="batch"), mean_over(loss, weight, over="weight")
+    (tensor(1.), tensor(2.))
     """
     if over == "batch":
         return weighted_mean(per_item, weight)

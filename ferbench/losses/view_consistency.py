@@ -26,6 +26,15 @@ class ViewConsistency(ExtraTerm):
         view: the view that learns.
         consistency: config of the loss; None: cross-entropy.
         ramp: fraction of the run over which the term grows linearly from 0; 0: constant.
+
+    >>> import torch
+    >>> from ferbench.contracts import Output
+    >>> from ferbench.testing import make_step
+    >>> term = ViewConsistency(view="strong2")
+    >>> term.bind(RunContext(num_classes=2, num_labeled=4, num_unlabeled=8, max_iters=100, class_counts=(2, 2)))
+    >>> output = Output(torch.zeros(2, 2), torch.zeros(2, 1))
+    >>> term(make_step({"weak": output, "strong2": output}, weight=[1.0, 0.0]))
+    tensor(0.3466)
     """
 
     def __init__(

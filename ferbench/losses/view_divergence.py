@@ -29,6 +29,12 @@ class ViewDivergence(ExtraTerm):
         items: w_i: ``confident``: 1 where the target view's confidence (T = 1) reaches ``threshold``; ``selected``: the
             threshold rule's weight; ``unselected``: 1 minus that; ``all``: 1.
         threshold: see ``items``.
+
+    >>> from ferbench.contracts import Output
+    >>> from ferbench.testing import make_step
+    >>> weak, strong = (Output(torch.tensor([[z, 0.0]]), torch.zeros(1, 1)) for z in (9.0, 0.0))
+    >>> ViewDivergence()(make_step({"weak": weak, "strong": strong}, weight=[1.0]))
+    tensor(0.6931)
     """
 
     def __init__(

@@ -47,6 +47,13 @@ class RefinedTarget(TargetRule):
 
     Raises:
         UserError: ``shares`` are not shares of C classes.
+
+    >>> from ferbench.testing import make_evidence
+    >>> rule = RefinedTarget(warmup=0)
+    >>> rule.bind(RunContext(num_classes=2, num_labeled=4, num_unlabeled=4, max_iters=100, class_counts=(2, 2)))
+    >>> probs = [[0.9, 0.1], [0.8, 0.2], [0.6, 0.4], [0.7, 0.3]]
+    >>> rule(make_evidence(probs))
+    tensor([0, 0, 1, 1])
     """
 
     predicted: Tensor

@@ -27,6 +27,10 @@ class HardTarget(TargetRule):
 
     Args:
         raw: of the probabilities before alignment (SoftMatch) instead of after it.
+
+    >>> from ferbench.testing import make_evidence
+    >>> HardTarget()(make_evidence([[0.7, 0.3], [0.2, 0.8]]))
+    tensor([0, 1])
     """
 
     def __init__(self, raw: bool = False):
@@ -44,6 +48,10 @@ class SoftTarget(TargetRule):
 
     Args:
         temperature: T > 0; 1 leaves the probabilities as they are.
+
+    >>> from ferbench.testing import make_evidence
+    >>> SoftTarget(temperature=0.5)(make_evidence([[0.8, 0.2]]))
+    tensor([[0.9412, 0.0588]])
     """
 
     def __init__(self, temperature: float = 0.5):

@@ -25,6 +25,14 @@ class RelativeThreshold(ThresholdRule):
 
     Buffers:
         cutoff: float32 [], of the last step.
+
+    >>> from ferbench.testing import make_evidence
+    >>> rule = RelativeThreshold(0.9)
+    >>> rule.bind(RunContext(num_classes=2, num_labeled=4, num_unlabeled=8, max_iters=100, class_counts=(2, 2)))
+    >>> rule(make_evidence([[0.8, 0.2], [0.6, 0.4]], labeled_probs=[[0.7, 0.3], [0.9, 0.1]], labels=[0, 0]))
+    tensor([1., 0.])
+    >>> rule.thresholds()
+    tensor([0.7200, 0.7200])
     """
 
     cutoff: Tensor

@@ -34,6 +34,14 @@ class AdshThreshold(ThresholdRule):
 
     Buffers:
         s: float32 [C]. While a pass lasts: 8 bytes per unlabeled item.
+
+    >>> rule = AdshThreshold(threshold=0.95)
+    >>> rule.bind(RunContext(num_classes=2, num_labeled=4, num_unlabeled=6, max_iters=100, class_counts=(3, 1)))
+    >>> probs = torch.tensor([[0.99, 0.01], [0.98, 0.02], [0.6, 0.4], [0.55, 0.45], [0.2, 0.8], [0.3, 0.7]])
+    >>> rule.see_unlabeled(probs, index=torch.arange(6))
+    >>> rule.finish_unlabeled_pass()
+    >>> rule.thresholds()
+    tensor([0.9900, 0.8000])
     """
 
     s: Tensor

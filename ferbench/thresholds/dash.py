@@ -45,6 +45,16 @@ class DashThreshold(ThresholdRule):
 
     Raises:
         UserError: the warm-up is longer than the run, or rho_0 is neither given nor measured.
+
+    >>> from ferbench.testing import make_evidence
+    >>> rule = DashThreshold(rho_init=0.5)
+    >>> rule.bind(RunContext(num_classes=2, num_labeled=4, num_unlabeled=8, max_iters=100, class_counts=(2, 2)))
+    >>> rule(make_evidence([[0.9, 0.1], [0.5, 0.5]]))
+    tensor([1., 0.])
+    >>> rule(make_evidence([[0.9, 0.1], [0.5, 0.5]], iteration=10))
+    tensor([0., 0.])
+    >>> rule.drops, rule.rho
+    (10, tensor(0.0500))
     """
 
     initial: Tensor

@@ -49,6 +49,13 @@ class DynamicThreshold(ThresholdRule):
     Buffers:
         threshold: float32 [C]. updates: int64 [], epochs done. sums, counts: float64 [C], statistic being collected.
         margin: float64 [C], mu_c (running mean; NaN until first seen).
+
+    >>> rule = DynamicThreshold(beta=1.0, floor=0.5)
+    >>> rule.bind(RunContext(num_classes=2, num_labeled=2, num_unlabeled=8, max_iters=100, class_counts=(1, 1)))
+    >>> rule.see_labeled(torch.tensor([[0.9, 0.1], [0.4, 0.6]]), torch.tensor([0, 1]), torch.tensor([0, 1]))
+    >>> rule.finish_labeled_pass()
+    >>> rule.thresholds()
+    tensor([0.6580, 0.5000])
     """
 
     threshold: Tensor

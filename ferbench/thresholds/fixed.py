@@ -19,6 +19,10 @@ class FixedThreshold(ThresholdRule):
 
     Args:
         threshold: confidence that a pseudo-label must reach, in [0, 1].
+
+    >>> from ferbench.testing import make_evidence
+    >>> FixedThreshold(0.95)(make_evidence([[0.97, 0.03], [0.6, 0.4]]))
+    tensor([1., 0.])
     """
 
     level: Tensor

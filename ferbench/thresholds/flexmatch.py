@@ -31,6 +31,14 @@ class FlexThreshold(ThresholdRule):
         record: int8 [N + 1]; class of each item or -1; the last entry is scratch space.
         counts: int64 [C + 1]; ``counts[0]`` unrecorded items, ``counts[1 + c]`` items recorded as c.
         status: float32 [C]; a_c.
+
+    >>> from ferbench.testing import make_evidence
+    >>> rule = FlexThreshold(0.9, warmup=False)
+    >>> rule.bind(RunContext(num_classes=2, num_labeled=4, num_unlabeled=8, max_iters=100, class_counts=(2, 2)))
+    >>> rule(make_evidence([[0.95, 0.05], [0.92, 0.08], [0.06, 0.94]]))
+    tensor([1., 1., 1.])
+    >>> rule.thresholds()
+    tensor([0.9000, 0.3000])
     """
 
     record: Tensor

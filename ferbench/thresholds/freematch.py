@@ -27,6 +27,14 @@ class SelfAdaptiveThreshold(ThresholdRule):
 
     Buffers:
         level: float32 [], tau. p_model: float32 [C].
+
+    >>> from ferbench.testing import make_evidence
+    >>> rule = SelfAdaptiveThreshold(momentum=0.5)
+    >>> rule.bind(RunContext(num_classes=2, num_labeled=4, num_unlabeled=8, max_iters=100, class_counts=(2, 2)))
+    >>> rule(make_evidence([[0.9, 0.1], [0.6, 0.4]]))
+    tensor([1., 0.])
+    >>> rule.thresholds()
+    tensor([0.6250, 0.3750])
     """
 
     level: Tensor

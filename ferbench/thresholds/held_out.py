@@ -36,6 +36,11 @@ class HeldOutThreshold(DynamicThreshold):
     Raises:
         UserError: ``share`` is no share, or leaves no labeled image on one of the two sides; the algorithm, or another part of
             it (its attribute ``learns_labels``), would learn the held-out labels.
+
+    >>> rule = HeldOutThreshold(share=0.25)
+    >>> rule.bind(RunContext(num_classes=2, num_labeled=8, num_unlabeled=8, max_iters=100, class_counts=(4, 4)))
+    >>> int(rule.held_out.sum()), rule.learned_share
+    (2, 0.75)
     """
 
     held_out: Tensor

@@ -27,6 +27,14 @@ class OTXMargin(ThresholdRule):
 
     Buffers:
         threshold: float32 [C].
+
+    >>> from ferbench.testing import make_evidence
+    >>> rule = OTXMargin(minimum=0.5)
+    >>> rule.bind(RunContext(num_classes=2, num_labeled=4, num_unlabeled=8, max_iters=100, class_counts=(2, 2)))
+    >>> rule(make_evidence([[0.8, 0.2]], labeled_probs=[[0.6, 0.4], [0.1, 0.9]], labels=[0, 1]))
+    tensor([1.])
+    >>> rule.thresholds()
+    tensor([0.7000, 0.9000])
     """
 
     threshold: Tensor

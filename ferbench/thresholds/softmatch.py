@@ -30,6 +30,14 @@ class TruncatedGaussian(ThresholdRule):
 
     Buffers:
         mean, variance: float32 [1], or [C].
+
+    >>> from ferbench.testing import make_evidence
+    >>> rule = TruncatedGaussian(momentum=0.0, n_sigma=1.0)
+    >>> rule.bind(RunContext(num_classes=2, num_labeled=4, num_unlabeled=8, max_iters=100, class_counts=(2, 2)))
+    >>> rule(make_evidence([[0.9, 0.1], [0.7, 0.3]]))
+    tensor([1.0000, 0.7788])
+    >>> rule.thresholds()
+    tensor([0.8000, 0.8000])
     """
 
     mean: Tensor
