@@ -23,7 +23,7 @@ LAYERS = (
     ("records",),
     ("engine",),
     ("testing",),
-    ("benchmark",),
+    ("benchmark", "deploy"),
     ("cli",),
 )
 LAYER = {folder: number for number, layer in enumerate(LAYERS) for folder in layer}

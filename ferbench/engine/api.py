@@ -136,16 +136,7 @@ def test(
     runner = _build_runner(cfg, build_data(cfg))
     content = runner.prepare_test(path)
     runner.check_meta(content["meta"], path, exact=False)
-    for name, network in (
-        ("network", runner.bare_model.network),
-        ("ema_network", runner.bare_model.ema_network),
-    ):
-        state = {
-            k.removeprefix(f"{name}."): v
-            for k, v in content["state_dict"].items()
-            if k.startswith(f"{name}.")
-        }
-        checkpoint.load_model_state(network, state, path)
+    checkpoint.load_networks(runner.bare_model, content["state_dict"], path)
     with explained(cfg):
         scores = runner.test(into=into)
     rows = score_rows(path.name, content["iter"], scores)

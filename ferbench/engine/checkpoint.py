@@ -131,3 +131,20 @@ def load_model_state(model: nn.Module, state: dict[str, torch.Tensor], path: str
             fix="compare with the config file saved beside the checkpoint",
         )
     model.load_state_dict(state)
+
+
+def load_networks(model: nn.Module, state: dict[str, torch.Tensor], path: str | Path) -> None:
+    """Load the classifier and its average, and leave the algorithm as it is.
+
+    Args:
+        model: an `SSLModel`.
+        state: a checkpoint's ``model``.
+        path: where it is from, for messages.
+
+    Raises:
+        UserError: see `load_model_state`.
+    """
+    for name in ("network", "ema_network"):
+        prefix = f"{name}."
+        part = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+        load_model_state(model.get_submodule(name), part, path)
