@@ -5,12 +5,14 @@ from __future__ import annotations
 import random
 import signal
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 
-from ferbench.core import stopping
-from ferbench.core.stopping import State, Watch, hanging
-from ferbench.errors import Stopped
+from ferbench.core import hangs, stopping
+from ferbench.core.hangs import HangDetector, State, hanging
+from ferbench.core.stopping import Watch
+from ferbench.errors import ExitStatus, Stopped
 
 
 class Words(dict):
@@ -128,6 +130,73 @@ def test_they_do_stop():
 def test_who_hangs(states, silent, who):
     found = hanging([State(*state) for state in states], silent, patience=600)
     assert (found and found[0]) == who
+
+
+class TestHangDetector:
+    """Two processes of which one hangs, with a clock that the test moves."""
+
+    @pytest.fixture
+    def ended(self, monkeypatch):
+        """What is said at the end of the program; one look each by processes that are ``idle`` for so many seconds."""
+        said, now = [], [0.0]
+
+        def end(status, words=""):
+            said.append(words)
+            raise SystemExit(status)
+
+        monkeypatch.setattr(hangs.process, "end", end)
+        monkeypatch.setattr(hangs.time, "monotonic", lambda: now[0])
+        monkeypatch.setattr(hangs.time, "sleep", lambda seconds: None)
+        store = Words()
+        detectors = [HangDetector(store, "run", rank, 2, 600, said.append) for rank in range(2)]
+
+        def look(*idle, passed=(5, 5), seconds=1.0):
+            now[0] += seconds
+            for detector, gates, waited in zip(detectors, passed, idle, strict=True):
+                if waited is not None:  # else it has no thread that could look any more
+                    detector.look(gates, waited, False)
+
+        return SimpleNamespace(said=said, look=look, store=store)
+
+    def test_a_process_that_is_gone(self, ended):
+        ended.look(1, 1)
+        ended.look(600, None)
+        ended.look(604, None, seconds=4)  # it may still answer
+        with pytest.raises(SystemExit) as caught:
+            ended.look(606, None, seconds=2)
+        assert caught.value.code == ExitStatus.USER_ERROR
+        assert ended.said[0].startswith("process 1 of 2 gives no sign of life")
+        assert ended.said[1].startswith(f"error: {ended.said[0]}")
+
+    def test_a_process_that_never_came(self, ended):
+        ended.look(600, None)
+        with pytest.raises(SystemExit):
+            ended.look(606, None, seconds=6)
+        assert ended.said[0].startswith("process 1 of 2 gives no sign of life")
+
+    def test_a_process_that_is_behind(self, ended):
+        """Both notice it; one speaks."""
+        ended.look(600, 600, passed=(6, 5))
+        with pytest.raises(SystemExit):
+            ended.look(606, 606, passed=(6, 5), seconds=6)
+        assert ended.said[0].startswith("process 1 of 2 has not come as far as the others")
+        with pytest.raises(SystemExit):
+            ended.look(None, 607, passed=(6, 5))
+        assert ended.said[2:] == [""]
+
+    def test_one_that_goes_on_in_time_ends_nothing(self, ended):
+        ended.look(600, 600, passed=(6, 5))
+        ended.look(603, 0, passed=(6, 6), seconds=3)
+        ended.look(0, 3, passed=(7, 6), seconds=3)
+        ended.look(600, 600, passed=(7, 7), seconds=600)  # a new suspicion, not the old one
+        assert ended.said == []
+
+    def test_one_that_has_left_is_not_waited_for(self, ended):
+        ended.look(1, 1)
+        ended.store.set("run/left", "1")
+        for _ in range(3):
+            ended.look(700, None, seconds=10)
+        assert ended.said == []
 
 
 class TestSignals:
