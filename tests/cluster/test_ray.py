@@ -35,7 +35,7 @@ def grid(address, images, config_file, tmp_path):
     file.write_text(
         f"name = 'grid'\nbase = dict(tiny={str(config_file)!r})\nseeds = [0, 1]\n"
         "algorithms = dict(A=dict(type='Supervised'))\n"
-        "options = {'train_cfg.max_iters': 600, 'train_cfg.val_interval': 20}\n"
+        "options = {'train_cfg.max_iters': 150, 'train_cfg.val_interval': 20}\n"
         f"ray = dict(address={address!r}, num_cpus=1)\n"
     )
 

@@ -19,7 +19,10 @@ from ferbench.errors import ExitStatus
 pytestmark = pytest.mark.heavy
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
 SETTINGS = {"PYTHON": sys.executable, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+LENGTH = 48  # iterations of runs whose results are compared
 LONG = 300  # iterations that do not end before something has happened to them
+#: At iteration 30 the training waits until it is told to stop.
+UNTIL_TOLD = [f"custom_hooks.0.{setting}" for setting in ("iteration=30", "signum=0", "whom=parent")]
 NO_DROPOUT = "model.head.dropout=0.0"
 
 
@@ -60,7 +63,7 @@ def undisturbed(finished, slurm, words, tmp_path):
     def run(processes):
         if processes not in finished:
             folder, count = tmp_path / "quiet", str(processes)
-            command = ["bash", TOOLS / "slurm_train.sh", "main", "quiet", *words(folder, LONG)]
+            command = ["bash", TOOLS / "slurm_train.sh", "main", "quiet", *words(folder, LENGTH)]
             slurm.run(*command, GPUS=count, CPUS_PER_TASK="1", **SETTINGS)
             finished[processes] = folder
         return finished[processes]
@@ -99,7 +102,7 @@ def test_two_tasks_without_gpus(slurm, words, tmp_path):
 
 def test_two_jobs_at_once_on_one_node(slurm, words, submit, tmp_path):
     """Each of two processes, which meet at a port of their job's own."""
-    jobs = [submit(name, *words(tmp_path / name, 200), GPUS="2", CPUS_PER_TASK="1") for name in ("a", "b")]
+    jobs = [submit(name, *words(tmp_path / name, 60), GPUS="2", CPUS_PER_TASK="1") for name in ("a", "b")]
     for name, job in zip(("a", "b"), jobs, strict=True):
         until(over(slurm, job), f"job {job} does not end")
         assert slurm.shown(job).state == "COMPLETED", (tmp_path / f"{name}.out").read_text()
@@ -117,9 +120,8 @@ def test_a_job_that_is_preempted_goes_on_by_itself(
 
     The result is that of a job that nobody disturbed.
     """
-    job = submit(
-        "run", *words(tmp_path / "run", LONG, "log_level=INFO"), GPUS=str(processes), CPUS_PER_TASK="1"
-    )
+    command = words(tmp_path / "run", LENGTH, "log_level=INFO", *UNTIL_TOLD)
+    job = submit("run", *command, GPUS=str(processes), CPUS_PER_TASK="1")
     until(begun(tmp_path / "run"), "the training does not begin")
     if how == "signal":
         slurm.run("scancel", "--signal=USR1", job)
@@ -174,7 +176,7 @@ def test_a_grid_one_of_whose_jobs_is_killed(slurm, images, config_file, tmp_path
     grid.write_text(
         f"name = 'grid'\nbase = dict(tiny={str(config_file)!r})\nseeds = [0, 1]\n"
         "algorithms = dict(A=dict(type='Supervised'))\n"
-        f"options = {{'train_cfg.max_iters': {3 * LONG}, 'train_cfg.val_interval': 20}}\n"
+        f"options = {{'train_cfg.max_iters': {LONG}, 'train_cfg.val_interval': 20}}\n"
         "slurm = dict(slurm_partition='main', timeout_min=60, cpus_per_task=1)\n"
     )
     words = [

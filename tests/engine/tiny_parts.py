@@ -71,8 +71,9 @@ class KillAt(Hook):
         iteration: iterations done when it happens, counted from 1.
         moment: ``step``: after the update, before the labeled pass and validation; ``checkpoint``: after both, before the
             checkpoint of the iteration.
-        signum: the signal.
+        signum: the signal; 0: none.
         whom: ``self``; ``child``: every child process (data-loading workers); ``parent``: the launcher, which hands it on.
+            With ``parent``, the training then waits until it is told to stop: it cannot be over before.
         times: 2: twice, while the children that there are then are listed in ``children.txt``.
         rank: on which process; None: on all.
     """
@@ -111,7 +112,7 @@ class KillAt(Hook):
             return
         if self.whom == "parent":
             os.kill(os.getppid(), self.signum)
-            while not stopping.current.asked:  # else the run might be over before it is told
+            while not stopping.current.asked:
                 time.sleep(0.01)
             return
         for child in _children():
