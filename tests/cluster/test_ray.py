@@ -79,27 +79,37 @@ def training_and_worker(folder):
         return pid, int(re.search(r"^PPid:\s*(\d+)", status.read(), re.MULTILINE)[1])
 
 
-@pytest.mark.parametrize("training", ["dies, too", "lives on"])
-def test_a_worker_that_is_killed(training, grid):
-    """A training that lives keeps its lock, and no other one is started in its folder."""
+def test_a_worker_and_its_training_that_are_killed(grid):
     first = grid()
-    pid, worker = training_and_worker(grid.folders[0])
-    if training == "lives on":
-        os.kill(pid, signal.SIGSTOP)  # so that it lives as long as it is needed
-    else:
-        os.kill(pid, signal.SIGKILL)
-    os.kill(worker, signal.SIGKILL)
+    for process in training_and_worker(grid.folders[0]):
+        os.kill(process, signal.SIGKILL)
     said = first.communicate()[0]
     assert first.returncode == ExitStatus.SOME_FAILED, said
-    if training == "lives on":
-        assert lock.look(grid.folders[0] / lock.NAME)[0] is lock.State.HELD
-        assert f"process {pid} on" in said
-        assert records.read(grid.folders[0] / "record.json").status == "running"
-        os.kill(pid, signal.SIGCONT)
-        until(
-            lambda: lock.look(grid.folders[0] / lock.NAME)[0] is lock.State.FREE, "the training does not end"
-        )
+    all_is_done_by(grid)
+
+
+def test_a_training_that_outlives_its_worker(grid):
+    """It keeps its lock, and no other training is started in its folder."""
+    first = grid()
+    training, worker = training_and_worker(grid.folders[0])
+    os.kill(training, signal.SIGSTOP)  # so that it is not over before the worker is missed
+    try:
+        os.kill(worker, signal.SIGKILL)
+        said = first.communicate()[0]
+        state = lock.look(grid.folders[0] / lock.NAME)[0]
+        status = records.read(grid.folders[0] / "record.json").status
+    finally:
+        os.kill(training, signal.SIGCONT)
+    assert (state, status) == (lock.State.HELD, "running")
+    assert first.returncode == ExitStatus.OK, said
+    assert f"process {training} on" in said
+    assert "1 of 2 runs are finished; 1 are done by another runner" in said
+    until(lambda: lock.look(grid.folders[0] / lock.NAME)[0] is lock.State.FREE, "the training does not end")
+    all_is_done_by(grid)
+
+
+def all_is_done_by(grid):
     again = grid("--retry-failed")
     said = again.communicate()[0]
-    assert again.returncode == 0, said
+    assert again.returncode == ExitStatus.OK, said
     assert "2 of 2 runs are finished" in said
