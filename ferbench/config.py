@@ -23,7 +23,7 @@ from ferbench.core.parts import build
 from ferbench.core.plugins import absolute
 from ferbench.core.plugins import load as load_plugin
 from ferbench.core.text import require_names
-from ferbench.errors import UserError, nearest
+from ferbench.errors import UserError, nearest, shortened
 
 if TYPE_CHECKING:  # mmengine takes a second to import
     from mmengine import Config
@@ -106,6 +106,11 @@ def find_config(path_or_name: str | Path) -> Path:
     )
 
 
+LONGEST_OPTION = (
+    10_000  # characters: mmengine's `DictAction` takes the square of their number, minutes from a million on
+)
+
+
 def parse_options(pairs: Sequence[str]) -> dict[str, Any]:
     """``['a.b=1', 'c=[x,y]', 'd=dict(type=X)']`` as ``{'a.b': 1, 'c': ['x', 'y'], 'd': {'type': 'X'}}``.
 
@@ -113,7 +118,7 @@ def parse_options(pairs: Sequence[str]) -> dict[str, Any]:
     is a string.
 
     Raises:
-        UserError: a pair has no ``=``, unbalanced brackets, or a dict that cannot be read.
+        UserError: a pair has no ``=``, unbalanced brackets, a dict that cannot be read, or over `LONGEST_OPTION` characters.
     """
     from argparse import ArgumentParser, Namespace
 
@@ -126,6 +131,12 @@ def parse_options(pairs: Sequence[str]) -> dict[str, Any]:
         if not equals or not key.strip():
             raise UserError(
                 f"--cfg-options got {pair!r}", expected="KEY=VALUE, e.g. model.algorithm.floor=0.9"
+            )
+        if len(pair) > LONGEST_OPTION:
+            raise UserError(
+                f"--cfg-options got an option of {len(pair):,} characters: {shortened(pair)}",
+                expected=f"at most {LONGEST_OPTION:,}",
+                fix="write the value in a config whose _base_ is this one",
             )
         if _HOLDS_DICT.match(value):
             found.options = {**(found.options or {}), key: _read_literal(pair, value)}
@@ -172,8 +183,10 @@ def _read_literal(pair: str, text: str) -> Any:
 
     try:
         return read(ast.parse(text.strip(), mode="eval").body)
-    except (SyntaxError, ValueError, TypeError) as error:
-        what = error.msg if isinstance(error, SyntaxError) else error
+    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError) as error:
+        # Of brackets in brackets in brackets, Python's parser says that the memory is full.
+        too_deep = isinstance(error, (RecursionError, MemoryError))
+        what = "too many brackets" if too_deep else getattr(error, "msg", error)
         raise UserError(
             f"--cfg-options got {pair!r}: {what}",
             expected="a dict as in a config, e.g. \"model.algorithm=dict(type='FixMatch', threshold=0.9)\"",

@@ -214,11 +214,18 @@ class TestOptions:
     @pytest.mark.parametrize("value", [
         "dict(type='FixMatch'", "{'a': }", "dict('FixMatch')", "dict(**x)", "{**x}", "{1, 2}", "dict(a=__import__('os'))",
         "dict(a=1 + 1)", "dict(a=b.c)", "{[]: 1}", "[dict(a=1)", "dict(a=1)(b=2)", "{'a': 'x'.upper()}",
+        "dict(" + 900 * "[", "dict(a=" + 900 * "[" + 900 * "]" + ")", 300 * "{1:" + "1" + 300 * "}",
     ])  # fmt: skip
     def test_what_is_no_dict(self, value):
         with pytest.raises(UserError, match="--cfg-options got") as caught:
             parse_options([f"model.algorithm={value}"])
         assert "dict(type='FixMatch', threshold=0.9)" in caught.value.expected
+
+    @pytest.mark.parametrize("value", ["x" * 100_000 + "()", "[" * 100_000, "dict(" * 50_000])
+    def test_a_value_without_end_takes_no_time(self, value):
+        with pytest.raises(UserError, match=r"got an option of \d+,\d+ characters") as caught:
+            parse_options([f"train_cfg.max_iters={value}"])
+        assert len(str(caught.value)) < 400
 
     def test_a_dict_with_a_type_replaces_the_section(self, write):
         options = parse_options(["model.algorithm=dict(type='UDA')", "model.algorithm.ramp=0.5"])
