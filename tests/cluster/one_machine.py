@@ -90,9 +90,14 @@ class Slurm:
 
     def stop(self) -> None:
         self.run("scancel", "--user=root", check=False)
-        for daemon in reversed(self._daemons):
-            daemon.terminate()
-            daemon.wait()
+        try:
+            until(
+                lambda: not self.run("squeue", "--noheader", check=False).stdout.strip(), "a job does not end"
+            )
+        finally:
+            for daemon in reversed(self._daemons):
+                daemon.terminate()
+                daemon.wait()
 
     def _daemon(self, *words: str) -> None:
         out = open(self.folder / f"{words[0]}.out", "wb")  # noqa: SIM115 - the daemon's

@@ -21,7 +21,7 @@ TOOLS = Path(__file__).resolve().parents[2] / "tools"
 SETTINGS = {"PYTHON": sys.executable, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 LENGTH = 48  # iterations of runs whose results are compared
 LONG = 300  # iterations that do not end before something has happened to them
-#: At iteration 30 the training waits until it is told to stop.
+#: After iteration 30 the training waits until it is told to stop.
 UNTIL_TOLD = [f"custom_hooks.0.{setting}" for setting in ("iteration=30", "signum=0", "whom=parent")]
 NO_DROPOUT = "model.head.dropout=0.0"
 
@@ -122,7 +122,7 @@ def test_a_job_that_is_preempted_goes_on_by_itself(
     """
     command = words(tmp_path / "run", LENGTH, "log_level=INFO", *UNTIL_TOLD)
     job = submit("run", *command, GPUS=str(processes), CPUS_PER_TASK="1")
-    until(begun(tmp_path / "run"), "the training does not begin")
+    until((tmp_path / "run" / "waits").exists, "the training does not begin")
     if how == "signal":
         slurm.run("scancel", "--signal=USR1", job)
     elif how == "requeue":

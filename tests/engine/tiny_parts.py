@@ -18,6 +18,7 @@ from ferbench.registry import HOOKS, MODELS, THRESHOLDS
 from ferbench.thresholds import Evidence, ThresholdRule
 
 WIDTH = 8
+WAITS = "waits"
 
 
 class _Tiny(nn.Module):
@@ -73,7 +74,7 @@ class KillAt(Hook):
             checkpoint of the iteration.
         signum: the signal; 0: none.
         whom: ``self``; ``child``: every child process (data-loading workers); ``parent``: the launcher, which hands it on.
-            With ``parent``, the training then waits until it is told to stop: it cannot be over before.
+            With ``parent``, the training then waits until it is told to stop, and says so by a file `WAITS` in its folder.
         times: 2: twice, while the children that there are then are listed in ``children.txt``.
         rank: on which process; None: on all.
     """
@@ -101,6 +102,10 @@ class KillAt(Hook):
                 (Path(runner.work_dir) / "children.txt").write_text(" ".join(_children()))
                 self._send()
             self._send()
+            if self.whom == "parent":
+                (Path(runner.work_dir) / WAITS).touch()
+                while not stopping.current.asked:
+                    time.sleep(0.01)
 
     def after_iteration(self, runner) -> None:
         if self.moment == "checkpoint" and runner.iter == self.iteration:
@@ -112,8 +117,6 @@ class KillAt(Hook):
             return
         if self.whom == "parent":
             os.kill(os.getppid(), self.signum)
-            while not stopping.current.asked:
-                time.sleep(0.01)
             return
         for child in _children():
             os.kill(int(child), self.signum)
