@@ -43,6 +43,7 @@ class SSLRunner(Runner):
     too; ``final_test``) and ``state_dict`` / ``load_state_dict``.
     """
 
+    cfg: Config
     data: Data
     _hooks: list[Hook]
     saved_at: int | None = None  # iteration of the last checkpoint that one can resume from
