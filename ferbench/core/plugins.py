@@ -13,6 +13,7 @@ import importlib
 import importlib.metadata
 import importlib.util
 import inspect
+import re
 import sys
 import traceback
 from collections.abc import Iterable
@@ -87,7 +88,25 @@ def load(spec: str, *, required: bool = True) -> None:
     except (Exception, SystemExit) as error:
         plugin.error = traceback.format_exc()
         if required:
-            raise _cannot_import(plugin, error) from error
+            raise (_name_taken(plugin, error) or _cannot_import(plugin, error)) from error
+
+
+def _name_taken(plugin: Plugin, error: BaseException) -> UserError | None:
+    """The message for a name that the registry has already, if that is what ended the import."""
+    said = re.fullmatch(
+        r"(\S+) is already registered in (.*) at (.*)", str(error.args[0]) if error.args else ""
+    )
+    if said is None or not isinstance(error, KeyError):
+        return None
+    lines = [
+        frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == plugin.source
+    ]
+    name, registry, owner = said.groups()
+    return UserError(
+        f"the plug-in registers {name!r}, which is already the name of a {registry} of {owner}",
+        where=":".join([plugin.source, *map(str, lines[:1])]), expected="a name of its own",
+        fix=f"register_module(name='Own{name}'), or register_module(force=True) if it is to stand in for the other one",
+    )  # fmt: skip
 
 
 def absolute(spec: str) -> str:

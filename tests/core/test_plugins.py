@@ -137,6 +137,37 @@ def test_a_missing_dependency_is_not_taken_for_a_missing_plugin(tmp_path):
     assert 'needs_more.py", line 1' in str(caught.value)
 
 
+@pytest.mark.parametrize("mended", ["name='OwnFixedThreshold'", "name='FixedThreshold', force=True"])
+def test_a_name_that_is_taken(tmp_path, mended):
+    """Of a part of ferbench, or of the plug-in itself, twice; what the message proposes works."""
+    text = """from ferbench.registry import THRESHOLDS
+from ferbench.thresholds import ThresholdRule, FixedThreshold
+
+
+@THRESHOLDS.register_module({})
+class Mine(ThresholdRule):
+    pass
+"""
+    file = tmp_path / f"takes_{len(mended)}.py"
+    file.write_text(text.format("name='FixedThreshold'"))
+    with pytest.raises(
+        UserError, match="registers 'FixedThreshold', which is already the name of a threshold"
+    ) as caught:
+        plugins.load(str(file))
+    assert caught.value.where == f"{file}:5"
+    assert "OwnFixedThreshold" in caught.value.fix
+    assert "force=True" in caught.value.fix
+    assert "Traceback" not in str(caught.value)
+    before = THRESHOLDS.get("FixedThreshold")
+    right = tmp_path / f"takes_none_{len(mended)}.py"
+    right.write_text(text.format(mended))
+    try:
+        plugins.load(str(right))
+        assert THRESHOLDS.get(mended.split("'")[1]).__name__ == "Mine"
+    finally:
+        THRESHOLDS.register_module(name="FixedThreshold", force=True, module=before)
+
+
 def test_a_file_must_not_hide_another_module(tmp_path):
     (tmp_path / "json.py").write_text("")
     with pytest.raises(UserError, match="already another module named 'json'"):
