@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 
 from ferbench.core.parts import _fits, build
+from ferbench.data.datasets.opening import opened
 from ferbench.errors import UserError
 from ferbench.registry import ALGORITHMS, DATASETS, HOOKS, THRESHOLDS
 
-VALUES = (5, -1.5, True, None, "x", ["x"], [1], {"a": 1}, {})
+VALUES = (5, -1.5, True, None, "x", "x" * 5000, b"x", ["x"], [1], {"a": 1}, {})
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +43,9 @@ def elsewhere(tmp_path, monkeypatch):
 
 def tried(registry, config: dict, key: str, value: object) -> None:
     with suppress(UserError):
-        build(registry, {**config, key: value}, "section")
+        part = build(registry, {**config, key: value}, "section")
+        if registry is DATASETS:
+            opened(part, "section")
 
 
 def keys(registry, name: str) -> list[str]:

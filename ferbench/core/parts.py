@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import inspect
 import os
 import re
@@ -40,6 +41,11 @@ def build(registry: Registry, cfg: Any, where: str, **defaults: Any) -> Any:
         raise UserError(error.what, where=where, expected=error.expected, fix=error.fix) from error
     except (ValueError, AssertionError, ImportError) as error:
         raise _refused(cfg, where, error) from error
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        path = shortened(error.filename)
+        raise UserError(f"a path is longer than a file's can be: {path}", where=where) from error
     except (TypeError, KeyError, AttributeError, IndexError) as error:
         # A class may hand **kwargs on to somebody who does not take them.
         refused = re.search(
@@ -113,6 +119,7 @@ _KINDS: tuple[tuple[Any, tuple[Any, ...]], ...] = (
     (type(None), (type(None),)),
     ((bool, int, float), (bool, int, float)),
     (str, (str, os.PathLike, Path)),
+    (bytes, (bytes,)),
     ((list, tuple), (list, tuple, set, frozenset, Sequence, Collection, Iterable)),
     (Mapping, (dict, Mapping)),
 )

@@ -46,9 +46,8 @@ class NpzImages(KeptRows, FaceDataset):
     ):
         self.path = require_file(path, "the npz file")
         self.name = name or self.path.stem
-        wanted = {
-            key: name for key, name in (("images", images), ("labels", labels), ("groups", groups)) if name
-        }
+        optional = {"labels": labels, "groups": groups}
+        wanted = {"images": images} | {key: name for key, name in optional.items() if name is not None}
         arrays = self._arrays(wanted)
         self._pixels = arrays["images"]
         if self._pixels.dtype != np.uint8 or not (

@@ -8,7 +8,7 @@ import numpy as np
 
 from ferbench.data.datasets.base import UNLABELED, FaceDataset, few
 from ferbench.data.io import UnreadableImage
-from ferbench.errors import UserError, described
+from ferbench.errors import UserError, described, shortened
 
 TRIED = 8
 """Images, evenly spread, of which one must be readable for a dataset to open."""
@@ -87,6 +87,11 @@ def read_image(dataset: FaceDataset, index: int) -> np.ndarray:
 def problems(dataset: FaceDataset) -> list[str]:
     """What is wrong with labels, label distributions, groups and frame numbers; each one sentence."""
     labels, count = dataset.labels, len(dataset.classes)
+    limit, grey = getattr(dataset, "max_pixels", 1), getattr(dataset, "grayscale", False)
+    if type(limit) is not int or limit < 1 or not isinstance(grey, bool):
+        return [
+            f"max_pixels is {shortened(limit)} and grayscale {shortened(grey)}, expected a number and True or False"
+        ]
     if not (isinstance(labels, np.ndarray) and labels.ndim == 1 and labels.dtype.kind == "i"):
         return [f"labels are {described(labels)}, expected signed integers of one dimension"]
     if len(labels) != len(dataset):
