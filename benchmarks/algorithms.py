@@ -2,10 +2,10 @@
 
     OMP_NUM_THREADS=1 python benchmarks/algorithms.py [NAME ...] [--size 48] [--batch 8] [--mu 7] [--rounds 5]
 
-Every algorithm (a folder of configs/) is trained on the same network and batches, without a loader, in a process of its
-own; processes take turns with those of `supervised` and `fixmatch`, a ratio is the median over rounds of CPU time. "MB" is
-the most that the process held above what it held before the model was built. Passes over a whole data set, which some
-rules ask for from time to time, are not in a step.
+Every algorithm (a file of configs/_base_/algorithms/) is trained on the same network and batches, without a loader, in a
+process of its own; processes take turns with those of `supervised` and `fixmatch`, a ratio is the median over rounds of CPU
+time. "MB" is the most that the process held above what it held before the model was built. Passes over a whole data set,
+which some rules ask for from time to time, are not in a step.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from rich.console import Console
 from rich.table import Column, Table
 from step import Shape, training_loop
 
-from ferbench.config import config_root
+from ferbench.core.config_files import ALGORITHMS, names_in
 from ferbench.core.process import keep_large_blocks
 
 REFERENCES = ("supervised", "fixmatch")
@@ -80,7 +80,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("names", nargs="*", metavar="NAME", help="folders of configs/ (default: all)")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="as --algorithm takes them (default: all)")
     parser.add_argument("--size", type=int, default=48, help="side of the views in pixels")
     parser.add_argument("--batch", type=int, default=8, help="labeled images per step")
     parser.add_argument("--mu", type=int, default=7, help="unlabeled images per labeled one")
@@ -88,8 +88,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
     shape = Shape(arguments.size, arguments.batch, arguments.mu, arguments.network)
-    every = sorted(p.parent.name for p in config_root().glob("*/r18_fer2013.py"))
-    names = [n for n in arguments.names or every if n not in REFERENCES]
+    names = [n for n in arguments.names or names_in(ALGORITHMS) if n not in REFERENCES]
 
     console = Console()
     console.print(f"{machine()}; {shape}; {arguments.rounds} rounds")

@@ -200,10 +200,11 @@ class PausedLoop(SemiTrainLoop):
 def training_loop(algorithm: str, shape: Shape, folder: str, **options: Any) -> Callable[[], None]:
     """One iteration of a real run of a shipped config, without its loader."""
     cfg = load_config(
-        f"{algorithm}/r18_fer2013.py",
+        "r18_fer2013",
         {"views.size": shape.size, "model.preprocess.size": shape.size, "train_cfg.type": "PausedLoop"}
         | {"model.backbone.name": shape.network, "log_level": "ERROR"}
         | options,
+        algorithm=algorithm,
     )
     cfg.classes = CLASSES
     cfg.pop("split")

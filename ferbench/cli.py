@@ -15,8 +15,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ferbench.config import DATA_VARIABLE, find_config, load_config, parse_options
+from ferbench.config import DATA_VARIABLE, config_root, find_config, load_config, parse_options
 from ferbench.core import process
+from ferbench.core.config_files import ALGORITHMS, find_algorithm
 from ferbench.core.keys import LAUNCHERS
 from ferbench.core.process import tune_process
 from ferbench.errors import DiskFull, ExitStatus, Stopped, UserError, disk_full, path_refused
@@ -81,11 +82,13 @@ def default_work_dir(
     options: Mapping[str, Any] | None = None,
     plugins: Sequence[str] = (),
     data: str | Path | None = None,
+    algorithm: Path | None = None,
 ) -> Path:
     """``work_dirs/<folder of the config>/<config>/seed<N>``, and ``-`` with eight digits where something else was chosen.
 
-    The digits are a hash of options, plug-ins and data folder: the same command finds its folder again, in whatever order its
-    options are given, and another one does not meet a run that it is not.
+    An algorithm that was chosen takes the place of the folder: ``work_dirs/<algorithm>/<config>/seed<N>``. The digits are a
+    hash of options, plug-ins, data folder, and an algorithm's file that is not shipped: the same command finds its folder
+    again, in whatever order its options are given, and another one does not meet a run that it is not.
     """
     default, chosen = Path("data").resolve(), Path(data or os.environ.get(DATA_VARIABLE) or "data")
     folder = chosen.expanduser().resolve()
@@ -96,9 +99,12 @@ def default_work_dir(
         ],
         "data": None if folder == default else str(folder),
     }
+    if algorithm is not None and algorithm.parent != config_root() / ALGORITHMS:
+        given["algorithm"] = str(algorithm)
     text = json.dumps(given, sort_keys=True, default=repr)
     suffix = f"-{hashlib.sha256(text.encode()).hexdigest()[:8]}" if any(given.values()) else ""
-    return Path("work_dirs") / config.parent.name / config.stem / f"seed{seed}{suffix}"
+    first = config.parent.name if algorithm is None else algorithm.stem
+    return Path("work_dirs") / first / config.stem / f"seed{seed}{suffix}"
 
 
 def _train(args: argparse.Namespace) -> int:
@@ -106,11 +112,12 @@ def _train(args: argparse.Namespace) -> int:
     data = args.data or os.environ.get(DATA_VARIABLE)
     cfg = _load(args)
     seed = _set_seed(cfg, args.seed)
+    algorithm = find_algorithm(args.algorithm) if args.algorithm else None
     args.work_dir = (
         args.work_dir
         or cfg.get("work_dir")
         or default_work_dir(
-            find_config(args.config), seed, parse_options(args.cfg_options), args.plugin, data
+            find_config(args.config), seed, parse_options(args.cfg_options), args.plugin, data, algorithm
         )
     )
     from ferbench.distributed import leave
@@ -206,7 +213,7 @@ def _report(args: argparse.Namespace) -> int:
 
 
 def _load(args: argparse.Namespace) -> Config:
-    cfg = load_config(args.config, parse_options(args.cfg_options), args.plugin, args.data)
+    cfg = load_config(args.config, parse_options(args.cfg_options), args.plugin, args.data, args.algorithm)
     cfg.launcher = getattr(args, "launcher", "none")
     return cfg
 
@@ -330,7 +337,14 @@ def _add_benchmark(commands: argparse._SubParsersAction) -> None:
 
 def _add_config_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "config", metavar="CONFIG", help="a file, or a shipped config such as dtm/r18_fer2013.py"
+        "config",
+        metavar="CONFIG",
+        help="a file, a shipped config such as dtm/r18_fer2013.py, or with --algorithm a setting such as r18_fer2013",
+    )
+    parser.add_argument(
+        "--algorithm",
+        metavar="NAME|FILE",
+        help="in place of the config's: one of `ferbench list --kind algorithm-config`, or a file that has one",
     )
     parser.add_argument(
         "--cfg-options", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="change the config"

@@ -113,6 +113,30 @@ class TestTrain:
         assert all(re.fullmatch(r"work_dirs/my_configs/tiny/seed5-[0-9a-f]{8}", f) for f in folders[1:])
         assert len(set(folders)) == len(folders)
 
+    def test_the_algorithm_is_in_the_default_folder(self, api, config, tmp_path):
+        """An algorithm's file that is not shipped may share its name with another one."""
+        for folder in ("one", "two"):
+            (tmp_path / folder).mkdir()
+            (tmp_path / folder / "mine.py").write_text("model = dict(algorithm=dict(type='Mine'))")
+        for words in (
+            [config, "SoftMatch"],
+            [config, "one/mine.py"],
+            [config, "two/mine.py"],
+            ["r18_ferplus", "softmatch"],
+        ):
+            assert main(["train", words[0], "--algorithm", words[1], "--seed", "1"]) == 0
+        folders = [call[3]["work_dir"] for call in api.calls]
+        assert [call[1].model.algorithm.type for call in api.calls] == [
+            "SoftMatch",
+            "Mine",
+            "Mine",
+            "SoftMatch",
+        ]
+        assert folders[0] == "work_dirs/softmatch/tiny/seed1"
+        assert all(re.fullmatch(r"work_dirs/mine/tiny/seed1-[0-9a-f]{8}", f) for f in folders[1:3])
+        assert folders[1] != folders[2]
+        assert folders[3] == "work_dirs/softmatch/r18_ferplus/seed1"
+
     def test_resume_from_a_path(self, api, config):
         main(["train", config, "--resume", "runs/last.pth"])
         assert api.calls[0][3]["resume"] == "runs/last.pth"

@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 from mmengine.registry import MODELS as MM_MODELS
 from torch import nn
 
-from ferbench import config
 from ferbench.config import build, config_root, find_config, load_config, parse_options
-from ferbench.core import plugins
+from ferbench.core import config_files, plugins
 from ferbench.errors import UserError
 from ferbench.registry import Registry
 
@@ -54,7 +53,7 @@ def shipped(tmp_path, monkeypatch):
     (root / "dtm" / "tiny_synthetic.py").write_text(BASE)
     (root / "_base_").mkdir()
     (root / "_base_" / "tiny.py").write_text("")
-    monkeypatch.setattr(config, "config_root", lambda: root)
+    monkeypatch.setattr(config_files, "config_root", lambda: root)
     return root
 
 
@@ -181,6 +180,142 @@ class TestRead:
             load_config(file)
         load_config(write("custom_imports = dict(imports='absent_module_x', allow_failed_imports=True)"))
         assert "absent_module_x" in plugins.failure_report()
+
+
+SETTING = """
+classes = ("Neutral", "Happiness")
+model = dict(preprocess=dict(size=48))
+train_dataloader = dict(batch_size=8)
+"""
+CALM = """
+model = dict(algorithm=dict(type="Calm", level=0.9, rule=dict(step=1, size=2)))
+overrides = dict(tiny_run=dict(level=0.6), short_run=dict(level=0.7, rule=dict(step=3)))
+"""
+
+
+class TestAlgorithm:
+    @pytest.mark.parametrize(
+        ("conditions", "level", "step"),
+        [
+            ("", 0.9, 1),
+            ("conditions = ['short_run']", 0.7, 3),
+            ("conditions = ('tiny_run', 'short_run')", 0.6, 3),
+        ],
+    )
+    def test_a_data_set_is_one_file_and_an_algorithm_is_one_file(
+        self, write, tmp_path, conditions, level, step
+    ):
+        """Two files outside of the project, which know nothing of each other."""
+        setting, calm = write(SETTING + conditions, "here/mine.py"), write(CALM, "there/calm.py")
+        cfg = load_config(setting, algorithm=str(calm))
+        assert cfg.model.algorithm == dict(type="Calm", level=level, rule=dict(step=step, size=2))
+        assert cfg.model.preprocess.size == 48
+        assert not {"algorithm", "conditions", "overrides"} & cfg.keys()
+        # each with what is shipped
+        assert load_config(setting, algorithm="fixmatch").model.algorithm == dict(
+            type="FixMatch", threshold=0.95
+        )
+        assert load_config("r50_abaw5", algorithm=str(calm)).model.algorithm.level == 0.9
+        assert load_config("r18_fer2013", algorithm=str(calm)).model.algorithm.level == 0.7
+        assert load_config("tiny_synthetic", algorithm=str(calm)).model.algorithm.level == 0.6
+
+    def test_the_saved_config_needs_neither_file(self, write, tmp_path):
+        write("import sys\nsys.ferbench_was_here = True\n", "there/calm_parts.py")
+        calm = write(
+            CALM + "custom_imports = dict(imports=['{{fileDirname}}/calm_parts.py'])\n", "there/calm.py"
+        )
+        cfg = load_config(write(SETTING), algorithm=str(calm))
+        assert sys.ferbench_was_here
+        saved = tmp_path / "saved.py"
+        cfg.dump(saved)
+        calm.unlink()
+        assert load_config(saved).to_dict() == cfg.to_dict()
+        del sys.ferbench_was_here, sys.modules["calm_parts"]
+
+    def test_it_replaces_the_algorithm_of_any_config(self, write):
+        calm = str(write(CALM, "calm.py"))
+        for own in ("algorithm = 'dtm'\nmodel = dict(algorithm=dict(floor=0.7))", BASE):
+            cfg = load_config(write(SETTING + own), algorithm=calm)
+            assert cfg.model.algorithm == dict(type="Calm", level=0.9, rule=dict(step=1, size=2))
+
+    def test_a_config_names_one_and_changes_it(self, write):
+        """The changes win over what the algorithm says for the setting."""
+        write(CALM, "calm.py")
+        first = SETTING + "conditions = ['short_run']\nalgorithm = 'calm.py'\n"
+        cfg = load_config(write(first + "model = dict(algorithm=dict(level=0.1, rule=dict(size=5)))"))
+        assert cfg.model.algorithm == dict(type="Calm", level=0.1, rule=dict(step=3, size=5))
+        write(first, "first.py")
+        child = "_base_ = './first.py'\nmodel = dict(algorithm=dict(_delete_=True, type='Other'))"
+        assert load_config(write(child)).model.algorithm == dict(type="Other")
+        child = "_base_ = './first.py'\nalgorithm = None\nmodel = dict(algorithm=dict(type='Other'))"
+        assert load_config(write(child)).model.algorithm == dict(type="Other")
+        child = "_base_ = './first.py'\nalgorithm = 'fixmatch'"
+        assert load_config(write(child)).model.algorithm == dict(type="FixMatch", threshold=0.95)
+
+    def test_an_algorithm_that_is_another_with_changes(self, write):
+        calm = write("algorithm = 'softmatch'\nmodel = dict(algorithm=dict(n_sigma=3))", "calm.py")
+        cfg = load_config("r18_fer2013", algorithm=str(calm))
+        assert cfg.model.algorithm == dict(type="SoftMatch", n_sigma=3, momentum=0.99, align_to="uniform")
+
+    @pytest.mark.parametrize("name", ["softmatch", "SoftMatch", "configs/_base_/algorithms/softmatch.py"])
+    def test_names_of_the_shipped_ones(self, name):
+        assert load_config("r18_fer2013", algorithm=name).model.algorithm.type == "SoftMatch"
+
+    @pytest.mark.parametrize(
+        ("text", "says"),
+        [
+            (
+                "algorithm = 'sofmatch'",
+                ["no algorithm 'sofmatch'", "did you mean 'softmatch'", "ferbench list"],
+            ),
+            ("algorithm = './absent.py'", ["no algorithm file './absent.py'"]),
+            (
+                "algorithm = dict(type='DTM')",
+                ["algorithm is {'type': 'DTM'}", "model = dict(algorithm=dict("],
+            ),
+            (
+                "algorithm = 'dtm'\nmodel = dict(algorithm=dict(type='DTM'))",
+                ["has a type, 'DTM'", "algorithm = None"],
+            ),
+            ("algorithm = 'mine.py'", ["names itself"]),
+            ("algorithm = 'none.py'", ["no model.algorithm"]),
+            ("algorithm = 'typo.py'", ["unknown key 'overides'", "did you mean 'overrides'"]),
+            ("algorithm = 'when.py'", ["unknown condition 'short'", "short_run: 3,000 iterations or fewer"]),
+            ("algorithm = 'flat.py'", ["overrides is {'short_run': 3}"]),
+            ("algorithm = 'dtm'\nmodel = dict(algorithm=dict(floor=dict(a=1)))", ["cannot be changed"]),
+            ("conditions = 'short_run'", ["conditions is 'short_run'", "a list"]),
+            ("conditions = ['shortrun']", ["unknown condition 'shortrun'"]),
+        ],
+    )
+    def test_mistakes(self, write, text, says):
+        write("log_level = 'INFO'", "none.py")
+        write(CALM + "overides = 3", "typo.py")
+        write(CALM + "overrides = dict(short=dict(level=1))", "when.py")
+        write(CALM + "overrides = dict(short_run=3)", "flat.py")
+        with pytest.raises(UserError) as caught:
+            load_config(write(text + "\ntrain_dataloader = dict(batch_size=8)\n"))
+        for sentence in says:
+            assert sentence in str(caught.value)
+
+    def test_a_file_of_an_earlier_version_names_what_to_write(self, write):
+        with pytest.raises(UserError) as caught:
+            load_config("configs/softmatch/r50_abaw5.py")
+        words = re.search(r"train.py (\S+) --algorithm (\S+)", caught.value.fix)
+        assert load_config(words[1], algorithm=words[2]).model.algorithm.type == "SoftMatch"
+        with pytest.raises(UserError) as caught:
+            load_config(write("_base_ = '{{$FERBENCH_CONFIGS:}}/comatch/r18_fer2013.py'"))
+        lines = caught.value.fix.replace(" and ", "\n")
+        assert load_config(write(lines)).model.algorithm.type == "CoMatch"
+        with pytest.raises(UserError, match="--algorithm dtm_full"):
+            find_config("/elsewhere/configs/dtm/r18_ferplus_full.py")
+        with pytest.raises(UserError) as caught:
+            find_config("configs/nothing/r50_abaw5.py")
+        assert caught.value.fix is None
+
+    @pytest.mark.parametrize("key", ["algorithm", "conditions", "overrides.short_run"])
+    def test_what_only_files_say_is_no_option(self, key):
+        with pytest.raises(UserError, match="--algorithm NAME"):
+            load_config("dtm/tiny_synthetic", {key: "x"})
 
 
 class TestOptions:

@@ -49,7 +49,7 @@ def test_their_configs_use_them(repo, tmp_path) -> None:
         "from ferbench.core.parts import build\n"
         "from ferbench.registry import ALGORITHMS\n"
         f"for kind in {kinds}:\n"
-        "    cfg = load_config(f'my-{kind}/configs/synthetic.py', {}, [f'my-{kind}/my_{kind}'], '.')\n"
+        "    cfg = load_config('tiny_synthetic', {}, [f'my-{kind}/my_{kind}'], '.', f'my-{kind}/configs/my_{kind}.py')\n"
         "    algorithm = build(ALGORITHMS, cfg.model.algorithm, 'model.algorithm')\n"
         "    assert 'My' + kind.title() in {type(part).__name__ for part in algorithm.modules()}, kind\n"
     )
@@ -68,9 +68,18 @@ def test_its_config_trains(repo, tmp_path) -> None:
         "train_dataloader.batch_size=4",
     ]
     loaders = [f"{part}_dataloader.num_workers=0" for part in ("train", "unlabeled", "val", "test")]
-    words = ["--plugin", "./calm", "--data", "../data", "--work-dir", "../run"]
+    words = [
+        "--algorithm",
+        "configs/calm.py",
+        "--plugin",
+        "./calm",
+        "--data",
+        "../data",
+        "--work-dir",
+        "../run",
+    ]
     done = run(
-        folder, repo, str(repo / "tools" / "train.py"), "configs/synthetic.py", *words, "--cfg-options", *options, *loaders
+        folder, repo, str(repo / "tools" / "train.py"), "tiny_synthetic", *words, "--cfg-options", *options, *loaders
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert (tmp_path / "run" / "results.md").is_file()

@@ -1,9 +1,4 @@
-"""DTM's threshold, all else as FixMatch: FER+."""
+"""DTM's threshold, everything else as in FixMatch: FER+."""
 
-_base_ = [
-    "../_base_/datasets/ferplus.py",
-    "../_base_/models/r18_48px.py",
-    "../_base_/schedules/short.py",
-    "../_base_/runtime/default.py",
-]
-model = dict(algorithm=dict(type="DTM", threshold_only=True, beta=0.97, floor=0.8))
+_base_ = "../_base_/settings/r18_ferplus.py"
+algorithm = "dtm"

@@ -1,9 +1,4 @@
-"""DTM's threshold, all else as FixMatch: synthetic faces."""
+"""DTM's threshold, everything else as in FixMatch: synthetic faces."""
 
-_base_ = [
-    "../_base_/datasets/synthetic.py",
-    "../_base_/models/tiny_48px.py",
-    "../_base_/schedules/tiny.py",
-    "../_base_/runtime/default.py",
-]
-model = dict(algorithm=dict(type="DTM", threshold_only=True, beta=0.97, floor=0.8))
+_base_ = "../_base_/settings/tiny_synthetic.py"
+algorithm = "dtm"

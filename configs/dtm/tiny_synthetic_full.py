@@ -1,9 +1,4 @@
 """DTM, full recipe (two weak views averaged, low-confidence term): synthetic faces."""
 
-_base_ = [
-    "../_base_/datasets/synthetic.py",
-    "../_base_/models/tiny_48px.py",
-    "../_base_/schedules/tiny.py",
-    "../_base_/runtime/default.py",
-]
-model = dict(algorithm=dict(type="DTM", beta=0.97, floor=0.8))
+_base_ = "../_base_/settings/tiny_synthetic.py"
+algorithm = "dtm_full"

@@ -1,9 +1,4 @@
-"""FlexMatch on ABAW5 EXPR."""
+"""FlexMatch: ABAW5 EXPR."""
 
-_base_ = [
-    "../_base_/datasets/abaw5_expr.py",
-    "../_base_/models/r50_112px.py",
-    "../_base_/schedules/ssl.py",
-    "../_base_/runtime/default.py",
-]
-model = dict(algorithm=dict(type="FlexMatch", threshold=0.95))
+_base_ = "../_base_/settings/r50_abaw5.py"
+algorithm = "flexmatch"

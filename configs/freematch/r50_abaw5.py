@@ -1,9 +1,4 @@
-"""FreeMatch on ABAW5 EXPR."""
+"""FreeMatch: ABAW5 EXPR."""
 
-_base_ = [
-    "../_base_/datasets/abaw5_expr.py",
-    "../_base_/models/r50_112px.py",
-    "../_base_/schedules/ssl.py",
-    "../_base_/runtime/default.py",
-]
-model = dict(algorithm=dict(type="FreeMatch", momentum=0.999, fairness=0.01))
+_base_ = "../_base_/settings/r50_abaw5.py"
+algorithm = "freematch"

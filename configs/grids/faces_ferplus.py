@@ -5,12 +5,12 @@
 
 _base_ = "{{$FERBENCH_CONFIGS:}}/_base_/grids/faces_cpu.py"
 algorithms = {
-    "Supervised": "supervised/r18_ferplus.py",
+    "Supervised": "supervised",
     "FixMatch 0.8": dict(type="FixMatch", threshold=0.8),
     "FixMatch 0.95": dict(type="FixMatch", threshold=0.95),
-    "DTM threshold only": "dtm/r18_ferplus.py",
-    "FlexMatch": "flexmatch/r18_ferplus.py",
-    "FreeMatch": "freematch/r18_ferplus.py",
-    "SoftMatch": "softmatch/r18_ferplus.py",
+    "DTM threshold only": "dtm",
+    "FlexMatch": "flexmatch",
+    "FreeMatch": "freematch",
+    "SoftMatch": "softmatch",
 }
 budgets = [100]

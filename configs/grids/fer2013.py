@@ -3,21 +3,21 @@
 78 runs, about an hour each on one CPU core and minutes on a GPU. Each algorithm as its own config has it.
 """
 
-base = "supervised/r18_fer2013.py"
+base = "r18_fer2013"
 algorithms = {
-    "Supervised": "supervised/r18_fer2013.py",
-    "PseudoLabel": "pseudolabel/r18_fer2013.py",
+    "Supervised": "supervised",
+    "PseudoLabel": "pseudolabel",
     "FixMatch 0.95": dict(type="FixMatch", threshold=0.95),
     "FixMatch 0.8": dict(type="FixMatch", threshold=0.8),
-    "FlexMatch": "flexmatch/r18_fer2013.py",
-    "FreeMatch": "freematch/r18_fer2013.py",
-    "SoftMatch": "softmatch/r18_fer2013.py",
-    "AdaMatch": "adamatch/r18_fer2013.py",
-    "UDA": "uda/r18_fer2013.py",
-    "DebiasedPL": "debiasedpl/r18_fer2013.py",
-    "AdaCM": "adacm/r18_fer2013.py",
-    "DTM threshold only": "dtm/r18_fer2013.py",
-    "DTM full": "dtm/r18_fer2013_full.py",
+    "FlexMatch": "flexmatch",
+    "FreeMatch": "freematch",
+    "SoftMatch": "softmatch",
+    "AdaMatch": "adamatch",
+    "UDA": "uda",
+    "DebiasedPL": "debiasedpl",
+    "AdaCM": "adacm",
+    "DTM threshold only": "dtm",
+    "DTM full": "dtm_full",
 }
 budgets = [25, 100]
 seeds = [0, 1, 2]

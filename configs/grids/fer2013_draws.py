@@ -7,8 +7,8 @@ _base_ = "{{$FERBENCH_CONFIGS:}}/grids/fer2013_small.py"
 seeds = [3, 4]
 algorithms = {
     "_delete_": True,
-    "Supervised": "supervised/r18_fer2013.py",
+    "Supervised": "supervised",
     "FixMatch 0.8": dict(type="FixMatch", threshold=0.8),
-    "DTM threshold only": "dtm/r18_fer2013.py",
-    "FreeMatch": "freematch/r18_fer2013.py",
+    "DTM threshold only": "dtm",
+    "FreeMatch": "freematch",
 }

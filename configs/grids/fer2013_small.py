@@ -4,13 +4,13 @@
 """
 
 _base_ = "{{$FERBENCH_CONFIGS:}}/_base_/grids/ferplus_cpu.py"
-base = "supervised/r18_fer2013.py"
+base = "r18_fer2013"
 _fixmatch = dict(type="FixMatch", threshold=0.8)
 algorithms = {
-    "Supervised": "supervised/r18_fer2013.py",
+    "Supervised": "supervised",
     "FixMatch 0.8": _fixmatch,
-    "DTM threshold only": "dtm/r18_fer2013.py",
-    "FreeMatch": "freematch/r18_fer2013.py",
+    "DTM threshold only": "dtm",
+    "FreeMatch": "freematch",
     "FixMatch 0.8, label shift": dict(type="LabelShift", base=_fixmatch),
 }
 budgets = [100]

@@ -7,9 +7,9 @@ _base_ = "{{$FERBENCH_CONFIGS:}}/grids/ferplus_small.py"
 seeds = [3, 4]
 algorithms = {
     "_delete_": True,
-    "Supervised": "supervised/r18_ferplus.py",
+    "Supervised": "supervised",
     "FixMatch 0.8": dict(type="FixMatch", threshold=0.8),
-    "DTM threshold only": "dtm/r18_ferplus.py",
+    "DTM threshold only": "dtm",
     "FixMatch 0.8, label shift": dict(type="LabelShift", base=dict(type="FixMatch", threshold=0.8)),
 }
 budgets = [100]

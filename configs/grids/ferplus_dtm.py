@@ -9,7 +9,7 @@ _two = dict(weak_views=("weak", "weak2"))
 _low = dict(type="LowConfidenceContrast", weight=0.1, temperature=0.07)
 algorithms = {
     "_delete_": True,
-    "DTM threshold only": "dtm/r18_ferplus.py",
+    "DTM threshold only": "dtm",
     "statistic of all of the true class": dict(**_one, rule=dict(source="all_of_true_class")),
     "statistic of all of the predicted class": dict(**_one, rule=dict(source="all_of_predicted_class")),
     "statistic of the student": dict(**_one, rule=dict(weights="student")),

@@ -7,19 +7,19 @@ the first, in the natural proportions of FER+.
 
 _base_ = "{{$FERBENCH_CONFIGS:}}/_base_/grids/ferplus_cpu.py"
 algorithms = {
-    "Supervised": "supervised/r18_ferplus.py",
+    "Supervised": "supervised",
     "FixMatch 0.8": dict(type="FixMatch", threshold=0.8),
-    "DTM threshold only": "dtm/r18_ferplus.py",
+    "DTM threshold only": "dtm",
     "FixMatch 0.95": dict(type="FixMatch", threshold=0.95),
-    "PseudoLabel": "pseudolabel/r18_ferplus.py",
-    "FlexMatch": "flexmatch/r18_ferplus.py",
-    "FreeMatch": "freematch/r18_ferplus.py",
-    "SoftMatch": "softmatch/r18_ferplus.py",
-    "AdaMatch": "adamatch/r18_ferplus.py",
-    "UDA": "uda/r18_ferplus.py",
-    "DebiasedPL": "debiasedpl/r18_ferplus.py",
-    "AdaCM": "adacm/r18_ferplus.py",
-    "DTM full": "dtm/r18_ferplus_full.py",
+    "PseudoLabel": "pseudolabel",
+    "FlexMatch": "flexmatch",
+    "FreeMatch": "freematch",
+    "SoftMatch": "softmatch",
+    "AdaMatch": "adamatch",
+    "UDA": "uda",
+    "DebiasedPL": "debiasedpl",
+    "AdaCM": "adacm",
+    "DTM full": "dtm_full",
 }
 budgets = [100, 25, {"split.per_class": None, "split.total": 800}]
 options = {"unlabeled_dataloader.dataset": None}

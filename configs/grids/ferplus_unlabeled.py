@@ -5,9 +5,9 @@ The rest alone is in `ferplus_small.py`.
 
 _base_ = "{{$FERBENCH_CONFIGS:}}/_base_/grids/ferplus_cpu.py"
 algorithms = {
-    "Supervised": "supervised/r18_ferplus.py",
+    "Supervised": "supervised",
     "FixMatch 0.8": dict(type="FixMatch", threshold=0.8),
-    "DTM threshold only": "dtm/r18_ferplus.py",
+    "DTM threshold only": "dtm",
     "FixMatch 0.8, label shift": dict(type="LabelShift", base=dict(type="FixMatch", threshold=0.8)),
 }
 budgets = [

@@ -3,14 +3,14 @@
 About one and a half minutes per run on one CPU core (bfloat16). `docs/results/synthetic.md` was made from it.
 """
 
-base = "supervised/tiny_synthetic.py"
-_folders = """
+base = "tiny_synthetic"
+_names = """
 supervised fixmatch dtm noisystudent comatch adacm eacm ssmfar otx vat ccssl remixmatch crest crestplus meanteacher pimodel
 abc multimatch ict pseudolabel mutexmatch tras mixmatch flexmatch dtasnl freematch simmatch defixmatch oracle dash softmatch
 adamatch uda debiasedpl refixmatch crmatch sequencematch darp daso saw adsh cossl logitadjustment reweighting
 """
-algorithms = {name: f"{name}/tiny_synthetic.py" for name in _folders.split()}
-algorithms["dtm, full recipe"] = "dtm/tiny_synthetic_full.py"
+algorithms = {name: name for name in _names.split()}
+algorithms["dtm, full recipe"] = "dtm_full"
 budgets = [20]
 seeds = [0, 1, 2]
 options = {

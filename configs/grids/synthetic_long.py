@@ -4,13 +4,13 @@ One to eight minutes per run on one CPU core.
 """
 
 _base_ = "{{$FERBENCH_CONFIGS:}}/grids/synthetic.py"
-_folders = (
+_names = (
     "supervised fixmatch pseudolabel meanteacher ccssl vat crest crestplus pimodel noisystudent comatch ict"
 )
 _teacher = dict(type="MeanTeacher", ramp=0.4, lambda_u=10.0)
 algorithms = {
     "_delete_": True,
-    **{name: f"{name}/tiny_synthetic.py" for name in _folders.split()},
+    **{name: name for name in _names.split()},
     "meanteacher, lambda_u 10": _teacher,
     "meanteacher, lambda_u 10, teacher in evaluation mode": dict(**_teacher, judge="ema"),
 }

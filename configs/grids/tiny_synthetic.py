@@ -1,6 +1,6 @@
 """A look at the grid runner, in minutes, on synthetic faces. It shows nothing about the algorithms."""
 
-base = "supervised/tiny_synthetic.py"
+base = "tiny_synthetic"
 algorithms = {
     "Supervised": dict(type="Supervised"),
     "FixMatch": dict(type="FixMatch", threshold=0.95, search=dict(threshold=[0.8, 0.9, 0.95])),

@@ -1,9 +1,4 @@
-"""Labeled only on FER2013."""
+"""Labeled images alone (lower reference): FER2013."""
 
-_base_ = [
-    "../_base_/datasets/fer2013.py",
-    "../_base_/models/r18_48px.py",
-    "../_base_/schedules/short.py",
-    "../_base_/runtime/default.py",
-]
-model = dict(algorithm=dict(type="Supervised"))
+_base_ = "../_base_/settings/r18_fer2013.py"
+algorithm = "supervised"

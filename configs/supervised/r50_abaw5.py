@@ -1,9 +1,4 @@
-"""Labeled only on ABAW5 EXPR."""
+"""Labeled images alone (lower reference): ABAW5 EXPR."""
 
-_base_ = [
-    "../_base_/datasets/abaw5_expr.py",
-    "../_base_/models/r50_112px.py",
-    "../_base_/schedules/ssl.py",
-    "../_base_/runtime/default.py",
-]
-model = dict(algorithm=dict(type="Supervised"))
+_base_ = "../_base_/settings/r50_abaw5.py"
+algorithm = "supervised"

@@ -1,9 +1,4 @@
-"""Labeled only on synthetic faces."""
+"""Labeled images alone (lower reference): synthetic faces."""
 
-_base_ = [
-    "../_base_/datasets/synthetic.py",
-    "../_base_/models/tiny_48px.py",
-    "../_base_/schedules/tiny.py",
-    "../_base_/runtime/default.py",
-]
-model = dict(algorithm=dict(type="Supervised"))
+_base_ = "../_base_/settings/tiny_synthetic.py"
+algorithm = "supervised"

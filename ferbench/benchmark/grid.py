@@ -1,10 +1,10 @@
 """A grid: algorithms x budgets x seeds x data sets, from one short config; checked whole before anything runs.
 
-    base = "supervised/r18_fer2013.py"                  # or dict(name=config, ...): several data sets
+    base = "r18_fer2013"                                # or dict(name=config, ...): several data sets
     algorithms = {
         "Supervised": dict(type="Supervised"),
         "FixMatch": dict(type="FixMatch", threshold=0.95, search=dict(threshold=[0.8, 0.9, 0.95])),
-        "DTM": "dtm/r18_fer2013.py",                    # the algorithm of another config
+        "DTM": "dtm",                                   # a shipped algorithm, as --algorithm takes it
     }
     budgets = [25, 100]                                 # split.per_class; or dicts of any options
     seeds = [0, 1, 2]
@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 from ferbench.benchmark.execute import DROPPED
 from ferbench.config import find_config, load_config, read_file
+from ferbench.core.config_algorithm import algorithm_of, conditions_of
 from ferbench.errors import UserError, nearest
 
 if TYPE_CHECKING:
@@ -49,14 +50,18 @@ class Entry:
     Attributes:
         config: type and parameters.
         search: dotted parameter -> values that tuning may choose from; empty: there is nothing to tune.
+        by_dataset: name of a data set -> type and parameters there, where an algorithm's file has overrides for its setting.
+        imports: what the algorithm's file imports.
     """
 
     config: dict[str, Any]
     search: dict[str, list[Any]] = field(default_factory=dict)
+    by_dataset: dict[str, dict[str, Any]] = field(default_factory=dict)
+    imports: tuple[str, ...] = ()
 
-    def with_parameters(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
-        """Type and parameters, some of them (dotted) set anew."""
-        config = deepcopy(self.config)
+    def with_parameters(self, parameters: Mapping[str, Any], dataset: str | None = None) -> dict[str, Any]:
+        """Type and parameters on a data set, some of them (dotted) set anew."""
+        config = deepcopy(self.by_dataset.get(dataset or "", self.config))
         for dotted, value in parameters.items():
             *path, last = dotted.split(".")
             node = config
@@ -169,19 +174,22 @@ def read_grid(path: str | Path) -> Grid:
         if not content.get(key) and content.get(key) != 0:
             raise UserError(f"the grid has no {key!r}", where=file, fix="see docs/howto/benchmark.md")
     name = content.get("name") or file.stem
+    bases = _bases(content["base"], file)
+    algorithms = {
+        k: _entry(k, v, bases, file) for k, v in _mapping(content["algorithms"], "algorithms", file).items()
+    }
+    plugins = [*_strings(content.get("plugins")), *(spec for e in algorithms.values() for spec in e.imports)]
     grid = Grid(
         file=file,
         name=name,
-        bases=_bases(content["base"], file),
-        algorithms={
-            k: _entry(k, v, file) for k, v in _mapping(content["algorithms"], "algorithms", file).items()
-        },
+        bases=bases,
+        algorithms=algorithms,
         budgets=_budgets(content.get("budgets"), file),
         seeds=_seeds(content["seeds"], "seeds", file),
         options=_mapping(content.get("options") or {}, "options", file),
         split_seed=content.get("split_seed"),
         tuning_seed=content.get("tuning_seed", TUNING_SEED),
-        plugins=tuple(_strings(content.get("plugins"))),
+        plugins=tuple(dict.fromkeys(plugins)),
         keep=content.get("keep", "all"),
         slurm=_mapping(content.get("slurm") or {}, "slurm", file),
         ray=_mapping(content.get("ray") or {}, "ray", file),
@@ -210,7 +218,7 @@ def runs_of(grid: Grid) -> list[Run]:
         UserError: two of them would share a folder.
     """
     runs = [
-        Run(dataset, budget, label, deepcopy(entry.config), seed)
+        Run(dataset, budget, label, entry.with_parameters({}, dataset), seed)
         for seed, (dataset, budget, (label, entry)) in product(
             grid.seeds, product(grid.bases, grid.budgets, grid.algorithms.items())
         )
@@ -306,7 +314,7 @@ def _bases(value: Any, file: Path) -> dict[str, str]:
     )
 
 
-def _entry(label: str, value: Any, file: Path) -> Entry:
+def _entry(label: str, value: Any, bases: Mapping[str, str], file: Path) -> Entry:
     if not isinstance(label, str) or not label.strip():
         raise UserError(f"the label of an algorithm is {label!r}", where=file, expected="a name")
     where = f"{file}: algorithms[{label!r}]"
@@ -315,27 +323,33 @@ def _entry(label: str, value: Any, file: Path) -> Entry:
     if not isinstance(value, Mapping) or ("type" in value) == ("config" in value):
         raise UserError(
             f"the algorithm {label!r} is {value!r}", where=where,
-            expected="dict(type='FixMatch', ...), or the config of a run whose algorithm is meant",
+            expected="dict(type='FixMatch', ...), or what --algorithm takes, e.g. 'fixmatch'",
         )  # fmt: skip
-    own = {k: v for k, v in value.items() if k not in ("search", "config")}
-    if "config" in value:
-        if own:
-            raise UserError(
-                f"{', '.join(own)} cannot be set beside 'config'", where=where, fix="write out the algorithm's dict",
-            )  # fmt: skip
-        model = read_file(find_config(value["config"])).to_dict().get("model") or {}
-        if "algorithm" not in model:
-            raise UserError(
-                "the config has no model.algorithm", where=value["config"], expected="a config of a run"
-            )
-        own = _lists(model["algorithm"])
     search = _mapping(value.get("search") or {}, f"algorithms[{label!r}].search", file)
     for name, values in search.items():
         if not isinstance(values, list) or not values:
             raise UserError(
                 f"search[{name!r}] is {values!r}", where=where, expected="a list of values to choose from"
             )
-    return Entry(own, search)
+    own = {k: v for k, v in value.items() if k not in ("search", "config")}
+    if "config" not in value:
+        return Entry(own, search)
+    if own:
+        raise UserError(
+            f"{', '.join(own)} cannot be set beside 'config'",
+            where=where,
+            fix="write out the algorithm's dict",
+        )
+    if not isinstance(value["config"], str):
+        raise UserError(
+            f"config is {value['config']!r}", where=where, expected="what --algorithm takes, e.g. 'fixmatch'"
+        )
+    found = {dataset: algorithm_of(value["config"], conditions_of(base)) for dataset, base in bases.items()}
+    own, imports = next(iter(found.values()))
+    differs = any(algorithm != own for algorithm, _ in found.values())
+    return Entry(
+        _lists(own), search, {k: _lists(v) for k, (v, _) in found.items()} if differs else {}, tuple(imports)
+    )
 
 
 def _budgets(value: Any, file: Path) -> list[dict[str, Any]]:

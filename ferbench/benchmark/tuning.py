@@ -58,7 +58,11 @@ def tuned_runs(grid: Grid, runs: Sequence[Run], trials: int) -> list[Run]:
             points = draw(run.label, entry.search, trials)
             first += [
                 replace(
-                    run, algorithm=entry.with_parameters(p), seed=grid.tuning_seed, trial=i, trials=trials
+                    run,
+                    algorithm=entry.with_parameters(p, run.dataset),
+                    seed=grid.tuning_seed,
+                    trial=i,
+                    trials=trials,
                 )
                 for i, p in enumerate(points)
             ]
@@ -119,7 +123,8 @@ def report_of(
 def with_choice(run: Run, grid: Grid, report: Mapping[str, Any]) -> Run:
     """A run with the parameters that its trials have chosen."""
     parameters = report["trials"][report["chosen"]]["parameters"]
-    return replace(run, algorithm=grid.algorithms[run.label].with_parameters(parameters), tuned=False)
+    algorithm = grid.algorithms[run.label].with_parameters(parameters, run.dataset)
+    return replace(run, algorithm=algorithm, tuned=False)
 
 
 def _point(number: int, names: Sequence[str], space: Mapping[str, Sequence[Any]]) -> dict[str, Any]:

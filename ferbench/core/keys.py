@@ -18,6 +18,16 @@ TOP_LEVEL = frozenset((
     "experiment_name", "model_wrapper_cfg",
 ))  # fmt: skip
 
+#: What only a file says, and `ferbench.config.load_config` resolves: the algorithm's name, and what holds in a setting.
+IN_FILES = frozenset(("algorithm", "conditions", "overrides"))
+
+#: What a setting may say of itself, in the order in which an algorithm's `overrides` for it are applied.
+CONDITIONS: Mapping[str, str] = {
+    "large_data": "half a million images or more",
+    "short_run": "3,000 iterations or fewer",
+    "tiny_run": "1,000 iterations or fewer (short_run, too)",
+}
+
 # Sections that are read key by key, so that no part's signature checks them when it is built.
 _EVALUATION = frozenset({"dataset", "batch_size", "num_workers", "max_unreadable"})
 _BY_HAND: Mapping[str, frozenset[str]] = {

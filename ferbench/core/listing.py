@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import inspect
 import json
@@ -14,14 +15,19 @@ from rich.markup import escape
 from rich.table import Table
 
 from ferbench.core import plugins
+from ferbench.core.config_files import ALGORITHMS, SETTINGS, config_root, names_in
 from ferbench.errors import UserError, nearest
 
+FILES = {
+    "algorithm config": ALGORITHMS,
+    "setting": SETTINGS,
+}  # kind -> folder of what a command line may name
 PIPED_WIDTH = 500  # columns when nobody watches: rich would fold to 80
 
 
 @dataclass(frozen=True)
 class Row:
-    """One registered name."""
+    """One registered part, or one shipped file that a command line may name."""
 
     kind: str
     name: str
@@ -30,34 +36,47 @@ class Row:
 
 
 def collect(kind: str | None = None) -> list[Row]:
-    """Every registered name, built-in or from a plug-in, ordered by kind and name.
+    """Every registered name, built-in or from a plug-in, by kind and name; then algorithms and settings by their files.
 
     Args:
-        kind: only this kind (``threshold``, ``optim wrapper``).
+        kind: only this kind (``threshold``, ``optim wrapper``, ``algorithm config``).
 
     Raises:
         UserError: there is no such kind.
     """
+    wanted = kind.replace("-", " ").replace("_", " ").lower() if kind is not None else None
+    if wanted in FILES:
+        return _shipped(wanted)
     from ferbench.core import _torchvision_guard  # noqa: F401 - before a part imports torchvision
     from ferbench.registry import ALL
 
     plugins.load_entry_points()
     kinds = {registry.kind: registry for registry in ALL}
-    if kind is not None:
-        wanted = kind.replace("-", " ").replace("_", " ").lower()
+    if wanted is not None:
         if wanted not in kinds:
             raise UserError(
                 f"there is no kind {kind!r}",
-                expected=nearest(wanted, kinds),
-                fix="known: " + ", ".join(kinds),
+                expected=nearest(wanted, [*kinds, *FILES]),
+                fix="known: " + ", ".join([*kinds, *FILES]),
             )
         kinds = {wanted: kinds[wanted]}
-    return [
+    rows = [
         Row(name_of_kind, name, first_line(part), plugins.origin(part))
         for name_of_kind, registry in kinds.items()
         for name in registry.names()
         for part in [registry.module_dict[name]]
     ]
+    return rows if wanted is not None else rows + [row for files in FILES for row in _shipped(files)]
+
+
+def _shipped(kind: str) -> list[Row]:
+    """Shipped files of a kind, by the name that ``--algorithm`` or a command takes."""
+    rows = []
+    for name in names_in(FILES[kind]):
+        path = config_root() / FILES[kind] / f"{name}.py"
+        text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+        rows.append(Row(kind, name, text.partition("\n")[0], f"configs/{FILES[kind]}/{name}.py"))
+    return rows
 
 
 def first_line(part: Any) -> str:

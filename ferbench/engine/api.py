@@ -190,6 +190,12 @@ def complete(cfg: Config, work_dir: str | Path | None) -> Config:
                 where=cfg.filename,
                 fix="inherit it from configs/_base_, see any shipped config",
             )
+    if isinstance(cfg.model, Mapping) and not cfg.model.get("algorithm"):
+        raise UserError(
+            "the config has no algorithm",
+            where=cfg.filename,
+            fix="--algorithm NAME, e.g. --algorithm fixmatch; all of them: ferbench list --kind algorithm-config",
+        )
     for section in ("randomness", *DEFAULT_TYPES):
         if not isinstance(cfg.get(section) or {}, Mapping):
             raise UserError(f"{section} is {cfg[section]!r}", where=section, expected="a dict")

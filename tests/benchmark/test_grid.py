@@ -100,10 +100,29 @@ class TestReading:
         assert found["A"].config == load_config("dtm/r18_fer2013.py").model.algorithm.to_dict()
         assert found["B"] == Entry({"type": "FixMatch", "threshold": 0.95}, {"threshold": [0.8, 0.9]})
 
+    def test_a_named_algorithm_is_as_its_file_says_for_each_setting(self, grid_file, tmp_path):
+        (tmp_path / "mine.py").write_text(
+            "custom_imports = dict(imports=['json'])\nmodel = dict(algorithm=dict(type='FixMatch', threshold=0.9))\n"
+            "overrides = dict(large_data=dict(threshold=0.8))"
+        )
+        algorithms = f"""algorithms = {{"S": "softmatch", "F": "fixmatch", "M": {str(tmp_path / "mine.py")!r},
+            "T": dict(config="softmatch", search=dict(n_sigma=[2, 3]))}}"""
+        bases = 'base = dict(small="r18_fer2013", large="r50_abaw5", run="dtm/tiny_synthetic.py")'
+        grid = read_grid(grid_file(base=bases, algorithms=algorithms, seeds="seeds = [0]"))
+        found = {(run.label, run.dataset): run.algorithm for run in runs_of(grid)}
+        assert [found["S", d]["momentum"] for d in grid.bases] == [0.99, 0.999, 0.99]
+        assert [found["M", d]["threshold"] for d in grid.bases] == [0.9, 0.8, 0.9]
+        assert all(found["F", d] == {"type": "FixMatch", "threshold": 0.95} for d in grid.bases)
+        assert grid.plugins == ("json",)
+        trials = [run for run in tuning.tuned_runs(grid, runs_of(grid), 2) if run.trial is not None]
+        assert {(r.dataset, r.algorithm["n_sigma"], r.algorithm["momentum"]) for r in trials} == {
+            (d, n, m) for d, m in zip(grid.bases, (0.99, 0.999, 0.99), strict=True) for n in (2, 3)
+        }
+
     def test_several_data_sets(self, grid_file):
-        base = 'base = dict(one="fixmatch/r18_fer2013.py", two="fixmatch/r18_ferplus.py")'
+        base = 'base = dict(one="fixmatch/r18_fer2013.py", two="r18_ferplus")'
         assert list(read_grid(grid_file(base=base)).bases) == ["one", "two"]
-        base = 'base = ["fixmatch/r18_fer2013.py", "fixmatch/r18_ferplus.py"]'
+        base = 'base = ["fixmatch/r18_fer2013.py", "r18_ferplus"]'
         assert list(read_grid(grid_file(base=base)).bases) == ["r18_fer2013", "r18_ferplus"]
 
     def test_a_grid_inherits_another(self, grid_file, tmp_path):
@@ -133,7 +152,11 @@ class TestReading:
         ({"algorithms": "algorithms = {}"}, ["the grid has no 'algorithms'"]),
         ({"algorithms": "algorithms = {'A': dict(threshold=1)}"}, ["the algorithm 'A' is", "dict\\(type="]),
         ({"algorithms": "algorithms = {'A': dict(config='dtm/r18_fer2013.py', floor=1)}"}, ["floor cannot be set"]),
-        ({"algorithms": "algorithms = {'A': 'dtm/r18_fer2103.py'}"}, ["no config", "did you mean 'dtm/r18_fer2013.py'"]),
+        ({"algorithms": "algorithms = {'A': 'dtm/r18_fer2103.py'}"}, ["no algorithm file"]),
+        ({"algorithms": "algorithms = {'A': 'fixmach'}"}, ["no algorithm 'fixmach'", "did you mean 'fixmatch'"]),
+        ({"algorithms": "algorithms = {'A': 'fixmatch/r18.py'}"}, ["no algorithm file"]),
+        ({"algorithms": "algorithms = {'A': 'uda/r18_fer2013.py'}"}, ["in a grid: 'uda'"]),
+        ({"algorithms": "algorithms = {'A': dict(config=3)}"}, ["config is 3"]),
         ({"algorithms": "algorithms = {'A': '_base_/schedules/ssl.py'}"}, ["no model.algorithm"]),
         ({"algorithms": "algorithms = {'A': dict(type='FixMatch', search=dict(threshold=0.9))}"}, ["a list of values"]),
         ({"lines": ["1 /"]}, ["SyntaxError", "grid.py:"]),

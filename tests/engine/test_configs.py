@@ -1,7 +1,6 @@
-"""Every shipped config is checked and its algorithm built; a choice of them takes two steps with a tiny network.
+"""Shipped configs: every algorithm is built for every setting; every setting and kind of step is trained for two iterations.
 
-The choice has each algorithm once, the data sets in turn, and every config of DTM. The other combinations of the same parts
-take their steps in `make test-all`.
+`tests/testing/test_conformance.py` trains every algorithm; here it is the files. `make test-all` trains the others, too.
 """
 
 from __future__ import annotations
@@ -9,34 +8,60 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from mmengine.config import Config
 
-from ferbench.config import config_root, load_config
+from ferbench.config import config_root, load_config, read_file
+from ferbench.core.config_algorithm import algorithm_of, conditions_of
+from ferbench.core.config_files import ALGORITHMS as BODIES
+from ferbench.core.config_files import SETTINGS, names_in
 from ferbench.core.parts import build
 from ferbench.engine import api
 from ferbench.registry import ALGORITHMS, MODELS
 from ferbench.synthetic import layouts
 
 ROOT = Path(__file__).resolve().parents[2] / "configs"
-CONFIGS = sorted(
+EXPLICIT = sorted(
     p.relative_to(ROOT).as_posix() for p in ROOT.rglob("*.py") if not {"_base_", "grids"} & set(p.parts)
 )
-FOLDERS = sorted({name.split("/")[0] for name in CONFIGS})
-CHOSEN = sorted(
-    {name for name in CONFIGS if name.startswith("dtm/")}
-    | {
-        own[i % len(own)]
-        for i, folder in enumerate(FOLDERS)
-        for own in [[name for name in CONFIGS if name.startswith(f"{folder}/")]]
-    }
-)
-MODEL_FILES = sorted(p.stem for p in (ROOT / "_base_" / "models").glob("*.py"))
+#: Setting and algorithm: each setting, steps with passes, generations, all labels and no unlabeled images.
+TRAINED = [
+    ("tiny_synthetic", "dtm_full"),
+    ("r50_abaw5", "dtm"),
+    ("r18_fer2013", "noisystudent"),
+    ("r18_ferplus", "oracle"),
+    ("r18_fer2013", "supervised"),
+]
+OTHERS = [("r18_fer2013", name) for name in names_in(BODIES) if name not in {a for _, a in TRAINED}]
+#: What the files say where settings differ: long run on much data; 3,000 iterations; 1,000 iterations.
+DIFFERENCES = {
+    ("adacm", "rule"): ({"max_items": 50_000}, None, None),
+    ("adamatch", "momentum"): (0.999, 0.99, 0.99),
+    ("adsh", "rule"): ({"max_items": 100_000}, None, None),
+    ("crest", "generations"): (6, 3, 2),
+    ("crest", "restart"): (None, False, False),
+    ("crestplus", "generations"): (6, 3, 2),
+    ("crestplus", "restart"): (None, False, False),
+    ("darp", "interval"): (500, 10, 10),
+    ("darp", "refinery"): ({"half": True}, None, None),
+    ("debiasedpl", "momentum"): (0.999, 0.99, 0.99),
+    ("dtm", "rule"): ({"max_items": 50_000}, None, None),
+    ("dtm_full", "rule"): ({"max_items": 50_000}, None, None),
+    ("freematch", "momentum"): (0.999, 0.99, 0.99),
+    ("meanteacher", "lambda_u"): (10.0, 1.0, 1.0),
+    ("noisystudent", "generations"): (4, 3, 2),
+    ("noisystudent", "restart"): (None, False, False),
+    ("noisystudent", "teacher"): ({"half": True}, None, None),
+    ("saw", "rule"): ({"max_items": 100_000}, None, None),
+    ("simmatch", "bank"): ({"temperature": 0.1, "size": 16_384}, {"temperature": 0.1}, {"temperature": 0.1}),
+    ("softmatch", "momentum"): (0.999, 0.99, 0.99),
+    ("ssmfar", "rule"): ({"max_items": 50_000}, None, None),
+}
 PARTS = Path(__file__).with_name("tiny_parts.py")
 
 
@@ -100,42 +125,64 @@ def data(tmp_path_factory) -> Path:
     return root
 
 
-@pytest.mark.parametrize("folder", FOLDERS)
-def test_every_config_is_checked_and_short(folder):
-    """Keys, parts and parameters of each config of an algorithm, for each data set; at most 15 lines."""
-    found = [name for name in CONFIGS if name.startswith(f"{folder}/")]
-    assert {name.split("/")[1] for name in CONFIGS if name.startswith("fixmatch/")} <= {
-        name.split("/")[1] for name in found
-    }
-    for name in found:
-        cfg = load_config(name)
-        assert cfg.views.size == cfg.model.preprocess.size
-        build(ALGORITHMS, cfg.model.algorithm, "model.algorithm")
-        assert len((ROOT / name).read_text().splitlines()) <= 15
+@pytest.mark.parametrize("name", names_in(BODIES))
+def test_every_algorithm_is_built_for_every_setting(name):
+    file = ROOT / BODIES / f"{name}.py"
+    assert len(file.read_text().splitlines()) <= 15
+    found = [
+        algorithm_of(name, conditions_of(setting))[0]
+        for setting in ("r50_abaw5", "r18_fer2013", "tiny_synthetic")
+    ]
+    for algorithm in found:
+        build(ALGORITHMS, algorithm, "model.algorithm")
+    differ = {key for f in found for key in f if any(o.get(key) != f[key] for o in found)}
+    assert differ == {key for body, key in DIFFERENCES if body == name}
+    for key in differ:
+        assert tuple(f.get(key) for f in found) == DIFFERENCES[name, key]
 
 
-def test_every_algorithm_is_trained():
-    """The trainings below leave out none: each registered algorithm is that of a chosen config."""
+def test_every_registered_algorithm_has_a_file_and_every_file_a_registered_algorithm():
     assert config_root() == ROOT
-    trained = {load_config(name).model.algorithm.type for name in CHOSEN}
-    assert set(ALGORITHMS.names()) - trained == {"Matching"}  # the step that they share
-    assert {name.split("/")[1].removesuffix("_full.py") for name in CHOSEN} >= {
-        name.split("/")[1] for name in CONFIGS if name.startswith("fixmatch/")
-    }
+    types = {algorithm_of(name)[0]["type"] for name in names_in(BODIES)}
+    shipped = {n for n in ALGORITHMS.names() if ALGORITHMS.get(n).__module__.startswith("ferbench.")}
+    assert shipped - types == {"Matching"}  # the step that they share
+    assert types <= shipped
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[] if name in CHOSEN else pytest.mark.heavy) for name in CONFIGS]
-)
-def test_two_steps(name, data, tmp_path):
+@pytest.mark.parametrize("name", EXPLICIT)
+def test_explicit_configs_are_a_setting_and_an_algorithm(name):
+    folder, setting = name.removesuffix(".py").split("/")
+    full = "_full" if setting.endswith("_full") else ""
+    cfg, same = load_config(name), load_config(setting.removesuffix("_full"), algorithm=folder + full)
+    assert cfg.to_dict() == same.to_dict()
+    assert cfg.model.algorithm == load_config(f"dtm/{setting}", algorithm=folder + full).model.algorithm
+
+
+def test_the_setting_of_the_howto(tmp_path):
+    """A data set for all algorithms is this one file."""
+    page = (ROOT.parent / "docs" / "howto" / "data.md").read_text()
+    (block,) = (b for b in re.findall(r"```python\n(.*?)```", page, flags=re.S) if "conditions" in b)
+    file = tmp_path / "rafdb.py"
+    file.write_text(block)
+    for name in ("softmatch", "crest", "dtm"):
+        cfg = load_config(file, algorithm=name)
+        assert cfg.model.algorithm == load_config("r18_fer2013", algorithm=name).model.algorithm
+        assert cfg.train_dataloader.dataset.type == "RAFDB"
+
+
+@pytest.mark.parametrize(("setting", "algorithm"), [
+    *TRAINED, *(pytest.param(*pair, marks=pytest.mark.heavy) for pair in OTHERS),
+])  # fmt: skip
+def test_two_steps(setting, algorithm, data, tmp_path):
+    pictures = (setting, algorithm) == TRAINED[0]
     options = {
-        "model.backbone._delete_": True, "model.backbone.type": "TinyBatchNorm", "log_level": "WARNING",
+        "model.backbone": dict(type="TinyBatchNorm"), "log_level": "WARNING",
         "train_dataloader.batch_size": 4, "unlabeled_dataloader.mu": 2, "visualizer.vis_backends": [],
         "train_cfg.max_iters": 2, "train_cfg.val_interval": 2, "default_hooks.monitor.interval": 1,
-        "default_hooks.report.pictures": name == "dtm/tiny_synthetic.py",
+        "default_hooks.report.pictures": pictures,
         **{f"{part}_dataloader.num_workers": 0 for part in ("train", "unlabeled", "val", "test")},
     }  # fmt: skip
-    cfg = load_config(name, options, [str(PARTS)], data)
+    cfg = load_config(setting, options, [str(PARTS)], data, algorithm)
     if cfg.split.get("per_class"):
         cfg.split.per_class = 1
     runner = api.train(cfg, tmp_path)
@@ -143,21 +190,25 @@ def test_two_steps(name, data, tmp_path):
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [line["kind"] for line in lines] == ["train", "train", "val", "test"]
     assert all(np.isfinite(line["losses"]["loss"]) for line in lines[:2])
-    labels_only = name.startswith(("supervised/", "oracle/"))
-    assert not (labels_only and "threshold" in lines[0])
+    assert not (algorithm in ("supervised", "oracle") and "threshold" in lines[0])
     rows = lines[-1]["rows"]  # last and best, raw and EMA; of videos once more, smoothed
     assert [row["smoothed"] for row in rows] in ([False] * 4, [False] * 4 + [True] * 4)
     labeled = len(runner.data.labeled(runner.bare_model.algorithm.all_labels))
-    if "abaw5" not in name:  # whose whole training part is labeled
-        assert (labeled == len(cfg.classes)) == (not name.startswith("oracle/"))
-    pictures = [p.name for p in tmp_path.rglob("*.png")]
-    assert bool(pictures) == (name == "dtm/tiny_synthetic.py")
+    if setting != "r50_abaw5":  # whose whole training part is labeled
+        assert (labeled == len(cfg.classes)) == (algorithm != "oracle")
+    assert bool(list(tmp_path.rglob("*.png"))) == pictures
 
 
-@pytest.mark.parametrize("name", MODEL_FILES)
-def test_shipped_models(name):
+def shipped_networks():
+    """Files of networks, and of the setting that has its own."""
+    files = sorted((ROOT / "_base_" / "models").glob("*.py"))
+    return [*files, *(ROOT / SETTINGS / f"{name}.py" for name in ("r50_abaw5", "tiny_synthetic"))]
+
+
+@pytest.mark.parametrize("file", shipped_networks(), ids=lambda file: file.stem)
+def test_shipped_networks(file):
     """Each is built once as it is, and makes logits of faces of its size."""
-    own = Config.fromfile(ROOT / "_base_" / "models" / f"{name}.py")
+    own = read_file(file)
     own.model.backbone.pop("weights", None)  # a package that need not be installed brings them
     model = MODELS.build(
         dict(own.model, type="SSLModel", algorithm=dict(type="Supervised"), num_classes=8)

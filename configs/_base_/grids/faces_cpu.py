@@ -1,6 +1,6 @@
 """Runs on FER+ that fit a CPU core: dlib's face network at 112 px, fine-tuned for 800 steps; ten to fifteen minutes each."""
 
-base = "supervised/r18_ferplus.py"
+base = "r18_ferplus"
 seeds = [0, 1, 2]
 options = {
     "model.backbone": dict(_delete_=True, type="DlibResNet", weights="dlib-face-v1"),

@@ -1,6 +1,6 @@
 """Runs on FER2013's images that fit a CPU: timm's smallest ResNet, half as wide, from random weights; five minutes each."""
 
-base = "supervised/r18_ferplus.py"
+base = "r18_ferplus"
 seeds = [0, 1, 2]
 options = {
     "model.backbone.name": "resnet10t",

@@ -1,0 +1,3 @@
+"""Label shift (ours) over FixMatch."""
+
+model = dict(algorithm=dict(type="LabelShift", base=dict(type="FixMatch", threshold=0.95)))

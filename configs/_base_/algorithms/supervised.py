@@ -1,0 +1,3 @@
+"""Labeled images alone: the lower reference."""
+
+model = dict(algorithm=dict(type="Supervised"))

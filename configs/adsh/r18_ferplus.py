@@ -1,9 +1,0 @@
-"""Adsh over FixMatch on FER+."""
-
-_base_ = [
-    "../_base_/datasets/ferplus.py",
-    "../_base_/models/r18_48px.py",
-    "../_base_/schedules/short.py",
-    "../_base_/runtime/default.py",
-]
-model = dict(algorithm=dict(type="Adsh", base=dict(type="FixMatch", threshold=0.95), threshold=0.95))

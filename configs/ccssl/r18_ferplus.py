@@ -1,9 +1,0 @@
-"""CCSSL on FER+."""
-
-_base_ = [
-    "../_base_/datasets/ferplus.py",
-    "../_base_/models/r18_48px.py",
-    "../_base_/schedules/short.py",
-    "../_base_/runtime/default.py",
-]
-model = dict(algorithm=dict(type="CCSSL", threshold=0.95, contrast_threshold=0.9, contrast_weight=1.0))

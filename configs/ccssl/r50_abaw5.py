@@ -1,9 +1,0 @@
-"""CCSSL on ABAW5 EXPR."""
-
-_base_ = [
-    "../_base_/datasets/abaw5_expr.py",
-    "../_base_/models/r50_112px.py",
-    "../_base_/schedules/ssl.py",
-    "../_base_/runtime/default.py",
-]
-model = dict(algorithm=dict(type="CCSSL", threshold=0.95, contrast_threshold=0.9, contrast_weight=1.0))

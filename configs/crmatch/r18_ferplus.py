@@ -1,9 +1,0 @@
-"""CRMatch on FER+."""
-
-_base_ = [
-    "../_base_/datasets/ferplus.py",
-    "../_base_/models/r18_48px.py",
-    "../_base_/schedules/short.py",
-    "../_base_/runtime/default.py",
-]
-model = dict(algorithm=dict(type="CRMatch", threshold=0.95, distance=1.0, rotation=1.0))

@@ -1,9 +1,0 @@
-"""CRMatch on synthetic faces."""
-
-_base_ = [
-    "../_base_/datasets/synthetic.py",
-    "../_base_/models/tiny_48px.py",
-    "../_base_/schedules/tiny.py",
-    "../_base_/runtime/default.py",
-]
-model = dict(algorithm=dict(type="CRMatch", threshold=0.95, distance=1.0, rotation=1.0))

@@ -1,9 +1,0 @@
-"""Dash on ABAW5 EXPR."""
-
-_base_ = [
-    "../_base_/datasets/abaw5_expr.py",
-    "../_base_/models/r50_112px.py",
-    "../_base_/schedules/ssl.py",
-    "../_base_/runtime/default.py",
-]
-model = dict(algorithm=dict(type="Dash", gamma=1.27, rho_min=0.05, temperature=0.5))

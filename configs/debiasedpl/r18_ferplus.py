@@ -1,9 +1,0 @@
-"""Debiased pseudo-labels on FER+."""
-
-_base_ = [
-    "../_base_/datasets/ferplus.py",
-    "../_base_/models/r18_48px.py",
-    "../_base_/schedules/short.py",
-    "../_base_/runtime/default.py",
-]
-model = dict(algorithm=dict(type="DebiasedPL", threshold=0.8, tau=0.4, momentum=0.99))

@@ -1,9 +1,0 @@
-"""DTA + SNL on synthetic faces."""
-
-_base_ = [
-    "../_base_/datasets/synthetic.py",
-    "../_base_/models/tiny_48px.py",
-    "../_base_/schedules/tiny.py",
-    "../_base_/runtime/default.py",
-]
-model = dict(algorithm=dict(type="DTASNL", level=0.05, negative_weight=1.0))

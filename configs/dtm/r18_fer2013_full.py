@@ -1,9 +1,0 @@
-"""DTM, full recipe (two weak views averaged, low-confidence term): FER2013."""
-
-_base_ = [
-    "../_base_/datasets/fer2013.py",
-    "../_base_/models/r18_48px.py",
-    "../_base_/schedules/short.py",
-    "../_base_/runtime/default.py",
-]
-model = dict(algorithm=dict(type="DTM", beta=0.97, floor=0.8))

@@ -1,9 +1,0 @@
-"""MixMatch on FER+."""
-
-_base_ = [
-    "../_base_/datasets/ferplus.py",
-    "../_base_/models/r18_48px.py",
-    "../_base_/schedules/short.py",
-    "../_base_/runtime/default.py",
-]
-model = dict(algorithm=dict(type="MixMatch", temperature=0.5, alpha=0.75, lambda_u=10.0, ramp=0.4))

@@ -1,9 +1,0 @@
-"""Pi-Model on FER2013."""
-
-_base_ = [
-    "../_base_/datasets/fer2013.py",
-    "../_base_/models/r18_48px.py",
-    "../_base_/schedules/short.py",
-    "../_base_/runtime/default.py",
-]
-model = dict(algorithm=dict(type="PiModel", lambda_u=10.0, ramp=0.4))

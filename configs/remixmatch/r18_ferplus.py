@@ -1,9 +1,0 @@
-"""ReMixMatch on FER+."""
-
-_base_ = [
-    "../_base_/datasets/ferplus.py",
-    "../_base_/models/r18_48px.py",
-    "../_base_/schedules/short.py",
-    "../_base_/runtime/default.py",
-]
-model = dict(algorithm=dict(type="ReMixMatch", temperature=0.5, alpha=0.75, lambda_u=1.5, rotation=0.5))

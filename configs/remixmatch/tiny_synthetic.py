@@ -1,9 +1,0 @@
-"""ReMixMatch on synthetic faces."""
-
-_base_ = [
-    "../_base_/datasets/synthetic.py",
-    "../_base_/models/tiny_48px.py",
-    "../_base_/schedules/tiny.py",
-    "../_base_/runtime/default.py",
-]
-model = dict(algorithm=dict(type="ReMixMatch", temperature=0.5, alpha=0.75, lambda_u=1.5, rotation=0.5))

@@ -1,9 +1,0 @@
-"""SoftMatch on synthetic faces."""
-
-_base_ = [
-    "../_base_/datasets/synthetic.py",
-    "../_base_/models/tiny_48px.py",
-    "../_base_/schedules/tiny.py",
-    "../_base_/runtime/default.py",
-]
-model = dict(algorithm=dict(type="SoftMatch", n_sigma=2, momentum=0.99, align_to="uniform"))

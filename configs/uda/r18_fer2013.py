@@ -1,9 +1,0 @@
-"""UDA on FER2013."""
-
-_base_ = [
-    "../_base_/datasets/fer2013.py",
-    "../_base_/models/r18_48px.py",
-    "../_base_/schedules/short.py",
-    "../_base_/runtime/default.py",
-]
-model = dict(algorithm=dict(type="UDA", threshold=0.8, temperature=0.4, schedule="none"))

@@ -1,9 +1,0 @@
-"""UDA on synthetic faces."""
-
-_base_ = [
-    "../_base_/datasets/synthetic.py",
-    "../_base_/models/tiny_48px.py",
-    "../_base_/schedules/tiny.py",
-    "../_base_/runtime/default.py",
-]
-model = dict(algorithm=dict(type="UDA", threshold=0.8, temperature=0.4, schedule="none"))
