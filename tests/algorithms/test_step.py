@@ -14,7 +14,6 @@ from ferbench.errors import UserError
 from ferbench.lifecycle import RunContext, bind
 from ferbench.losses import ExtraTerm
 from ferbench.losses.base import Consistency, SupervisedLoss
-from ferbench.targets import TargetRule
 from ferbench.testing import RecordedNetwork
 from ferbench.thresholds import Evidence, ThresholdRule
 
@@ -277,11 +276,3 @@ def step_of_supervised(loss: SupervisedLoss):
     algorithm.supervised_loss = loss
     bind(algorithm, RunContext(CLASSES, num_labeled=2, num_unlabeled=9, max_iters=10, class_counts=(1, 1, 0)))
     return step(algorithm, RecordedNetwork(draw("labeled")))
-
-
-@pytest.mark.parametrize("value", [torch.tensor([0, 1, 2, 3]), torch.tensor([0, -1, 2, 1])])
-def test_pseudo_labels_beyond_the_classes_are_named(value) -> None:
-    algorithm = make(target=returning(TargetRule, value))
-    with pytest.raises(UserError, match=r"Odd returned the classes -?\d to \d") as error:
-        step(algorithm, RecordedNetwork(draw("labeled", "weak", "strong")))
-    assert error.value.where == "model.algorithm.target"
