@@ -1,7 +1,8 @@
-"""``python -m ferbench.core.torchrun ...``: torchrun, with the exit status of the processes that it starts instead of always 1.
+"""``python -m ferbench.core.torchrun ...``: torchrun that ends with the exit status of its processes instead of always 1.
 
-What ended a run of several processes is then known as with one: a full disk, a folder that is taken, a signal
-(`ferbench.errors.ExitStatus`). SIGUSR1, by which batch systems announce the end, ends the processes as SIGTERM does.
+The status then says why a run of several processes ended, as it does for a single process: a full disk, a folder in which
+another training works, a signal (`ferbench.errors.ExitStatus`). SIGUSR1, by which batch systems announce the end of a job,
+stops the processes as SIGTERM does.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from ferbench.core.process import ignore_ending_signals
 from ferbench.errors import ExitStatus
 
-# A process that says one of these knows why all end; the others may only have lost it. A process that was stopped does not
-# know: torchrun stops the others when one has failed.
+# A process that ends with one of these knows why; the others may only have lost the connection to it. A process that ends with
+# one of GOING_ON may have been stopped by torchrun because another one has failed.
 TELLING = (ExitStatus.DISK_FULL, ExitStatus.TAKEN)
 GOING_ON = (ExitStatus.STOPPED, ExitStatus.INTERRUPTED)
 

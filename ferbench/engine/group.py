@@ -1,4 +1,4 @@
-"""Connects the processes of a training."""
+"""Connecting the processes of a training."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from ferbench.engine import slurm
 from ferbench.errors import UserError
 
 PATIENCE = 600.0  # seconds that the processes of a group wait for one that hangs
-MARGIN = 30.0  # by which `stopping` is faster than the operation that waits, as it can name the process
+MARGIN = 30.0  # seconds that a collective operation waits longer: `ferbench.core.hangs` ends first, and names the process
 
 
 def process_timeout(cfg: Config) -> float:
     """Seconds that the processes of a group wait for each other, from ``env_cfg.dist_cfg.timeout``.
 
     Raises:
-        UserError: it is no positive number.
+        UserError: it is not a positive number.
     """
     seconds = _group_settings(cfg).get("timeout", PATIENCE)
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 < seconds < math.inf:
@@ -34,7 +34,11 @@ def _group_settings(cfg: Config) -> dict[str, Any]:
 
 
 def start_processes(cfg: Config) -> None:
-    """Connect the processes of a launcher: NCCL where there are GPUs, gloo where there are none or it is asked for."""
+    """Connect the processes that a launcher has started: by NCCL on GPUs, by gloo on CPUs or where the config asks for it.
+
+    Raises:
+        UserError: the launcher's variables are missing, or there are more processes than GPUs.
+    """
     launcher = cfg.launcher
     if launcher == "none" or torch.distributed.is_initialized():
         return
@@ -57,7 +61,7 @@ def start_processes(cfg: Config) -> None:
 
 
 def _gpu_of_process() -> int:
-    """The GPU of this process: its place on its machine.
+    """Index of the GPU of this process: its local rank.
 
     Raises:
         UserError: there are fewer GPUs than processes.

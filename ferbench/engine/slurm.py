@@ -1,4 +1,4 @@
-"""Slurm: what its environment says of this process, and what its controller says of a job."""
+"""Slurm: the job of this process, from its environment, and the state of a job, from its controller."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Job(NamedTuple):
 
     Attributes:
         id: as Slurm's commands take it: ``12``, or ``12_3`` for a member of an array.
-        restarts: how often it had been requeued before this start.
-        cluster: whose job it is.
+        restarts: how often the job had been requeued before this start.
+        cluster: name of its cluster.
     """
 
     id: str
@@ -37,7 +37,7 @@ class Job(NamedTuple):
 
 
 def own_job() -> Job | None:
-    """The job that this process belongs to; None outside Slurm."""
+    """The job of this process; None outside Slurm."""
     number = os.environ.get("SLURM_JOB_ID")
     if not number:
         return None
@@ -49,7 +49,7 @@ def own_job() -> Job | None:
 
 
 def is_over(job: Job) -> bool | None:
-    """Whether a start of a job has ended, as the controller says; None if it cannot be asked, or is of another cluster."""
+    """Whether a start of a job has ended; None if the controller does not answer, or the job is of another cluster."""
     cluster = re.search(r"^ClusterName\s*=\s*(\S+)", _ask("show", "config") or "", re.MULTILINE)
     if cluster is None or (job.cluster and cluster[1] != job.cluster):
         return None
@@ -58,11 +58,11 @@ def is_over(job: Job) -> bool | None:
 
 
 class Shown(NamedTuple):
-    """What the controller says of a job.
+    """State of a job.
 
     Attributes:
-        state: e.g. ``RUNNING``; empty if it knows the job no more, which it forgets some minutes after its end.
-        restarts: how often it was requeued.
+        state: e.g. ``RUNNING``; empty for an unknown job: the controller forgets a job some minutes after its end.
+        restarts: how often the job was requeued.
     """
 
     state: str
@@ -70,12 +70,12 @@ class Shown(NamedTuple):
 
     @property
     def over(self) -> bool:
-        """Whether it has ended and will not be started again."""
+        """Whether the job has ended and will not be started again."""
         return not self.state or self.state in _OVER
 
 
 def shown(number: str) -> Shown | None:
-    """What the controller says of a job; None if it does not answer.
+    """Ask the controller for the state of a job; None if it does not answer.
 
     Args:
         number: ``12``, or ``12_3`` for a member of an array.
@@ -89,10 +89,10 @@ def shown(number: str) -> Shown | None:
 
 
 def set_environment() -> None:
-    """Set what torchrun would have set, from Slurm's variables; what the user has set of address and port stays.
+    """Set the variables of torchrun from those of Slurm; an address and a port that the user has set are kept.
 
     Raises:
-        UserError: a variable of Slurm's is missing.
+        UserError: one of Slurm's variables is missing.
     """
     for ours, theirs in (
         ("RANK", "SLURM_PROCID"),
@@ -109,23 +109,30 @@ def set_environment() -> None:
 
 
 def port_of(job: int, step: int = 0) -> int:
-    """Port at which the processes of a job step meet: jobs and steps that are at work on one node have different ones.
+    """Port at which the processes of a job step meet; it differs between jobs, and steps, that share a node.
 
     Args:
         job: number of the job.
-        step: of the job, of at most 31 at a time.
+        step: number of the step; at most 31 steps of a job may run at a time.
+
+    >>> port_of(12), port_of(13), port_of(13, step=1)
+    (15372, 15403, 15404)
     """
     return FIRST_PORT + (31 * job + step % 31) % PORTS
 
 
 def first_host(nodes: str) -> str:
-    """The first of a list of nodes as Slurm writes it: ``rack[2-3]n[07,09-12],login`` -> ``rack2n07``."""
+    """The first node of a list as Slurm writes it.
+
+    >>> first_host("rack[2-3]n[07,09-12],login")
+    'rack2n07'
+    """
     first = re.match(r"(?:\[[^\]]*\]|[^,\[])*", nodes)
     return re.sub(r"\[(\w+)[^\]]*\]", r"\1", first[0] if first else "")
 
 
 def _address() -> str:
-    """Where process 0 is: on the first node of the step (not where ``srun`` was typed, which may be a login node)."""
+    """Address of process 0: the first node of the step (``srun`` may have been typed on a login node)."""
     nodes = os.environ.get("SLURM_STEP_NODELIST") or os.environ.get("SLURM_JOB_NODELIST", "")
     count = os.environ.get("SLURM_STEP_NUM_NODES") or os.environ.get("SLURM_JOB_NUM_NODES", "1")
     return "127.0.0.1" if count == "1" or not nodes else first_host(nodes)
@@ -137,7 +144,7 @@ def _number(variable: str) -> int:
 
 
 def _ask(*words: str) -> str | None:
-    """What ``scontrol`` answers, errors included; None without Slurm, or if the controller does not answer."""
+    """The output of ``scontrol``, errors included; None without Slurm, or if the controller does not answer."""
     if shutil.which("scontrol") is None:
         return None
     try:
