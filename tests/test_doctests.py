@@ -1,4 +1,4 @@
-"""The examples in the docstrings of the formulas and the parts run and print what they say."""
+"""The examples in the docstrings of the formulas, the parts and the engine run and print what they say."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 import torch
 
 ROOT = Path(__file__).parents[1] / "ferbench"
-FOLDERS = ("functional", "thresholds", "targets", "alignments", "losses")
+FOLDERS = ("functional", "thresholds", "targets", "alignments", "losses", "engine")
 MODULES = [
     f"ferbench.{folder}.{path.stem}"
     for folder in FOLDERS
