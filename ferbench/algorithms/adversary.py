@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from typing_extensions import override
 
 from ferbench.arguments import COUNT_OR_0, NONNEGATIVE, POSITIVE, check_numbers
 from ferbench.contracts import Network
@@ -38,8 +39,8 @@ class Adversary(Part):
         check_numbers(self, COUNT_OR_0, iterations=iterations)
         self.eps, self.xi, self.iterations = eps, xi, iterations
 
+    @override
     def bind(self, context: RunContext) -> None:
-        """See `Part.bind`."""
         self.seed = context.seed
 
     def forward(self, network: Network, images: Tensor, number: int) -> Tensor:

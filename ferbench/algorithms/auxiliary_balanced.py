@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from typing_extensions import override
+
 from ferbench.algorithms.rebalancing import Rebalancing
 from ferbench.losses.second_head import AuxiliaryBalancedLoss
 from ferbench.registry import ALGORITHMS
@@ -38,6 +40,6 @@ class ABC(Rebalancing):
         inner.terms.append(AuxiliaryBalancedLoss(weight, threshold, HEAD, self.weak_views, views))
 
     @property
+    @override
     def prediction_head(self) -> str:
-        """See `Algorithm.prediction_head`."""
         return HEAD

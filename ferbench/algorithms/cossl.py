@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from typing_extensions import override
+
 from ferbench.algorithms.rebalancing import Rebalancing
 from ferbench.arguments import SHARE, check_numbers
 from ferbench.contracts import Batch, Network, StepResult
@@ -36,16 +38,16 @@ class CoSSL(Rebalancing):
         self.matching.terms.append(TailEnhancedLoss(low, weight, HEAD, self.weak_views[0]))
 
     @property
+    @override
     def prediction_head(self) -> str:
-        """See `Algorithm.prediction_head`."""
         return HEAD
 
+    @override
     def bind(self, context: RunContext) -> None:
-        """See `Part.bind`."""
         self.start = self.warmup * context.max_iters
 
+    @override
     def step(self, network: Network, batch: Batch) -> StepResult:
-        """See `Algorithm.step`."""
         if batch.iteration >= self.start:
             self.matching.judge, self.matching.judge_head = "ema", HEAD
         return super().step(network, batch)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from typing_extensions import override
+
 from ferbench.algorithms.rebalancing import Rebalancing
 from ferbench.alignments.progressive import ProgressiveAlignment
 from ferbench.core.parts import build
@@ -52,13 +54,13 @@ class CReST(Rebalancing):
         matching.supervised_loss = ScaledSupervised(matching.supervised_loss, lambda: picked.share)
         self.generations, self.restart = generations, restart
 
+    @override
     def bind(self, context: RunContext) -> None:
-        """See `Part.bind`."""
         self.length = context.generation_length(self.generations)
 
     @property
+    @override
     def generation(self) -> int | None:
-        """See `Algorithm.generation`."""
         if self.base.generation is not None:
             raise UserError(
                 f"{type(self).__name__} restarts the classifier, and so does its base",

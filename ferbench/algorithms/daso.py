@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from torch import nn
+from typing_extensions import override
 
 from ferbench.algorithms.rebalancing import Rebalancing
 from ferbench.alignments.semantic import Prototypes, SemanticBlend
@@ -66,8 +67,8 @@ class DASO(Rebalancing):
         """The features themselves, so that rules see them."""
         return {FEATURES: nn.Identity()}
 
+    @override
     def step(self, network: Network, batch: Batch) -> StepResult:
-        """See `Algorithm.step`."""
         output = network.teacher({"labeled": batch.labeled["weak"]})["labeled"]
         self.prototypes.add(gather_rows(output.features), gather_rows(batch.labels))
         return super().step(network, batch)

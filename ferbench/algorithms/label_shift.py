@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from torch import Tensor
+from typing_extensions import override
 
 from ferbench.algorithms.mixing import Mixing
 from ferbench.algorithms.rebalancing import Rebalancing
@@ -57,7 +58,7 @@ class LabelShift(Rebalancing):
         self._shift = rule.shift  # of the rule, which the base owns
         self.shifts_prediction = prediction
 
+    @override
     def prediction(self, output: Output) -> Tensor:
-        """See `Algorithm.prediction`."""
         logits = super().prediction(output)
         return logits + self._shift() if self.shifts_prediction else logits

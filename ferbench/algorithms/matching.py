@@ -9,6 +9,7 @@ from typing import Any, cast
 import torch
 from mmengine.registry import Registry
 from torch import Tensor, nn
+from typing_extensions import override
 
 from ferbench.algorithms.base import Algorithm
 from ferbench.alignments.base import AlignRule
@@ -101,24 +102,24 @@ class Matching(Algorithm):
         self.unlabeled_statistics = unlabeled_statistics
 
     @property
+    @override
     def views(self) -> Views:
-        """See `Algorithm.views`."""
         terms = list(self._terms())
         labeled = ["weak", *(view for term in terms for view in term.labeled_views)]
         unlabeled = [*self.weak_views, self.prediction_view, *(view for term in terms for view in term.views)]
         return Views(tuple(dict.fromkeys(labeled)), tuple(dict.fromkeys(unlabeled)))
 
     @property
+    @override
     def evidence_head(self) -> str | None:
-        """See `Algorithm.evidence_head`."""
         return self.judge_head
 
+    @override
     def bind(self, context: RunContext) -> None:
-        """See `Part.bind`."""
         self.max_iters = context.max_iters
 
+    @override
     def step(self, network: Network, batch: Batch) -> StepResult:
-        """See `Algorithm.step`."""
         outputs, teacher = self._run(network, batch)
         evidence, weight, target = self.label(self._evidence(self._weak_probs(teacher), teacher, batch))
         probs, target, weight = local_rows(evidence.probs), local_rows(target), local_rows(weight)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from ferbench.algorithms.matching import Matching
 from ferbench.arguments import POSITIVE, check_choice, check_numbers
@@ -54,8 +55,8 @@ class Mixer(Part):
         check_numbers(self, POSITIVE, alpha=alpha)
         self.alpha, self.dominant = alpha, dominant
 
+    @override
     def bind(self, context: RunContext) -> None:
-        """See `Part.bind`."""
         self.seed = context.seed
 
     def draw(self, rows: int, number: int) -> tuple[float, np.ndarray]:
@@ -129,8 +130,8 @@ class Mixing(Matching):
         self.mixer = Mixer(alpha, dominant)
 
     @property
+    @override
     def views(self) -> Views:
-        """See `Algorithm.views`."""
         views = super().views
         return replace(views, unlabeled=tuple(dict.fromkeys((*views.unlabeled, *self.mixed_views))))
 

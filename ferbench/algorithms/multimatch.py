@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from ferbench.algorithms.matching import Matching
 from ferbench.arguments import NONNEGATIVE, check_numbers
@@ -40,8 +41,8 @@ class MultiMatch(Matching):
         # The rule's weights are divided by `disagreement`.
         super().__init__(lambda_u=lambda_u * disagreement, **{**defaults, **parts})
 
+    @override
     def prediction(self, output: Output) -> Tensor:
-        """See `Algorithm.prediction`."""
         return torch.cat([output.logits[:, None], output.heads["peers"]], dim=1).mean(dim=1)
 
     def _compared(self, step: MatchingStep) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]:

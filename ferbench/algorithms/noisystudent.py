@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from typing_extensions import override
+
 from ferbench.algorithms.matching import Matching
 from ferbench.contracts import Batch, MatchingStep, Network, StepResult, Views
 from ferbench.errors import UserError
@@ -67,18 +69,18 @@ class NoisyStudent(Matching):
         )
 
     @property
+    @override
     def generation(self) -> int | None:
-        """See `Algorithm.generation`."""
         return self.labels.length if self.restart else None
 
     @property
+    @override
     def views(self) -> Views:
-        """See `Algorithm.views`."""
         views = super().views
         return replace(views, labeled=tuple(dict.fromkeys([self.labeled_view, *views.labeled[1:]])))
 
+    @override
     def step(self, network: Network, batch: Batch) -> StepResult:
-        """See `Algorithm.step`."""
         for_terms = {view: batch.labeled[view] for view in super().views.labeled[1:]}
         batch = replace(batch, labeled={"weak": batch.labeled[self.labeled_view], **for_terms})
         if batch.iteration < self.labels.length:

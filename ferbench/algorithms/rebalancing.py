@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from torch import Tensor
+from typing_extensions import override
 
 from ferbench.algorithms.base import Algorithm
 from ferbench.algorithms.matching import Matching
@@ -89,13 +90,13 @@ class Rebalancing(Algorithm):
         self.matching.alignments.append(rule)
 
     @property
+    @override
     def views(self) -> Views:
-        """See `Algorithm.views`."""
         return self.base.views
 
     @property
+    @override
     def prediction_head(self) -> str | None:
-        """See `Algorithm.prediction_head`."""
         return self.base.prediction_head
 
     def prediction(self, output: Output) -> Tensor:
@@ -104,15 +105,15 @@ class Rebalancing(Algorithm):
         return self.base.prediction(output) if head == self.base.prediction_head else output.of(head)
 
     @property
+    @override
     def evidence_head(self) -> str | None:
-        """See `Algorithm.evidence_head`."""
         return self.base.evidence_head
 
     @property
+    @override
     def generation(self) -> int | None:
-        """See `Algorithm.generation`."""
         return self.base.generation
 
+    @override
     def step(self, network: Network, batch: Batch) -> StepResult:
-        """See `Algorithm.step`."""
         return self.base.step(network, batch)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from typing_extensions import override
 
 from ferbench.algorithms.rebalancing import Rebalancing
 from ferbench.core.parts import build
@@ -43,8 +44,8 @@ class SAW(Rebalancing):
         config = dict(type="RarityWeightedConsistency", loss=matching.consistency, **(rule or {}))
         matching.consistency = build(LOSSES, config, "model.algorithm.rule")
 
+    @override
     def bind(self, context: RunContext) -> None:
-        """See `Part.bind`."""
         counts = torch.tensor(context.class_shares) * context.num_labeled
         weights = effective_number_weights(counts).float()
         loss = self.matching.supervised_loss

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing_extensions import override
+
 from ferbench.algorithms.base import Algorithm
 from ferbench.contracts import Batch, Network, StepResult
 from ferbench.core.parts import build
@@ -23,8 +25,8 @@ class Supervised(Algorithm):
             LOSSES, supervised_loss or dict(type="SupervisedCrossEntropy"), "model.algorithm.supervised_loss"
         )
 
+    @override
     def step(self, network: Network, batch: Batch) -> StepResult:
-        """See `Algorithm.step`."""
         output = network({"labeled": batch.labeled["weak"]}, needs_gradient=("labeled",))["labeled"]
         loss = self.supervised_loss(output.logits, batch.target, batch.iteration)
         loss = scalar(self.supervised_loss, loss, "model.algorithm.supervised_loss")

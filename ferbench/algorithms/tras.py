@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from typing_extensions import override
+
 from ferbench.algorithms.rebalancing import Rebalancing
 from ferbench.alignments.prior import PriorRemoval
 from ferbench.losses.second_head import TransferLoss
@@ -50,6 +52,6 @@ class TRAS(Rebalancing):
         )
 
     @property
+    @override
     def prediction_head(self) -> str:
-        """See `Algorithm.prediction_head`."""
         return HEAD

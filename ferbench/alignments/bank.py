@@ -9,6 +9,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from typing_extensions import override
 
 from ferbench.alignments.base import AlignRule
 from ferbench.arguments import COUNT, COUNT_OR_0, POSITIVE, SHARE, check_numbers
@@ -79,8 +80,8 @@ class LabeledBank(Part):
         self.asked_start, self.start = start, 0  # the latter until `bind` knows the run
         self._step: tuple[Tensor, Neighbours] | None = None
 
+    @override
     def bind(self, context: RunContext) -> None:
-        """See `Part.bind`."""
         self.ring = self.size is not None and self.size < context.num_labeled
         rows = self.size if self.size is not None and self.ring else context.num_labeled
         filling = math.ceil(rows / max(context.labeled_batch, 1))
@@ -91,8 +92,8 @@ class LabeledBank(Part):
         if self.ring:
             self.register_buffer("pointer", torch.zeros((), dtype=torch.int64))
 
+    @override
     def heads(self, num_features: int, num_classes: int) -> dict[str, nn.Module]:
-        """See `Part.heads`."""
         return {"projection": ProjectionHead(num_features, self.dim)}
 
     @torch.no_grad()
@@ -156,8 +157,8 @@ class BankSmoothing(AlignRule):
         check_numbers(self, SHARE, alpha=alpha)
         self.alpha, self.bank = alpha, as_bank(bank)
 
+    @override
     def forward(self, evidence: Evidence) -> Tensor:
-        """See `AlignRule.forward`."""
         found = self.bank.neighbours(evidence)
         if evidence.iteration < self.bank.start:
             return evidence.probs

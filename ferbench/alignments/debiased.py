@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from ferbench.alignments.base import AlignRule
 from ferbench.arguments import NONNEGATIVE, SHARE, check_numbers
@@ -44,18 +45,18 @@ class DebiasedAlignment(AlignRule):
         check_numbers(self, SHARE, momentum=momentum)
         self.tau, self.momentum = tau, momentum
 
+    @override
     def bind(self, context: RunContext) -> None:
-        """See `Part.bind`."""
         classes = context.num_classes
         self.register_buffer("p_model", torch.full((classes,), 1 / classes))
 
+    @override
     def forward(self, evidence: Evidence) -> Tensor:
-        """See `AlignRule.forward`."""
         probs = evidence.probs
         scaled = probs * (-self.margin()).exp()
         self.p_model.lerp_(probs.float().mean(dim=0), 1 - self.momentum)
         return (scaled / scaled.sum(dim=1, keepdim=True)).to(probs.dtype)
 
+    @override
     def margin(self) -> Tensor:
-        """See `AlignRule.margin`."""
         return self.tau * self.p_model.clamp_min(1e-12).log()  # of a class that is never predicted

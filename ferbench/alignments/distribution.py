@@ -6,6 +6,7 @@ import math
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from ferbench.alignments.base import AlignRule
 from ferbench.arguments import COUNT, NONNEGATIVE, SHARE, check_choice, check_numbers
@@ -52,8 +53,8 @@ class EMAAlignment(AlignRule):
         check_numbers(self, NONNEGATIVE, eps=eps)
         self.target, self.momentum, self.eps = target, momentum, eps
 
+    @override
     def bind(self, context: RunContext) -> None:
-        """See `Part.bind`."""
         classes = context.num_classes
         target = torch.full((classes,), 1 / classes)
         if self.target == "labeled":
@@ -62,8 +63,8 @@ class EMAAlignment(AlignRule):
         self.register_buffer("p_target", target)
         self.register_buffer("p_model", torch.full((classes,), math.nan))
 
+    @override
     def forward(self, evidence: Evidence) -> Tensor:
-        """See `AlignRule.forward`."""
         mean = evidence.probs.float().mean(dim=0)
         self.p_model.copy_(torch.where(self.p_model.isnan(), mean, mean.lerp(self.p_model, self.momentum)))
         if self.target == "model":
@@ -105,8 +106,8 @@ class QueueAlignment(AlignRule):
         check_numbers(self, NONNEGATIVE, eps=eps)
         self.length, self.eps = length, eps
 
+    @override
     def bind(self, context: RunContext) -> None:
-        """See `Part.bind`."""
         self.register_buffer("queue", torch.zeros(self.length, context.num_classes))
 
     @property
@@ -114,8 +115,8 @@ class QueueAlignment(AlignRule):
         """[C] mean over the queue."""
         return self.queue.mean(dim=0)
 
+    @override
     def forward(self, evidence: Evidence) -> Tensor:
-        """See `AlignRule.forward`."""
         mean = evidence.probs.float().mean(dim=0)
         self.queue.copy_(torch.cat([self.queue[1:], mean[None]]))
         p_model = self.p_model

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from ferbench.alignments.base import AlignRule
 from ferbench.arguments import SHARE_BELOW_1, check_numbers
@@ -49,23 +50,23 @@ class LabelShiftAlignment(AlignRule):
         check_numbers(self, SHARE_BELOW_1, momentum=momentum, warmup=warmup)
         self.momentum, self.warmup, self.applied = momentum, warmup, applied
 
+    @override
     def bind(self, context: RunContext) -> None:
-        """See `Part.bind`."""
         shares = torch.tensor(context.class_shares)
         self.start = self.warmup * context.max_iters
         self.register_buffer("labeled_shares", shares, persistent=False)
         self.register_buffer("shares", shares.clone())
 
+    @override
     def forward(self, evidence: Evidence) -> Tensor:
-        """See `AlignRule.forward`."""
         probs = evidence.probs.float() * self.shift().exp()
         probs = probs / probs.sum(dim=1, keepdim=True)
         if evidence.iteration >= self.start:
             self.shares.lerp_(probs.mean(dim=0), 1 - self.momentum)
         return probs.to(evidence.probs.dtype) if self.applied else evidence.probs
 
+    @override
     def margin(self) -> Tensor | None:
-        """See `AlignRule.margin`."""
         return self.shift() if self.applied else None
 
     def shift(self) -> Tensor:

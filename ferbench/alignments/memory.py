@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from ferbench.alignments.base import AlignRule
 from ferbench.arguments import COUNT, COUNT_OR_0, POSITIVE, SHARE, check_numbers
@@ -65,19 +66,19 @@ class MemorySmoothing(AlignRule):
         self.alpha, self.temperature, self.batches, self.dim = alpha, temperature, batches, dim
         self.start = batches if start is None else start
 
+    @override
     def bind(self, context: RunContext) -> None:
-        """See `Part.bind`."""
         size = self.batches * (context.labeled_batch + context.unlabeled_batch)
         self.register_buffer("keys", torch.zeros(size, self.dim))
         self.register_buffer("values", torch.zeros(size, context.num_classes))
         self.register_buffer("pointer", torch.zeros((), dtype=torch.int64))
 
+    @override
     def heads(self, num_features: int, num_classes: int) -> dict[str, nn.Module]:
-        """See `Part.heads`."""
         return {"projection": ProjectionHead(num_features, self.dim)}
 
+    @override
     def forward(self, evidence: Evidence) -> Tensor:
-        """See `AlignRule.forward`."""
         unlabeled, labeled = embeddings(evidence, "MemorySmoothing")
         probs = evidence.probs
         smoothed = self._smoothed(probs, unlabeled) if evidence.iteration >= self.start else probs

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from torch import Tensor
+from typing_extensions import override
 
 from ferbench.alignments.base import AlignRule
 from ferbench.arguments import NONNEGATIVE, check_numbers
@@ -36,12 +37,12 @@ class PriorRemoval(AlignRule):
         check_numbers(self, NONNEGATIVE, tau=tau)
         self.tau = tau
 
+    @override
     def bind(self, context: RunContext) -> None:
-        """See `Part.bind`."""
         require_shuffled(self, context)
         self.register_buffer("prior", log_prior(context.class_counts), persistent=False)
 
+    @override
     def forward(self, evidence: Evidence) -> Tensor:
-        """See `AlignRule.forward`."""
         scaled = evidence.probs * (-self.tau * self.prior).softmax(dim=0)
         return (scaled / scaled.sum(dim=1, keepdim=True)).to(evidence.probs.dtype)

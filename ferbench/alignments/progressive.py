@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from torch import Tensor
+from typing_extensions import override
 
 from ferbench.alignments.distribution import EMAAlignment
 from ferbench.arguments import COUNT, NONNEGATIVE, check_numbers
@@ -44,13 +45,13 @@ class ProgressiveAlignment(EMAAlignment):
         check_numbers(self, NONNEGATIVE, first=first, last=last)
         self.generations, self.first, self.last = generations, first, last
 
+    @override
     def bind(self, context: RunContext) -> None:
-        """See `Part.bind`."""
         super().bind(context)
         self.length = context.generation_length(self.generations)
 
+    @override
     def aim(self, iteration: int) -> Tensor:
-        """See `EMAAlignment.aim`."""
         done = (iteration // self.length) / max(self.generations - 1, 1)
         scaled = self.p_target ** (self.first + done * (self.last - self.first))
         return scaled / scaled.sum()

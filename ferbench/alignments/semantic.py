@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from ferbench.alignments.base import AlignRule
 from ferbench.arguments import COUNT, POSITIVE, SHARE, check_numbers
@@ -50,8 +51,8 @@ class Prototypes(Part):
         self.num_features = num_features
         return {}
 
+    @override
     def bind(self, context: RunContext) -> None:
-        """See `Part.bind`."""
         rows = context.num_classes * self.length + 1
         self.register_buffer("features", torch.zeros(rows, self.num_features))
         self.register_buffer("seen", torch.zeros(context.num_classes, dtype=torch.int64))
@@ -110,14 +111,14 @@ class SemanticBlend(AlignRule):
         self.semantic, self.temperature, self.interval, self.warmup = semantic, temperature, interval, warmup
         self._refreshed = 0
 
+    @override
     def bind(self, context: RunContext) -> None:
-        """See `Part.bind`."""
         self.start = self.warmup * context.max_iters
         self.register_buffer("counts", torch.zeros(context.num_classes))
         self.register_buffer("shares", torch.zeros(context.num_classes))
 
+    @override
     def forward(self, evidence: Evidence) -> Tensor:
-        """See `AlignRule.forward`."""
         if evidence.iteration % self.interval == 0 and evidence.iteration != self._refreshed:
             self._refreshed = evidence.iteration  # once, however many parts the step's batch is cut into
             self.shares.copy_(self.counts)

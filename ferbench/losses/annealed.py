@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from torch import Tensor
+from typing_extensions import override
 
 from ferbench.arguments import check_choice
 from ferbench.distributed import gather_rows
@@ -59,13 +60,13 @@ class AnnealedCrossEntropy(SupervisedCrossEntropy):
         self.schedule, self.confidence, self.divide_by = schedule, confidence, divide_by
         self.ceiling = 1.0
 
+    @override
     def bind(self, context: RunContext) -> None:
-        """See `Part.bind`."""
         super().bind(context)
         self.max_iters = context.max_iters
 
+    @override
     def forward(self, logits: Tensor, target: Tensor, iteration: int) -> Tensor:
-        """See `SupervisedLoss.forward`."""
         probs = logits.detach().float().softmax(dim=1)
         self.ceiling = annealed_ceiling(iteration / self.max_iters, self.schedule, probs.shape[1])
         label = target.argmax(dim=1) if target.is_floating_point() else target

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from ferbench.arguments import COUNT, NONNEGATIVE, POSITIVE, SHARE, check_choice, check_numbers
 from ferbench.contracts import MatchingStep
@@ -64,8 +65,8 @@ class ClassAwareContrast(ExtraTerm):
         self.weight, self.threshold, self.temperature, self.dim = weight, threshold, temperature, dim
         self.own_view = own_view
 
+    @override
     def heads(self, num_features: int, num_classes: int) -> dict[str, nn.Module]:
-        """See `Part.heads`."""
         return {"projection": ProjectionHead(num_features, self.dim)}
 
     def forward(self, step: MatchingStep) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from torch import Tensor
+from typing_extensions import override
 
 from ferbench.arguments import check_choice
 from ferbench.functional.losses import cross_entropy, kl_divergence, squared_error, weighted_mean
@@ -38,12 +39,12 @@ class ConsistencyCrossEntropy(Consistency):
         self.over = over
         self.register_buffer("class_weight", class_factors(self, class_weight), persistent=False)
 
+    @override
     def bind(self, context: RunContext) -> None:
-        """See `Part.bind`."""
         check_class_factors(self, self.class_weight, context.num_classes)
 
+    @override
     def forward(self, logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-        """See `Consistency.forward`."""
         return mean_over(cross_entropy(logits, target, self.class_weight), weight, self.over)
 
 
@@ -56,8 +57,8 @@ class ConsistencySquaredError(Consistency):
     tensor(0.1600)
     """
 
+    @override
     def forward(self, logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-        """See `Consistency.forward`."""
         return weighted_mean(squared_error(logits, target), weight)
 
 
@@ -70,6 +71,6 @@ class ConsistencyKL(Consistency):
     tensor(0.6931)
     """
 
+    @override
     def forward(self, logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-        """See `Consistency.forward`."""
         return weighted_mean(kl_divergence(logits, target), weight)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch.nn.functional as F
 from torch import Tensor, nn
+from typing_extensions import override
 
 from ferbench.arguments import NONNEGATIVE, check_numbers
 from ferbench.contracts import MatchingStep
@@ -45,8 +46,8 @@ class FeatureDistance(ExtraTerm):
         self.views = ("weak", view)
         self.needs_gradient = self.views if weak_gradient else (view,)
 
+    @override
     def heads(self, num_features: int, num_classes: int) -> dict[str, nn.Module]:
-        """See `Part.heads`."""
         return {"distance": nn.Linear(num_features, num_features)}
 
     def forward(self, step: MatchingStep) -> Tensor:

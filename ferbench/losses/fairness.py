@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from ferbench.arguments import NONNEGATIVE, SHARE, check_numbers
 from ferbench.contracts import MatchingStep
@@ -52,8 +53,8 @@ class Fairness(ExtraTerm):
         self.weight, self.momentum = weight, momentum
         self.views = self.needs_gradient = (view,)
 
+    @override
     def bind(self, context: RunContext) -> None:
-        """See `Part.bind`."""
         uniform = torch.full((context.num_classes,), 1 / context.num_classes)
         self.register_buffer("p_model", uniform.clone())
         self.register_buffer("label_hist", uniform.clone())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from torch import Tensor, nn
+from typing_extensions import override
 
 from ferbench.arguments import COUNT, NONNEGATIVE, POSITIVE, SHARE, check_numbers
 from ferbench.contracts import MatchingStep
@@ -47,8 +48,8 @@ class GraphContrast(ExtraTerm):
         check_numbers(self, COUNT, dim=dim)
         self.weight, self.threshold, self.temperature, self.dim = weight, threshold, temperature, dim
 
+    @override
     def heads(self, num_features: int, num_classes: int) -> dict[str, nn.Module]:
-        """See `Part.heads`."""
         return {"projection": ProjectionHead(num_features, self.dim)}
 
     def forward(self, step: MatchingStep) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from torch import Tensor
+from typing_extensions import override
 
 from ferbench.arguments import NONNEGATIVE, SHARE_BELOW_1, check_choice, check_numbers
 from ferbench.core.parts import build
@@ -42,13 +43,13 @@ class LogitAdjusted(SupervisedLoss):
         check_numbers(self, NONNEGATIVE, tau=tau)
         self.tau, self.loss = tau, _inner(loss, "LogitAdjusted.loss")
 
+    @override
     def bind(self, context: RunContext) -> None:
-        """See `Part.bind`."""
         require_shuffled(self, context)
         self.register_buffer("prior", log_prior(context.class_counts), persistent=False)
 
+    @override
     def forward(self, logits: Tensor, target: Tensor, iteration: int) -> Tensor:
-        """See `SupervisedLoss.forward`."""
         return self.loss(logits.float() + self.tau * self.prior, target, iteration)
 
 
@@ -82,14 +83,14 @@ class Reweighted(SupervisedLoss):
         check_numbers(self, SHARE_BELOW_1, beta=beta)
         self.scheme, self.beta, self.loss = scheme, beta, _inner(loss, "Reweighted.loss")
 
+    @override
     def bind(self, context: RunContext) -> None:
-        """See `Part.bind`."""
         require_shuffled(self, context)
         weight = class_weights(context.class_counts, self.scheme, self.beta)
         self.register_buffer("class_weight", weight, persistent=False)
 
+    @override
     def forward(self, logits: Tensor, target: Tensor, iteration: int) -> Tensor:
-        """See `SupervisedLoss.forward`."""
         return self.loss(
             logits, as_probabilities(target, len(self.class_weight)) * self.class_weight, iteration
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from ferbench.arguments import NONNEGATIVE, POSITIVE, Numbers, check_numbers
 from ferbench.contracts import MatchingStep
@@ -42,8 +43,8 @@ class SelectiveNegativeLearning(ExtraTerm):
         self.weight, self.level, self.view = weight, level, view
         self.views = self.needs_gradient = (view,)
 
+    @override
     def bind(self, context: RunContext) -> None:
-        """See `Part.bind`."""
         classes = context.num_classes
         allowed = Numbers(f"above 0 and at most 1 / {classes} classes", POSITIVE.low, 1 / classes)
         check_numbers(self, allowed, level=self.level)
@@ -82,14 +83,14 @@ class TrueNegativeConsistency(ExtraTerm):
         check_numbers(self, NONNEGATIVE, weight=weight)
         self.weight, self.degree = weight, degree
 
+    @override
     def bind(self, context: RunContext) -> None:
-        """See `Part.bind`."""
         classes = context.num_classes
         allowed = Numbers(f"a number of classes from 1 to {classes}", 1, classes, whole=True)
         check_numbers(self, allowed, or_none=True, degree=self.degree)
 
+    @override
     def heads(self, num_features: int, num_classes: int) -> dict[str, nn.Module]:
-        """See `Part.heads`."""
         return {"true_negative": nn.Linear(num_features, num_classes)}
 
     def forward(self, step: MatchingStep) -> Tensor:

@@ -7,6 +7,7 @@ from typing import cast
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from ferbench.arguments import COUNT, NONNEGATIVE, POSITIVE, check_choice, check_numbers
 from ferbench.contracts import MatchingStep
@@ -62,8 +63,8 @@ class PickedItems(ExtraTerm):
         self.weights, self.view = weights, view
         self.views = self.needs_gradient = (view,)
 
+    @override
     def bind(self, context: RunContext) -> None:
-        """See `Part.bind`."""
         length = context.generation_length(self.generations)
         self.unlabeled_pass = DatasetPass(length, self.weights, "eval", last=context.max_iters - 1)
         self.class_counts, self.labeled = torch.tensor(context.class_counts), context.num_labeled
@@ -79,12 +80,12 @@ class PickedItems(ExtraTerm):
         factor = self.share * (len(self.label) / self.labeled)
         return factor * weighted_mean(per_item, (label >= 0).float())
 
+    @override
     def see_unlabeled(self, probs: Tensor, index: Tensor) -> None:
-        """See `Part.see_unlabeled`."""
         self.seen.put_predictions(index, probs)
 
+    @override
     def finish_unlabeled_pass(self) -> None:
-        """See `Part.finish_unlabeled_pass`."""
         # On the CPU, so that the device does not decide which of two equally confident items is taken.
         confidence, label = (x.cpu() for x in self.seen.take_predictions(self.label.device))
         rates = sampling_rates(self.class_counts, self.alpha, self.rates)
@@ -115,6 +116,6 @@ class ScaledSupervised(SupervisedLoss):
     def class_weight(self, value: Tensor) -> None:
         self.loss.class_weight = value
 
+    @override
     def forward(self, logits: Tensor, target: Tensor, iteration: int) -> Tensor:
-        """See `SupervisedLoss.forward`."""
         return self.factor() * self.loss(logits, target, iteration)

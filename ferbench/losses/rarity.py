@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from ferbench.arguments import COUNT, check_numbers
 from ferbench.core.parts import build
@@ -59,26 +60,26 @@ class RarityWeightedConsistency(Consistency):
         self.epoch_length = epoch_length
         self.weights, self.view, self.max_items = weights, view, max_items
 
+    @override
     def bind(self, context: RunContext) -> None:
-        """See `Part.bind`."""
         interval = self.epoch_length or max(1, context.max_iters // 20)
         self.unlabeled_pass = DatasetPass(interval, self.weights, self.view, self.max_items)
         self.items = context.num_unlabeled
         self.register_buffer("class_weight", torch.ones(context.num_classes))
         self.register_buffer("counts", torch.zeros(context.num_classes, dtype=torch.int64))
 
+    @override
     def forward(self, logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-        """See `Consistency.forward`."""
         label = target.argmax(dim=1) if target.is_floating_point() else target
         return self.loss(logits, target, weight * self.class_weight[label])
 
+    @override
     def see_unlabeled(self, probs: Tensor, index: Tensor) -> None:
-        """See `Part.see_unlabeled`."""
         label = probs.argmax(dim=1)
         self.counts.index_add_(0, label, torch.ones_like(label))
 
+    @override
     def finish_unlabeled_pass(self) -> None:
-        """See `Part.finish_unlabeled_pass`."""
         counts = sum_over_ranks(self.counts).double()
         self.class_weight.copy_(effective_number_weights(counts * (self.items / counts.sum())))
         self.counts.zero_()

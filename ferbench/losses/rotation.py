@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from ferbench.arguments import NONNEGATIVE, check_numbers
 from ferbench.contracts import Batch, MatchingStep
@@ -44,12 +45,12 @@ class RotationTerm(ExtraTerm):
         self.weight, self.view, self.every_angle = weight, view, every_angle
         self.views = (view,)
 
+    @override
     def bind(self, context: RunContext) -> None:
-        """See `Part.bind`."""
         self.seed = context.seed
 
+    @override
     def heads(self, num_features: int, num_classes: int) -> dict[str, nn.Module]:
-        """See `Part.heads`."""
         return {"rotation": nn.Linear(num_features, ANGLES)}
 
     def derived_views(self, batch: Batch) -> Mapping[str, Tensor]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from ferbench.arguments import FINITE, NONNEGATIVE, SHARE, check_numbers
 from ferbench.contracts import MatchingStep, Output
@@ -42,12 +43,12 @@ class SecondHead(ExtraTerm):
         self.views = (*weak_views, *prediction_views)
         self.needs_gradient = tuple(prediction_views)
 
+    @override
     def bind(self, context: RunContext) -> None:
-        """See `Part.bind`."""
         self.seed, self.max_iters = context.seed, context.max_iters
 
+    @override
     def heads(self, num_features: int, num_classes: int) -> dict[str, nn.Module]:
-        """See `Part.heads`."""
         return {self.head: nn.Linear(num_features, num_classes)}
 
     def own_probs(self, outputs: Mapping[str, Output]) -> Tensor:
@@ -96,8 +97,8 @@ class AuxiliaryBalancedLoss(SecondHead):
         check_numbers(self, SHARE, threshold=threshold)
         self.threshold = threshold
 
+    @override
     def bind(self, context: RunContext) -> None:
-        """See `Part.bind`."""
         super().bind(context)
         self.register_buffer("labeled_rate", balancing_rates(context.class_shares), persistent=False)
         self.register_buffer("rate", balancing_rates(context.class_counts), persistent=False)
@@ -160,8 +161,8 @@ class TransferLoss(SecondHead):
         self.tau, self.scale, self.offset, self.threshold = tau, scale, offset, threshold
         self.warmup = warmup
 
+    @override
     def bind(self, context: RunContext) -> None:
-        """See `Part.bind`."""
         super().bind(context)
         require_shuffled(self, context)
         self.register_buffer("prior", self.tau * log_prior(context.class_counts), persistent=False)
@@ -214,8 +215,8 @@ class TailEnhancedLoss(SecondHead):
         check_numbers(self, SHARE, low=low)
         self.low, self.view = low, view
 
+    @override
     def bind(self, context: RunContext) -> None:
-        """See `Part.bind`."""
         super().bind(context)
         shares = torch.tensor(context.class_shares)
         weight = torch.where(shares > 0, 1 / (shares * (shares > 0).sum()), 0.0)

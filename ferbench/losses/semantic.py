@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from torch import Tensor
+from typing_extensions import override
 
 from ferbench.arguments import NONNEGATIVE, SHARE, check_numbers
 from ferbench.contracts import MatchingStep
@@ -42,8 +43,8 @@ class SemanticAlignment(ExtraTerm):
         self.weak_view, self.prediction_view = weak_view, prediction_view
         self.views, self.needs_gradient = (weak_view, prediction_view), (prediction_view,)
 
+    @override
     def bind(self, context: RunContext) -> None:
-        """See `Part.bind`."""
         self.start = self.warmup * context.max_iters
 
     def forward(self, step: MatchingStep) -> Tensor:

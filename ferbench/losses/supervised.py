@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from torch import Tensor
+from typing_extensions import override
 
 from ferbench.functional.losses import cross_entropy
 from ferbench.lifecycle import RunContext
@@ -30,10 +31,10 @@ class SupervisedCrossEntropy(SupervisedLoss):
         super().__init__()
         self.register_buffer("class_weight", class_factors(self, class_weight), persistent=False)
 
+    @override
     def bind(self, context: RunContext) -> None:
-        """See `Part.bind`."""
         check_class_factors(self, self.class_weight, context.num_classes)
 
+    @override
     def forward(self, logits: Tensor, target: Tensor, iteration: int) -> Tensor:
-        """See `SupervisedLoss.forward`."""
         return cross_entropy(logits, target, self.class_weight).mean()

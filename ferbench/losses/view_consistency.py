@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from torch import Tensor
+from typing_extensions import override
 
 from ferbench.arguments import NONNEGATIVE, SHARE, check_numbers
 from ferbench.contracts import MatchingStep
@@ -48,8 +49,8 @@ class ViewConsistency(ExtraTerm):
         config = consistency or dict(type="ConsistencyCrossEntropy")
         self.consistency = build(LOSSES, config, "the consistency of ViewConsistency")
 
+    @override
     def bind(self, context: RunContext) -> None:
-        """See `Part.bind`."""
         self.max_iters = context.max_iters
 
     def forward(self, step: MatchingStep) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from torch import Tensor
+from typing_extensions import override
 
 from ferbench.contracts import Evidence
 from ferbench.registry import TARGETS
@@ -22,6 +23,6 @@ class AgreedTarget(TargetRule):
         super().__init__()
         self.agreement = agreement
 
+    @override
     def forward(self, evidence: Evidence) -> Tensor:
-        """See `TargetRule.forward`."""
         return self.agreement.labels[:, 0]

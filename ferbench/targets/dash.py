@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from torch import Tensor
+from typing_extensions import override
 
 from ferbench.contracts import Evidence
 from ferbench.targets.rules import TargetRule
@@ -20,6 +21,6 @@ class DashTarget(TargetRule):
         super().__init__()
         self._threshold = (threshold,)  # in a tuple: its buffers are saved once, under the rule's own name
 
+    @override
     def forward(self, evidence: Evidence) -> Tensor:
-        """See `TargetRule.forward`."""
         return self._threshold[0].target(evidence)

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from typing_extensions import override
 
 from ferbench.arguments import COUNT, check_numbers
 from ferbench.contracts import Evidence
@@ -110,17 +111,17 @@ class OfflineLabels(Part):
         """[C] those that the labels passed, or None."""
         return self.threshold if self.has_thresholds else None
 
+    @override
     def see_labeled(self, probs: Tensor, labels: Tensor, index: Tensor) -> None:
-        """See `Part.see_labeled`."""
         self.labeled.put(index, torch.cat([probs, labels[:, None]], dim=1))
 
+    @override
     def see_unlabeled(self, probs: Tensor, index: Tensor) -> None:
-        """See `Part.see_unlabeled`."""
         self.unlabeled.put(index, probs)
 
     @torch.no_grad()
+    @override
     def finish_unlabeled_pass(self) -> None:
-        """See `Part.finish_unlabeled_pass`."""
         device = self.label.device
         labeled, unlabeled = self.labeled.take(device), self.unlabeled.take(device)
         for evidence in self._evidence(labeled, unlabeled):

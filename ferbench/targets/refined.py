@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from ferbench.arguments import COUNT, COUNT_OR_0, POSITIVE, check_numbers
 from ferbench.contracts import Evidence
@@ -78,8 +79,8 @@ class RefinedTarget(TargetRule):
         self.warmup, self.interval, self.alpha, self.rounds = warmup, interval, alpha, rounds
         self.shares, self.dtype = shares, torch.float16 if half else torch.float32
 
+    @override
     def bind(self, context: RunContext) -> None:
-        """See `Part.bind`."""
         items, classes = context.num_unlabeled, context.num_classes
         shares = np.array(self.shares or np.divide(context.class_counts, context.num_labeled))
         if shares.shape != (classes,) or not np.isclose(shares.sum(), 1) or (shares < 0).any():
@@ -93,8 +94,8 @@ class RefinedTarget(TargetRule):
         self.register_buffer("predicted", uniform)
         self.register_buffer("refined", uniform[:-1].clone())
 
+    @override
     def forward(self, evidence: Evidence) -> Tensor:
-        """See `TargetRule.forward`."""
         place = torch.where(last_occurrence(evidence.index), evidence.index, len(self.refined))
         self.predicted[place] = evidence.probs.to(self.dtype)
         since = evidence.iteration - self.start

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 
 from torch import Tensor
+from typing_extensions import override
 
 from ferbench.arguments import POSITIVE, check_numbers
 from ferbench.contracts import Evidence
@@ -37,8 +38,8 @@ class HardTarget(TargetRule):
         super().__init__()
         self.raw = raw
 
+    @override
     def forward(self, evidence: Evidence) -> Tensor:
-        """See `TargetRule.forward`."""
         return (evidence.raw_probs if self.raw else evidence.probs).argmax(dim=1)
 
 
@@ -59,6 +60,6 @@ class SoftTarget(TargetRule):
         check_numbers(self, POSITIVE, temperature=temperature)
         self.temperature = temperature
 
+    @override
     def forward(self, evidence: Evidence) -> Tensor:
-        """See `TargetRule.forward`."""
         return sharpen(evidence.probs, self.temperature)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from ferbench.arguments import SHARE, check_numbers
 from ferbench.contracts import Evidence
@@ -42,16 +43,16 @@ class RelativeThreshold(ThresholdRule):
         check_numbers(self, SHARE, threshold=threshold)
         self.threshold = threshold
 
+    @override
     def bind(self, context: RunContext) -> None:
-        """See `Part.bind`."""
         self.num_classes = context.num_classes
         self.register_buffer("cutoff", torch.tensor(float(self.threshold)))
 
+    @override
     def forward(self, evidence: Evidence) -> Tensor:
-        """See `ThresholdRule.forward`."""
         self.cutoff.copy_(self.threshold * evidence.labeled_probs.max(dim=1).values.mean())
         return pass_mask(evidence.probs, self.thresholds())
 
+    @override
     def thresholds(self) -> Tensor:
-        """See `ThresholdRule.thresholds`."""
         return self.cutoff.expand(self.num_classes)

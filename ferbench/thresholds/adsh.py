@@ -6,6 +6,7 @@ import math
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from ferbench.arguments import COUNT, POSITIVE_SHARE, check_numbers
 from ferbench.contracts import Evidence
@@ -60,28 +61,28 @@ class AdshThreshold(ThresholdRule):
         self.threshold, self.epoch_length = threshold, epoch_length
         self.weights, self.view, self.max_items = weights, view, max_items
 
+    @override
     def bind(self, context: RunContext) -> None:
-        """See `Part.bind`."""
         interval = self.epoch_length or max(1, context.max_iters // 20)
         self.unlabeled_pass = DatasetPass(interval, self.weights, self.view, self.max_items)
         self.head = max(range(context.num_classes), key=lambda c: context.class_counts[c])
         self.register_buffer("s", torch.full((context.num_classes,), -math.log(self.threshold)))
         self.seen = PassTable(context.num_unlabeled, 2)
 
+    @override
     def forward(self, evidence: Evidence) -> Tensor:
-        """See `ThresholdRule.forward`."""
         return pass_mask(evidence.probs, self.thresholds())
 
+    @override
     def see_unlabeled(self, probs: Tensor, index: Tensor) -> None:
-        """See `Part.see_unlabeled`."""
         self.seen.put_predictions(index, probs)
 
+    @override
     def finish_unlabeled_pass(self) -> None:
-        """See `Part.finish_unlabeled_pass`."""
         confidence, label = self.seen.take_predictions(self.s.device)
         new = quantile_thresholds(confidence, label, self.thresholds(), self.head, self.threshold)
         self.s.copy_(-new.log())
 
+    @override
     def thresholds(self) -> Tensor:
-        """See `ThresholdRule.thresholds`."""
         return torch.exp(-self.s)

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from ferbench.arguments import COUNT, FACTOR, SHARE, check_choice, check_numbers
 from ferbench.contracts import Evidence
@@ -81,16 +82,16 @@ class HeadAgreement(ThresholdRule):
         self.disagreement, self.combine = disagreement, combine
         self.epoch_length = epoch_length or 0  # 0 until `bind` knows the run
 
+    @override
     def bind(self, context: RunContext) -> None:
-        """See `Part.bind`."""
         self.epoch_length = self.epoch_length or max(1, context.max_iters // 20)
         rows, classes = context.num_unlabeled + 1, context.num_classes
         self.register_buffer("margins", torch.zeros(rows, HEADS, classes))
         self.register_buffer("predicted", torch.full((rows, HEADS), -1, dtype=torch.int8))
         self.register_buffer("cutoffs", torch.zeros(HEADS, classes))
 
+    @override
     def heads(self, num_features: int, num_classes: int) -> dict[str, nn.Module]:
-        """See `Part.heads`."""
         return {"peers": ParallelHeads(num_features, num_classes, HEADS - 1)}
 
     def forward(self, evidence: Evidence) -> Tensor:

@@ -6,6 +6,7 @@ import math
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from ferbench.arguments import COUNT, COUNT_OR_0, FACTOR, NONNEGATIVE, POSITIVE, check_numbers
 from ferbench.contracts import Evidence
@@ -92,8 +93,8 @@ class DashThreshold(ThresholdRule):
         self._warmup, self._interval, self.drops = warmup, interval, 0
         self.weights, self.view, self.max_items = weights, view, max_items
 
+    @override
     def bind(self, context: RunContext) -> None:
-        """See `Part.bind`."""
         usual = max(1, context.max_iters // 20) if self.rho_init is None else 0
         self.warmup = usual if self._warmup is None else self._warmup
         self.interval = self._interval or max(1, context.max_iters // 100)
@@ -113,8 +114,8 @@ class DashThreshold(ThresholdRule):
         self.register_buffer("loss_sum", torch.zeros((), dtype=torch.float64))
         self.register_buffer("count", torch.zeros((), dtype=torch.float64))
 
+    @override
     def forward(self, evidence: Evidence) -> Tensor:
-        """See `ThresholdRule.forward`."""
         probs = evidence.probs
         if evidence.iteration < self.warmup:
             return torch.zeros_like(probs[:, 0])
@@ -134,14 +135,14 @@ class DashThreshold(ThresholdRule):
         """``exp(-rho)``, [C]: what passes is at least so confident (and, with hard targets, what is so confident passes)."""
         return (-self.rho).exp().expand(self.num_classes)
 
+    @override
     def see_labeled(self, probs: Tensor, labels: Tensor, index: Tensor) -> None:
-        """See `Part.see_labeled`."""
         of_label = probs.gather(1, labels[:, None]).double()
         self.loss_sum -= of_label.clamp_min(1e-30).log().sum()
         self.count += len(labels)
 
+    @override
     def finish_labeled_pass(self) -> None:
-        """See `Part.finish_labeled_pass`."""
         self.initial.copy_(sum_over_ranks(self.loss_sum) / sum_over_ranks(self.count))
         self.loss_sum.zero_()
         self.count.zero_()

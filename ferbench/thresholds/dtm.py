@@ -6,6 +6,7 @@ import math
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from ferbench.arguments import COUNT, COUNT_OR_0, NONNEGATIVE, POSITIVE, SHARE, check_choice, check_numbers
 from ferbench.contracts import Evidence
@@ -100,8 +101,8 @@ class DynamicThreshold(ThresholdRule):
         self.epoch_length, self.epoch_origin = epoch_length or 0, epoch_origin  # 0 until `bind` knows the run
         self.weights, self.view, self.max_items, self.per_class = weights, view, max_items, per_class
 
+    @override
     def bind(self, context: RunContext) -> None:
-        """See `Part.bind`."""
         self.epoch_length = self.epoch_length or max(1, context.max_iters // 20)
         if self.scope == "epoch":
             self.labeled_pass = DatasetPass(self.epoch_length, self.weights, self.view, self.max_items)
@@ -112,8 +113,8 @@ class DynamicThreshold(ThresholdRule):
         self.register_buffer("counts", torch.zeros(classes, dtype=torch.float64))
         self.register_buffer("margin", torch.full((classes,), math.nan, dtype=torch.float64))
 
+    @override
     def forward(self, evidence: Evidence) -> Tensor:
-        """See `ThresholdRule.forward`."""
         mask = pass_mask(evidence.probs, self.threshold)
         if self.scope == "iteration":
             sums, counts = class_confidence(
@@ -125,22 +126,22 @@ class DynamicThreshold(ThresholdRule):
             self._set(self.margin, self.epoch_origin + evidence.iteration // self.epoch_length)
         return mask
 
+    @override
     def see_labeled(self, probs: Tensor, labels: Tensor, index: Tensor) -> None:
-        """See `Part.see_labeled`."""
         sums, counts = class_confidence(probs, labels, self.source, self._counted(index))
         self.sums += sums
         self.counts += counts
 
+    @override
     def finish_labeled_pass(self) -> None:
-        """See `Part.finish_labeled_pass`."""
         self.margin.copy_(sum_over_ranks(self.sums) / sum_over_ranks(self.counts))
         self._set(self.margin, self.updates + self.epoch_origin)
         self.updates += 1
         self.sums.zero_()
         self.counts.zero_()
 
+    @override
     def thresholds(self) -> Tensor:
-        """See `ThresholdRule.thresholds`."""
         return self.threshold
 
     def _counted(self, index: Tensor) -> Tensor | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from ferbench.arguments import SHARE, check_numbers
 from ferbench.contracts import Evidence
@@ -32,16 +33,16 @@ class FixedThreshold(ThresholdRule):
         check_numbers(self, SHARE, threshold=threshold)
         self.threshold = threshold
 
+    @override
     def bind(self, context: RunContext) -> None:
-        """See `Part.bind`."""
         self.register_buffer(
             "level", torch.full((context.num_classes,), float(self.threshold)), persistent=False
         )
 
+    @override
     def forward(self, evidence: Evidence) -> Tensor:
-        """See `ThresholdRule.forward`."""
         return pass_mask(evidence.probs, self.threshold)
 
+    @override
     def thresholds(self) -> Tensor:
-        """See `ThresholdRule.thresholds`."""
         return self.level

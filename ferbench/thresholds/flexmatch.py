@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from ferbench.arguments import SHARE, check_numbers
 from ferbench.contracts import Evidence
@@ -50,24 +51,24 @@ class FlexThreshold(ThresholdRule):
         check_numbers(self, SHARE, threshold=threshold)
         self.threshold, self.warmup = threshold, warmup
 
+    @override
     def bind(self, context: RunContext) -> None:
-        """See `Part.bind`."""
         self.register_buffer("record", torch.full((context.num_unlabeled + 1,), -1, dtype=torch.int8))
         counts = torch.zeros(context.num_classes + 1, dtype=torch.int64)
         counts[0] = context.num_unlabeled
         self.register_buffer("counts", counts)
         self.register_buffer("status", torch.zeros(context.num_classes))
 
+    @override
     def forward(self, evidence: Evidence) -> Tensor:
-        """See `ThresholdRule.forward`."""
         mask = pass_mask(evidence.probs, self.thresholds())
         confidence, label = evidence.probs.max(dim=1)
         self._record(evidence.index, label, confidence >= self.threshold)
         self.status.copy_(flex_learning_status(self.counts, self.status, self.warmup))
         return mask
 
+    @override
     def thresholds(self) -> Tensor:
-        """See `ThresholdRule.thresholds`."""
         return flex_thresholds(self.status, self.threshold)
 
     def _record(self, index: Tensor, label: Tensor, confident: Tensor) -> None:

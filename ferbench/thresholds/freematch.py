@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from ferbench.arguments import SHARE, check_numbers
 from ferbench.contracts import Evidence
@@ -46,14 +47,14 @@ class SelfAdaptiveThreshold(ThresholdRule):
         check_numbers(self, SHARE, or_none=True, quantile=quantile, cap=cap)
         self.momentum, self.quantile, self.cap = momentum, quantile, cap
 
+    @override
     def bind(self, context: RunContext) -> None:
-        """See `Part.bind`."""
         classes = context.num_classes
         self.register_buffer("level", torch.tensor(1 / classes))
         self.register_buffer("p_model", torch.full((classes,), 1 / classes))
 
+    @override
     def forward(self, evidence: Evidence) -> Tensor:
-        """See `ThresholdRule.forward`."""
         probs = evidence.probs.float()
         confidence = probs.max(dim=1).values
         seen = confidence.mean() if self.quantile is None else quantile(confidence, self.quantile)
@@ -63,6 +64,6 @@ class SelfAdaptiveThreshold(ThresholdRule):
         self.p_model.lerp_(probs.mean(dim=0), 1 - self.momentum)
         return pass_mask(evidence.probs, self.thresholds())
 
+    @override
     def thresholds(self) -> Tensor:
-        """See `ThresholdRule.thresholds`."""
         return self_adaptive_thresholds(self.level, self.p_model)

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from ferbench.arguments import INNER_SHARE, check_numbers
 from ferbench.errors import UserError
@@ -50,8 +51,8 @@ class HeldOutThreshold(DynamicThreshold):
         check_numbers(self, INNER_SHARE, share=share)
         self.share = share
 
+    @override
     def accept(self, parts: Sequence[Part]) -> None:
-        """See `Part.accept`."""
         if parts[0] is self:  # by itself, in a test
             return
         # Attributes of `Algorithm` and `ExtraTerm`, which lie above the rules.
@@ -66,8 +67,8 @@ class HeldOutThreshold(DynamicThreshold):
                 fix="use DynamicThreshold (DTM) there",
             )
 
+    @override
     def bind(self, context: RunContext) -> None:
-        """See `Part.bind`."""
         super().bind(context)
         items = (
             torch.arange(context.num_labeled) if context.labeled_videos is None else context.labeled_videos

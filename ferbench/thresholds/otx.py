@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from ferbench.arguments import SHARE, check_numbers
 from ferbench.contracts import Evidence
@@ -44,12 +45,12 @@ class OTXMargin(ThresholdRule):
         check_numbers(self, SHARE, minimum=minimum)
         self.minimum = minimum
 
+    @override
     def bind(self, context: RunContext) -> None:
-        """See `Part.bind`."""
         self.register_buffer("threshold", torch.full((context.num_classes,), float(self.minimum)))
 
+    @override
     def forward(self, evidence: Evidence) -> Tensor:
-        """See `ThresholdRule.forward`."""
         mask = pass_mask(evidence.probs, self.threshold)
         labeled = class_confidence(evidence.labeled_probs, evidence.labels)
         unlabeled = class_confidence(evidence.probs, evidence.probs.argmax(dim=1), counted=mask)
@@ -59,6 +60,6 @@ class OTXMargin(ThresholdRule):
         self.threshold.copy_(torch.where(new.isnan(), self.threshold, new))
         return mask
 
+    @override
     def thresholds(self) -> Tensor:
-        """See `ThresholdRule.thresholds`."""
         return self.threshold

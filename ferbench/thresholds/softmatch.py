@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from ferbench.arguments import POSITIVE, SHARE, check_choice, check_numbers
 from ferbench.contracts import Evidence
@@ -57,15 +58,15 @@ class TruncatedGaussian(ThresholdRule):
         self.momentum, self.n_sigma = momentum, n_sigma
         self.per_class, self.statistics = per_class, statistics
 
+    @override
     def bind(self, context: RunContext) -> None:
-        """See `Part.bind`."""
         self.num_classes = context.num_classes
         groups = self.num_classes if self.per_class else 1
         self.register_buffer("mean", torch.full((groups,), 1 / self.num_classes))
         self.register_buffer("variance", torch.ones(groups))
 
+    @override
     def forward(self, evidence: Evidence) -> Tensor:
-        """See `ThresholdRule.forward`."""
         seen, group = self._confidence(evidence.raw_probs if self.statistics == "raw" else evidence.probs)
         mean, variance, count = group_statistics(seen, group, len(self.mean))
         pace = (1 - self.momentum) * (count >= 2)
