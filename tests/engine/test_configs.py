@@ -12,6 +12,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -29,6 +30,8 @@ ROOT = Path(__file__).resolve().parents[2] / "configs"
 EXPLICIT = sorted(
     p.relative_to(ROOT).as_posix() for p in ROOT.rglob("*.py") if not {"_base_", "grids"} & set(p.parts)
 )
+MIXED = "dtm/r50_abaw5_affectnet_expw.py"
+EXPLICIT.remove(MIXED)
 #: Setting and algorithm: each setting, steps with passes, generations, all labels and no unlabeled images.
 TRAINED = [
     ("tiny_synthetic", "dtm_full"),
@@ -107,6 +110,27 @@ def write_fer2013(root: Path) -> None:
                 row += 1
 
 
+def write_affectnet_and_expw(root: Path) -> None:
+    """Two faces or more of each class; AffectNet has an eighth one, contempt, and a face without expression."""
+    (root / "affectnet" / "Manually_Annotated_Images" / "1").mkdir(parents=True)
+    (root / "expw" / "origin").mkdir(parents=True)
+    rng = np.random.default_rng(1)
+    affectnet, expw = (
+        [
+            "subDirectory_filePath,face_x,face_y,face_width,face_height,facial_landmarks,expression,valence,arousal"
+        ],
+        [],
+    )
+    for number in range(17):
+        picture = rng.integers(0, 255, (40, 40, 3), dtype=np.uint8)
+        cv2.imwrite(str(root / "affectnet" / "Manually_Annotated_Images" / "1" / f"{number}.jpg"), picture)
+        affectnet.append(f"1/{number}.jpg,0,0,40,40,,{number % 8 if number < 16 else 9},0,0")
+        cv2.imwrite(str(root / "expw" / "origin" / f"{number}.jpg"), 255 - picture)
+        expw.append(f"{number}.jpg 0 2 2 38 38 60.0 {number % 7}")
+    (root / "affectnet" / "training.csv").write_text("\n".join(affectnet) + "\n")
+    (root / "expw" / "label.lst").write_text("\n".join(expw) + "\n")
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> Path:
     """The folder that all shipped configs find their data in."""
@@ -122,6 +146,7 @@ def data(tmp_path_factory) -> Path:
         if (drawn / f"faces.{ending}").exists():
             os.link(drawn / f"faces.{ending}", root / "faces" / f"train.{ending}")
     write_fer2013(root)
+    write_affectnet_and_expw(root)
     return root
 
 
@@ -170,11 +195,8 @@ def test_the_setting_of_the_howto(tmp_path):
         assert cfg.train_dataloader.dataset.type == "RAFDB"
 
 
-@pytest.mark.parametrize(("setting", "algorithm"), [
-    *TRAINED, *(pytest.param(*pair, marks=pytest.mark.heavy) for pair in OTHERS),
-])  # fmt: skip
-def test_two_steps(setting, algorithm, data, tmp_path):
-    pictures = (setting, algorithm) == TRAINED[0]
+def two_steps(config: str, algorithm: str | None, data: Path, folder: Path, pictures: bool = False):
+    """Train a tiny network for two iterations by a shipped config."""
     options = {
         "model.backbone": dict(type="TinyBatchNorm"), "log_level": "WARNING",
         "train_dataloader.batch_size": 4, "unlabeled_dataloader.mu": 2, "visualizer.vis_backends": [],
@@ -182,10 +204,18 @@ def test_two_steps(setting, algorithm, data, tmp_path):
         "default_hooks.report.pictures": pictures,
         **{f"{part}_dataloader.num_workers": 0 for part in ("train", "unlabeled", "val", "test")},
     }  # fmt: skip
-    cfg = load_config(setting, options, [str(PARTS)], data, algorithm)
+    cfg = load_config(config, options, [str(PARTS)], data, algorithm)
     if cfg.split.get("per_class"):
         cfg.split.per_class = 1
-    runner = api.train(cfg, tmp_path)
+    return api.train(cfg, folder)
+
+
+@pytest.mark.parametrize(("setting", "algorithm"), [
+    *TRAINED, *(pytest.param(*pair, marks=pytest.mark.heavy) for pair in OTHERS),
+])  # fmt: skip
+def test_two_steps(setting, algorithm, data, tmp_path):
+    pictures = (setting, algorithm) == TRAINED[0]
+    runner = two_steps(setting, algorithm, data, tmp_path, pictures)
 
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [line["kind"] for line in lines] == ["train", "train", "val", "test"]
@@ -195,8 +225,21 @@ def test_two_steps(setting, algorithm, data, tmp_path):
     assert [row["smoothed"] for row in rows] in ([False] * 4, [False] * 4 + [True] * 4)
     labeled = len(runner.data.labeled(runner.bare_model.algorithm.all_labels))
     if setting != "r50_abaw5":  # whose whole training part is labeled
-        assert (labeled == len(cfg.classes)) == (algorithm != "oracle")
+        assert (labeled == len(runner.data.classes)) == (algorithm != "oracle")
     assert bool(list(tmp_path.rglob("*.png"))) == pictures
+
+
+def test_three_labeled_sets_are_mixed_by_class_name(data, tmp_path):
+    runner = two_steps(MIXED, None, data, tmp_path)
+    classes = ("Neutral", "Anger", "Disgust", "Fear", "Happiness", "Sadness", "Surprise", "Other")
+    affwild2, affectnet, expw = runner.data.datasets["labeled"].parent.parts
+    # AffectNet's codes: neutral, happy, sad, surprise, fear, disgust, anger, contempt (left out), 9: no expression.
+    assert [classes[i] for i in affectnet.labels[:7]] == [classes[i] for i in (0, 4, 5, 6, 3, 2, 1)]
+    assert affectnet.class_counts().tolist() == [2] * 7 + [0]
+    # ExpW's: angry, disgust, fear, happy, sad, surprise, neutral.
+    assert [classes[i] for i in expw.labels[:7]] == [classes[i] for i in (1, 2, 3, 4, 5, 6, 0)]
+    assert len(expw) == 17
+    assert affwild2.class_counts()[7] > 0
 
 
 def shipped_networks():
