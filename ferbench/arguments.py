@@ -1,4 +1,4 @@
-"""What the arguments of parts may be. A number or a name that no method knows is refused before the first step."""
+"""Checks of the arguments of parts: a number out of range or an unknown name is refused before the first step."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _ABOVE_0, _BELOW_1 = math.nextafter(0, 1), math.nextafter(1, 0)
 
 @dataclass(frozen=True)
 class Numbers:
-    """The numbers that an argument may be; never NaN, infinite or a bool.
+    """A range of numbers that an argument accepts; never NaN, infinite or a bool.
 
     Attributes:
-        words: how a message calls them.
+        words: the range in words, for messages.
         low, high: the smallest and the largest.
         whole: only integers.
     """
@@ -47,7 +47,7 @@ COUNT_OR_0 = Numbers("a whole number, at least 0", 0, whole=True)
 
 
 def check_numbers(part: object, allowed: Numbers, *, or_none: bool = False, **values: Any) -> None:
-    """Whether the values of a part's arguments, by name, are allowed.
+    """Check that the values of a part's arguments, by name, lie in the range ``allowed``.
 
     Raises:
         UserError: one is not; names the part and the argument, and the number that was perhaps meant.
@@ -62,7 +62,7 @@ def check_numbers(part: object, allowed: Numbers, *, or_none: bool = False, **va
 
 
 def check_choice(part: object, allowed: Collection[str], **values: Any) -> None:
-    """Whether the values of a part's arguments, by name, are among the names that are allowed.
+    """Check that the values of a part's arguments, by name, are among the names ``allowed``.
 
     Raises:
         UserError: one is not; names the part, the argument and the nearest name.

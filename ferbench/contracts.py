@@ -51,12 +51,12 @@ class Batch:
 
 
 class Output(NamedTuple):
-    """What the classifier says of a batch.
+    """The output of the classifier for a batch.
 
     Attributes:
         logits: [B, C].
         features: [B, D], the vectors that the logits are a linear map of.
-        heads: what each further head makes of the features, [B, ...].
+        heads: output of each further head on the features, [B, ...].
     """
 
     logits: Tensor
@@ -64,7 +64,7 @@ class Output(NamedTuple):
     heads: Mapping[str, Tensor] = {}
 
     def of(self, head: str | None) -> Tensor:
-        """What a further head says, or the logits (None)."""
+        """The output of a further head, or the logits (None)."""
         return self.logits if head is None else self.heads[head]
 
     def detach(self) -> Output:
@@ -99,13 +99,13 @@ class Network(Protocol):
         ...
 
     def head(self, name: str, features: Tensor) -> Tensor:
-        """What a further head (see `Part.heads`) makes of features [B, D], e.g. of detached ones that it alone learns from."""
+        """The output of a further head (see `Part.heads`) on features [B, D], e.g. on detached ones."""
         ...
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a rule may look at in one step: the *global* batch (gathered over ranks), float32, without gradient.
+    """The predictions of one step that rules see: the *global* batch (gathered over ranks), float32, without gradient.
 
     Attributes:
         probs: [B, C] probabilities of the unlabeled items, from their weak views, after the alignments so far.
@@ -115,7 +115,7 @@ class Evidence:
         labels: [L] their classes.
         labeled_index: [L] their places in the labeled set.
         iteration: 0 at the first step.
-        embedding, labeled_embedding: [B, D], [L, D] what the head named by `Matching`'s ``embedding`` makes of the weak
+        embedding, labeled_embedding: [B, D], [L, D] output of the head named by `Matching`'s ``embedding`` on the weak
             views; None where no head is named.
     """
 
@@ -132,12 +132,12 @@ class Evidence:
 
 @dataclass(frozen=True)
 class MatchingStep:
-    """What extra terms may use; one process' share, rows in batch order.
+    """A step as extra terms see it; one process' share, rows in batch order.
 
     Attributes:
         outputs: ``labeled``, ``labeled_<view>``, every unlabeled and every derived view -> logits, features, heads.
         batch: the step's batch.
-        evidence: what the rules saw, of the global batch.
+        evidence: the predictions that the rules saw, of the global batch.
         probs: [b, C] aligned weak-view probabilities (mean over the weak views), no gradient.
         target: [b] or [b, C] pseudo-labels.
         weight: [b] from the threshold rule, no gradient.
@@ -157,7 +157,7 @@ class MatchingStep:
 
 @dataclass
 class PseudoLabels:
-    """What a step decided about this process' unlabeled items, for diagnostics only.
+    """The pseudo-labels and weights of this process' unlabeled items, for diagnostics only.
 
     Attributes:
         probs: [b, C] weak-view probabilities that the rules saw.

@@ -80,7 +80,7 @@ def device() -> torch.device:
 
 
 def store() -> dist.Store:
-    """What the processes of the group can leave words for each other in, without waiting for each other."""
+    """The key-value store of the process group, by which processes exchange messages without waiting for each other."""
     return dist.distributed_c10d._get_default_store()
 
 

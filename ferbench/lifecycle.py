@@ -1,4 +1,4 @@
-"""What the parts of an algorithm (rules, losses, terms, the algorithm itself) learn of the run they serve, and when."""
+"""The base of all parts of an algorithm (rules, losses, terms, the algorithm itself), and what a run tells them, and when."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PASS_VIEWS = ("weak", "eval")
 
 @dataclass(frozen=True)
 class RunContext:
-    """What a part may know of the run it serves, given once before the first step.
+    """Facts about the run, given to every part once before the first step.
 
     Attributes:
         num_classes: C.
@@ -97,8 +97,8 @@ class DatasetPass:
 class Part(nn.Module):
     """Base of everything an algorithm is made of.
 
-    State lives in buffers, so that it is checkpointed and moved with the model. What a part wants of the run it says by
-    its attributes; what it does not override costs nothing.
+    State lives in buffers, so that it is saved in checkpoints and moves with the model. A part requests a pass over a
+    data set by the attributes below; a method that it does not override costs nothing.
 
     Attributes:
         labeled_pass: the pass over the labeled set that it asks for (set it in `bind`), or None.
@@ -141,7 +141,7 @@ class Part(nn.Module):
 
 
 class Rule(Part, ABC):
-    """What alignment, threshold and target rules share: evidence in, one row per unlabeled item of the global batch out.
+    """The base of alignment, threshold and target rules: evidence in, one row per unlabeled item of the global batch out.
 
     Every process sees the same evidence and therefore holds the same state; a step costs O(batch), whatever the size of
     the unlabeled set. No gradient passes.
@@ -187,7 +187,7 @@ def require_shuffled(part: Part, context: RunContext) -> None:
 
 
 def embeddings(evidence: Evidence, part: str) -> tuple[Tensor, Tensor]:
-    """What a head makes of the unlabeled and of the labeled items, for a part that cannot do without.
+    """The embeddings [B, D] of the unlabeled and [L, D] of the labeled items, for a part that needs them.
 
     Raises:
         UserError: `Matching`'s ``embedding`` names no head.

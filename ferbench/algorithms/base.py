@@ -1,4 +1,4 @@
-"""What an algorithm is: it names the views it needs and turns one step's batch into a loss."""
+"""The base of all algorithms: an algorithm names the views it needs and turns one step's batch into a loss."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Algorithm(Part, ABC):
 
     @property
     def views(self) -> Views:
-        """The views it needs."""
+        """The views that the algorithm trains on."""
         return Views()
 
     @property
@@ -46,7 +46,7 @@ class Algorithm(Part, ABC):
     def generation(self) -> int | None:
         """Iterations after which the classifier starts anew from its initial weights, over and over (known after `bind`).
 
-        What was learnt survives in the buffers of the parts that are `lasting`; the others start anew too. The learning
+        What was learned survives in the buffers of the parts that are `lasting`; the others start anew too. The learning
         rate's schedule goes on. None: a single generation.
         """
         return None

@@ -1,4 +1,4 @@
-"""What MixMatch, ReMixMatch and ICT share: the losses are on mixtures of images and of their targets."""
+"""The step that MixMatch, ReMixMatch and ICT share: its losses are computed on mixtures of images and of targets."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MIX_TARGETS = ("probabilities", "logits")
 
 
 class Rows(NamedTuple):
-    """What is mixed.
+    """Rows of images and of their targets that are mixed.
 
     Attributes:
         images: [b, 3, S, S].

@@ -1,4 +1,4 @@
-"""What methods against class imbalance share: they wrap a base algorithm and change some of its parts."""
+"""The base of methods against class imbalance: they wrap another algorithm and change some of its parts."""
 
 from __future__ import annotations
 

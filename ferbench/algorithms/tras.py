@@ -17,10 +17,10 @@ HEAD = "tras"
 
 @ALGORITHMS.register_module()
 class TRAS(Rebalancing):
-    """Transfer and Share: a second classifier learns the base's without its prior (Wei et al. 2022, arXiv 2205.13358).
+    """Transfer and Share: a second head learns the first one's predictions without the class prior (arXiv 2205.13358).
 
     ``L = L_base + weight * L_tras``, see `TransferLoss`; the base's pseudo-labels are taken without the prior, too
-    (`PriorRemoval`). The second classifier predicts. The prior is that of the labels; the peer's is upside down.
+    (`PriorRemoval`). The second head makes the predictions. The prior is the share of each class in the labels.
 
     Args:
         base: the algorithm underneath.

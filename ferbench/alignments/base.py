@@ -1,4 +1,4 @@
-"""What an alignment is: it changes the pseudo-label probabilities before threshold and target look at them."""
+"""The base of alignments, which change the weak view's probabilities before the threshold rule and the target rule see them."""
 
 from __future__ import annotations
 

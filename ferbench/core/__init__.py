@@ -1,1 +1,1 @@
-"""What everything else stands on: configuration keys, the building of parts, processes, signals, files, text."""
+"""The foundation of all folders: configuration keys, the building of parts, plug-ins, processes, signals, files and text."""

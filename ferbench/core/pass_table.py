@@ -1,4 +1,4 @@
-"""What a pass over a data set leaves of each item, merged over processes."""
+"""A table of one row per item, filled during a pass over a data set and merged over processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the operating system is told about this process before anything heavy is imported."""
+"""Settings of this process that must be made before anything heavy is imported: threads, memory, signals."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def masked_quantile(values: Tensor, keep: Tensor, q: float) -> Tensor:
 
 
 def agreed_label(first: Tensor, second: Tensor, sure: Tensor, too: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """What two heads tell a third (MultiMatch, Sirbu et al. 2025, arXiv 2506.07801).
+    """The pseudo-label that two heads make for a third one (MultiMatch, Sirbu et al. 2025, arXiv 2506.07801).
 
     Args:
         first, second: [B] their classes.

@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def last_occurrence(index: Tensor) -> Tensor:
-    """Whether an item's place is that of its last row in the batch.
+    """Mark the last row of each item in a batch.
 
     A batch may hold an item twice (where one permutation of the set ends and the next begins, or in a set that is
     smaller than the batch). Written with duplicates, the table would depend on the order in which a GPU writes.

@@ -1,4 +1,4 @@
-"""What the losses of an algorithm are."""
+"""The bases of losses: on labeled images, between pseudo-label and prediction, and extra terms."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Contrast between the classes that the pseudo-labels say. Extra terms: ``term(step) -> loss``."""
+"""Supervised contrast between embeddings, with pseudo-labels as classes (CCSSL)."""
 
 from __future__ import annotations
 

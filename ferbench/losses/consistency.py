@@ -1,4 +1,4 @@
-"""Loss between the pseudo-label and the prediction on another view."""
+"""Consistency losses: between the pseudo-label and the prediction on another view."""
 
 from __future__ import annotations
 

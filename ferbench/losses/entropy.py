@@ -1,4 +1,4 @@
-"""Confident predictions."""
+"""Entropy minimisation on unlabeled images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""DeFixMatch's terms on a strong view of the labeled images."""
+"""Extra terms on a strong view of the labeled images (DeFixMatch)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What DTM's relatives do with the items whose pseudo-label is not trusted. Extra terms: ``term(step) -> loss``."""
+"""Extra terms on the items that the threshold rule does not select: Ada-CM, DTM and SS-MFAR."""
 
 from __future__ import annotations
 

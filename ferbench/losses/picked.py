@@ -109,7 +109,7 @@ class ScaledSupervised(SupervisedLoss):
 
     @property
     def class_weight(self) -> Tensor | None:
-        """That of the loss."""
+        """The factors of the wrapped loss on its classes, [C] or None."""
         return cast(Tensor | None, self.loss.class_weight)
 
     @class_weight.setter

@@ -1,4 +1,4 @@
-"""Losses in which rare pseudo-labels weigh more."""
+"""Consistency losses that weight an item by how rare the class of its pseudo-label is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the loss of a batch is divided by."""
+"""The mean of a weighted loss: over the batch, or over the sum of the weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recognising by how much an image was turned."""
+"""Self-supervision by rotation: a head predicts by which angle an image was turned."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the second heads of methods against class imbalance learn: ABC's, TRAS' and CoSSL's."""
+"""Losses of a second classifier on the same features, against class imbalance: ABC, TRAS and CoSSL."""
 
 from __future__ import annotations
 

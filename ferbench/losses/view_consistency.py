@@ -1,4 +1,4 @@
-"""The pseudo-label for one more view."""
+"""An extra term by which a further view learns the pseudo-label."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One view's predictions as the target of another's."""
+"""An extra term by which one view learns the predictions on another view."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from ferbench.thresholds.agreement import HeadAgreement
 
 @TARGETS.register_module()
 class AgreedTarget(TargetRule):
-    """What two heads tell the first one.
+    """The pseudo-label of the first head: the class on which the two other heads agree.
 
     Args:
         agreement: the `HeadAgreement` that has looked at the step.

@@ -15,7 +15,7 @@ from ferbench.registry import TARGETS
 
 
 class TargetRule(Rule):
-    """What the other view is asked to predict."""
+    """A rule that makes the pseudo-label, which another view learns to predict."""
 
     @abstractmethod
     def forward(self, evidence: Evidence) -> Tensor:

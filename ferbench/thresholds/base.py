@@ -1,4 +1,4 @@
-"""What a threshold rule is: it looks at one step's evidence and says how much each pseudo-label counts."""
+"""The base of threshold rules: from one step's evidence, a rule computes how much each pseudo-label counts."""
 
 from __future__ import annotations
 
