@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -152,4 +153,24 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
     return load_file(path)
 
 
-_READERS: Mapping[str, Callable[[Path], Any]] = {".safetensors": _read_safetensors, ".dat": read_dlib}
+def _read_npz(path: Path) -> dict[str, Tensor]:
+    """Arrays of numbers; ``a/b`` is called ``a.b``, as PyTorch would."""
+    with np.load(path, allow_pickle=False) as arrays:
+        return {name.replace("/", "."): torch.from_numpy(arrays[name]) for name in arrays.files}
+
+
+def _read_onnx(path: Path) -> dict[str, Tensor]:
+    """The initialisers of a graph."""
+    try:
+        import onnx
+    except ImportError as error:
+        raise UserError(
+            "reading an .onnx file needs the package onnx", where=path, fix="pip install onnx"
+        ) from error
+    initialisers = onnx.load(str(path)).graph.initializer
+    return {t.name: torch.from_numpy(onnx.numpy_helper.to_array(t).copy()) for t in initialisers}
+
+
+_READERS: Mapping[str, Callable[[Path], Any]] = {
+    ".safetensors": _read_safetensors, ".npz": _read_npz, ".onnx": _read_onnx, ".dat": read_dlib
+}  # fmt: skip

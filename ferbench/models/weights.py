@@ -6,6 +6,7 @@ Nothing here downloads. A file is named by its path and, so that a run can be re
 from __future__ import annotations
 
 import logging
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ferbench.arguments import check_choice
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _SHOWN = 3
+_HEADS = ("fc.", "head.", "classifier.", "last_linear.", "logits.", "_fc.")
+_MOST_EXTRA_TOKENS = 5
 #: Where in a checkpoint of ferbench the averaged backbone and head are.
 _AVERAGED_BACKBONE, _AVERAGED_HEAD = "ema_network.backbone.", "ema_network.head."
 
@@ -44,6 +48,7 @@ class LoadedWeights:
         preprocess: arguments of `ferbench.data.preprocess.Preprocess` that the weights expect; empty: not known.
         channel_order: of the images that the weights were made for.
         warnings: what is doubtful, in sentences.
+        resized: names of position embeddings that were interpolated to the network's number of places.
     """
 
     path: Path
@@ -56,10 +61,13 @@ class LoadedWeights:
     preprocess: Mapping[str, Any] = field(default_factory=dict)
     channel_order: str = "RGB"
     warnings: tuple[str, ...] = ()
+    resized: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """For the run record: the file by name and hash, not by its place on this machine."""
-        further = {"batch_norm": "statistics of the run's images"} if self.folded else {}
+        further: dict[str, Any] = {"batch_norm": "statistics of the run's images"} if self.folded else {}
+        if self.resized:
+            further["resized"] = list(self.resized)
         if self.channel_order != "RGB":
             further["channel_order"] = self.channel_order
         return {
@@ -70,6 +78,7 @@ class LoadedWeights:
     def __str__(self) -> str:
         text = f"loaded {self.loaded} tensors from {self.path} (sha256 {self.sha256[:12]}...)"
         for what, names in (
+            ("resized to the network's number of places", self.resized),
             ("not in the file in this shape, so as initialised", self.kept),
             ("in the file, not used", self.left_out),
         ):
@@ -92,16 +101,17 @@ def load_weights(
 
     Args:
         module: the network.
-        path: a name of `ferbench.models.known` (``ferbench weights list``), or a file: ``.safetensors``, dlib's ``.dat``, or
-            what ``torch.save`` wrote: a state dict, a checkpoint that holds one as ``state_dict`` or ``model``, or a
-            checkpoint of ferbench, of which the averaged (EMA) weights of the backbone are taken. It can run no code.
+        path: a name of `ferbench.models.known` (``ferbench weights list``), or a file: ``.safetensors``, ``.npz``, ``.onnx``
+            (its initialisers), dlib's ``.dat``, or what ``torch.save`` wrote: a state dict, a checkpoint that holds one as
+            ``state_dict`` or ``model``, or a checkpoint of ferbench, of which the averaged (EMA) weights of the backbone are
+            taken. No code in it is run. Position embeddings of square images are resized.
         sha256: hash the file must have, in full or its first digits (at least 8); None: any.
         strip_prefix: use only the tensors whose name begins so, without it (``'backbone.'``, ``'module.'``; in a
             checkpoint of ferbench ``'network.backbone.'`` for the raw weights).
         allow_missing: beginnings of names of the network's tensors that may stay as initialised when the file
             lacks them or has them in another shape.
-        ignore: beginnings of names (after the prefix) in the file to leave out, e.g. the classifier of
-            another task.
+        ignore: beginnings of names (after the prefix) in the file to leave out. The usual names of classifiers (``fc.``,
+            ``head.``, ...) are left out where the network has none of them.
         channel_order: of the images that the weights were trained on; for ``BGR`` (OpenCV, Caffe) the first convolution is
             turned over, so that it takes RGB. Mean and std are still said in the order RGB. None: as the name says, else
             ``RGB``.
@@ -138,7 +148,8 @@ def load_weights(
     elif not strip_prefix and not own.keys() & content.keys():
         strip_prefix = _common_prefix(content, own)
     state = _select(content, strip_prefix, own, path)
-    ignored = {name for name in state if name.startswith(ignore)}
+    ignored = {name for name in state if name.startswith((*ignore, *_other_heads(own)))}
+    resized = _resize_positions(state, own)
     fits, reshaped = _split_by_shape({n: t for n, t in state.items() if n not in ignored and n in own}, own)
     unexpected = [n for n in state if n not in own and n not in ignored]
     absent = [n for n in own if n not in fits]
@@ -154,6 +165,7 @@ def load_weights(
     loaded = LoadedWeights(
         path, found_hash, strip_prefix, len(fits), tuple(kept), tuple(left_out), folded,
         known.preprocess if known else (meta or {}).get("preprocess") or {}, channel_order, warnings,
+        resized,
     )  # fmt: skip
     _log.info("%s: %s", type(module).__name__, loaded)
     return loaded
@@ -166,6 +178,39 @@ def _renamed_in_order(content: Mapping[str, Tensor], own: Mapping[str, Tensor]) 
         return dict(content)  # of another network, as the names will tell
     named = {name: tensor for (_, tensor), (name, _) in pairs}
     return named | dict(list(content.items())[len(pairs) :])
+
+
+def _other_heads(own: Mapping[str, Tensor]) -> list[str]:
+    """Beginnings of names under which files keep the classifier of another task, where the network has no such tensor."""
+    return [head for head in _HEADS if not any(name.startswith(head) for name in own)]
+
+
+def _resize_positions(state: dict[str, Tensor], own: Mapping[str, Tensor]) -> tuple[str, ...]:
+    """Interpolate position embeddings of square images, [1, tokens, D], to the size of the network's; names of those."""
+    names = []
+    for name, tensor in state.items():
+        target = own.get(name)
+        if (
+            target is None
+            or not name.endswith("pos_embed")
+            or tensor.ndim != 3
+            or tensor.shape == target.shape
+        ):
+            continue
+        for first in range(_MOST_EXTRA_TOKENS + 1):  # class and register tokens have no place
+            before, after = (math.isqrt(max(t.shape[1] - first, 0)) for t in (tensor, target))
+            if (
+                before**2 + first == tensor.shape[1]
+                and after**2 + first == target.shape[1]
+                and before
+                and after
+            ):
+                places = tensor[:, first:].float().unflatten(1, (before, before)).permute(0, 3, 1, 2)
+                places = F.interpolate(places, (after, after), mode="bicubic", antialias=True)
+                state[name] = torch.cat([tensor[:, :first].float(), places.flatten(2).transpose(1, 2)], dim=1)
+                names.append(name)
+                break
+    return tuple(names)
 
 
 def _turn_over(module: nn.Module, state: dict[str, Tensor]) -> None:
