@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import torch.distributed as dist
@@ -33,7 +34,7 @@ def build_metrics(evaluator: Any, classes: Sequence[str], where: str) -> list[An
 
 
 def _build(config: Any, classes: Sequence[str], where: str) -> Any:
-    kind = kind_of(METRICS, config, where)
+    kind = _kind_of(config, where)
     takes_classes = "classes" in parameters(kind)[0]
     if kind is DumpResults:
         raise UserError(
@@ -43,6 +44,21 @@ def _build(config: Any, classes: Sequence[str], where: str) -> Any:
         )
     metric = build(METRICS, config, where, **({"classes": tuple(classes)} if takes_classes else {}))
     return FromMMEngine(metric, classes) if isinstance(metric, BaseMetric) else metric
+
+
+def _kind_of(config: Any, where: str) -> Any:
+    """The class of a metric; of a name that only mmpretrain has, the error says so."""
+    try:
+        return kind_of(METRICS, config, where)
+    except UserError as error:
+        name = config.get("type") if isinstance(config, Mapping) else None
+        if isinstance(name, str) and "." not in name:
+            with suppress(UserError):
+                kind_of(METRICS, {"type": f"mmpretrain.{name}"}, where)
+                error = UserError(
+                    error.what, where=f"{where}.type", fix=f"mmpretrain has one: type='mmpretrain.{name}'"
+                )
+        raise error from None
 
 
 class FromMMEngine:

@@ -517,6 +517,12 @@ def test_metrics_get_classes_only_where_they_take_them():
     found[1].update(torch.tensor([[0.9, 0.1]]), torch.tensor([-1]))
     with pytest.raises(ZeroDivisionError):
         found[1].compute()
+    with pytest.raises(UserError, match="there is no metric named 'Accuracy'") as error:
+        build_metrics(dict(type="Accuracy"), ("a", "b"), "val_evaluator")
+    assert error.value.fix == "mmpretrain has one: type='mmpretrain.Accuracy'"
+    with pytest.raises(UserError, match="there is no metric named 'Acuracy'") as error:
+        build_metrics(dict(type="Acuracy"), ("a", "b"), "val_evaluator")
+    assert "ferbench list" in error.value.fix
     with pytest.raises(UserError, match="OfMMEngine has no parameter 'clases'"):
         build_metrics(dict(type="OfMMEngine", clases=3), ("a", "b"), "val_evaluator")
 
