@@ -56,6 +56,15 @@ class LabeledBank(Part):
     Buffers:
         keys: float32 [K + 1, dim], unit rows. labels: int64 [K + 1], -1 where none is written. The last row of both is
         scratch space. pointer: int64 [], where the next row is written, if K is below the number of labeled items.
+
+    >>> from ferbench.testing import make_evidence
+    >>> bank = LabeledBank(dim=2)
+    >>> bank.bind(RunContext(num_classes=2, num_labeled=1, num_unlabeled=8, max_iters=100, class_counts=(0, 1)))
+    >>> faces = dict(embedding=torch.tensor([[1.0, 0.0]]), labeled_embedding=torch.tensor([[1.0, 0.0]]), labels=[1])
+    >>> bank.neighbours(make_evidence([[0.6, 0.4]], **faces)).labels
+    tensor([-1])
+    >>> bank.neighbours(make_evidence([[0.6, 0.4]], **faces)).labels
+    tensor([1])
     """
 
     keys: Tensor

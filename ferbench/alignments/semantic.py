@@ -92,6 +92,14 @@ class SemanticBlend(AlignRule):
 
     Buffers:
         counts: float32 [C], pseudo-labels since the last refresh. shares: float32 [C], m, not normalised.
+
+    >>> from ferbench.testing import make_evidence
+    >>> rule = SemanticBlend(lambda features: features, temperature=1.0, interval=1, warmup=0.0)
+    >>> rule.bind(RunContext(num_classes=2, num_labeled=4, num_unlabeled=8, max_iters=100, class_counts=(2, 2)))
+    >>> rule(make_evidence([[0.6, 0.4]], embedding=torch.zeros(1, 2)))
+    tensor([[0.6000, 0.4000]])
+    >>> rule(make_evidence([[0.6, 0.4]], embedding=torch.zeros(1, 2), iteration=1))
+    tensor([[0.5000, 0.5000]])
     """
 
     counts: Tensor

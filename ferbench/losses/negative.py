@@ -72,6 +72,14 @@ class TrueNegativeConsistency(ExtraTerm):
     Args:
         weight: factor in the total loss.
         degree: k, from 1 to C; None: all classes (the authors' default; they also use 0.6 C).
+
+    >>> from ferbench.contracts import Output
+    >>> from ferbench.testing import make_step
+    >>> output = Output(torch.tensor([[0.0, 0.0]]), torch.zeros(1, 1), {"true_negative": torch.tensor([[0.0, 0.0]])})
+    >>> step = make_step({"labeled": output, "weak": output, "strong": output}, weight=[0.0])
+    >>> step.network.layers = {"true_negative": lambda features: torch.zeros(len(features), 2)}
+    >>> TrueNegativeConsistency()(step)
+    tensor(1.3863)
     """
 
     name = "true_negative"

@@ -34,6 +34,11 @@ class RotationTerm(ExtraTerm):
         view: the unlabeled view that is turned.
         every_angle: turn each image by all four angles (4 * mu * B further images per step) instead of by a random one
             (mu * B).
+
+    >>> labels, images = torch.zeros(2, dtype=torch.int64), torch.zeros(2, 3, 8, 8)
+    >>> batch = Batch({}, labels, labels, {"strong": images}, labels, labels, iteration=0)
+    >>> RotationTerm(every_angle=True).derived_views(batch)["rotated"].shape
+    torch.Size([8, 3, 8, 8])
     """
 
     name = "rotation"

@@ -24,6 +24,15 @@ class SemanticAlignment(ExtraTerm):
         weight: factor in the total loss.
         warmup: share of the run without this loss.
         weak_view, prediction_view: the unlabeled views; no gradient reaches the first.
+
+    >>> import torch
+    >>> from ferbench.contracts import Output
+    >>> from ferbench.testing import make_step
+    >>> term = SemanticAlignment(lambda features: features, warmup=0.0)
+    >>> term.bind(RunContext(num_classes=2, num_labeled=4, num_unlabeled=8, max_iters=100, class_counts=(2, 2)))
+    >>> output = Output(torch.zeros(1, 2), torch.zeros(1, 2))
+    >>> term(make_step({"weak": output, "strong": output}, weight=[1.0]))
+    tensor(0.6931)
     """
 
     name = "semantic"

@@ -15,6 +15,15 @@ class DashTarget(TargetRule):
 
     Args:
         threshold: the rule; it alone holds the state.
+
+    >>> from ferbench.lifecycle import RunContext
+    >>> from ferbench.testing import make_evidence
+    >>> rule = DashThreshold(rho_init=0.5)
+    >>> rule.bind(RunContext(num_classes=2, num_labeled=4, num_unlabeled=8, max_iters=100, class_counts=(2, 2)))
+    >>> DashTarget(rule)(make_evidence([[0.8, 0.2]]))
+    tensor([[0.9412, 0.0588]])
+    >>> DashTarget(rule)(make_evidence([[0.8, 0.2]], iteration=99))
+    tensor([[1., 0.]])
     """
 
     def __init__(self, threshold: DashThreshold):
