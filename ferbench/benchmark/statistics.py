@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -27,6 +28,8 @@ FEW_SEEDS = 5
 DIGITS = 12
 _NOTHING = 10.0**-DIGITS  # scores are shares: what is smaller is rounding
 
+#: Algorithm -> seed -> score; NaN where a run has no number.
+Scores = Mapping[str, Mapping[int, float]]
 Verdict = Literal["better", "worse", "within noise", "too few seeds", "no number"]
 
 
@@ -46,13 +49,18 @@ class Summary:
         n: seeds.
         mean: over them; NaN without any, and where one of them is no number.
         sd: sample standard deviation (``ddof=1``); NaN below 2 seeds.
-        interval: percentile bootstrap of the mean over seeds; None below `MIN_SEEDS`.
+        scores: one per seed.
     """
 
     n: int
     mean: float
     sd: float
-    interval: Interval | None
+    scores: tuple[float, ...]
+
+    @property
+    def interval(self) -> Interval | None:
+        """Percentile bootstrap of the mean over seeds; None below `MIN_SEEDS`, and where a score is no number."""
+        return _mean_interval(self.scores) if self.n >= MIN_SEEDS and math.isfinite(self.mean) else None
 
     @property
     def few_seeds(self) -> bool:
@@ -117,21 +125,19 @@ def summarize(scores: Sequence[float] | np.ndarray) -> Summary:
     """
     values = np.asarray(scores, dtype=np.float64)
     n = len(values)
-    if not np.isfinite(values).all():
-        return Summary(n, math.nan, math.nan, None)
-    if n < MIN_SEEDS:
-        sd = float(values.std(ddof=1)) if n == 2 else math.nan
-        return Summary(n, float(values.mean()) if n else math.nan, sd, None)
-    return Summary(n, float(values.mean()), float(values.std(ddof=1)), _bootstrap(values, np.mean))
+    known = n > 0 and bool(np.isfinite(values).all())
+    mean = float(values.mean()) if known else math.nan
+    sd = float(values.std(ddof=1)) if known and n > 1 else math.nan
+    return Summary(n, mean, sd, tuple(values.tolist()))
 
 
-def highest(scores: Mapping[str, Mapping[int, float]]) -> list[str]:
+def highest(scores: Scores) -> list[str]:
     """The algorithms with the highest mean: one, or all that tie; none where none has the seeds for a claim.
 
     A mean of fewer than `MIN_SEEDS` seeds, or of one that is no number, is not counted.
 
     Args:
-        scores: algorithm -> seed -> score.
+        scores: see `Scores`.
     """
     means = {
         name: float(np.mean(list(own.values()))) for name, own in scores.items() if len(own) >= MIN_SEEDS
@@ -149,7 +155,7 @@ def coverage_limit(n: int) -> float:
     return 1.0 - 2.0 ** (1 - n)
 
 
-def compare(scores: Mapping[str, Mapping[int, float]], reference: str) -> dict[str, Comparison]:
+def compare(scores: Scores, reference: str) -> dict[str, Comparison]:
     """Every algorithm against the reference, paired by seed, corrected for their number.
 
     Args:
@@ -330,6 +336,11 @@ def critical_difference(algorithms: int, blocks: int, alpha: float = ALPHA) -> f
     """
     q = stats.studentized_range.ppf(1 - alpha, algorithms, math.inf) / math.sqrt(2)
     return float(q * math.sqrt(algorithms * (algorithms + 1) / (6 * blocks)))
+
+
+@lru_cache(maxsize=4096)  # a mean stands in several tables
+def _mean_interval(scores: tuple[float, ...]) -> Interval:
+    return _bootstrap(np.array(scores), np.mean)
 
 
 def _bootstrap(data: np.ndarray, statistic: Callable[..., np.ndarray]) -> Interval:

@@ -6,10 +6,10 @@ import json
 import math
 import types
 import typing
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import MISSING, asdict, fields, is_dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -51,7 +51,7 @@ def read(path: str | Path) -> Record:
             fix="read it with the version of ferbench that wrote it, or run it anew",
         )
     try:
-        record: Record = _typed(Record, content, "")
+        record: Record = _reader(Record)(content)
         check(record)
     except (ValueError, OverflowError, RecursionError) as error:
         raise _damaged(path, str(error)) from error
@@ -143,41 +143,82 @@ def _damaged(path: Path, why: str) -> UserError:
     return UserError(f"the record is damaged: {why}", where=path, fix="run it anew, or restore the file")
 
 
-def _typed(kind: Any, value: Any, at: str) -> Any:
-    """``value`` of a JSON file as an object of the annotated type ``kind``; ValueError names the key that does not fit."""
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+class _Misfit(ValueError):
+    """What does not fit the schema: the key, which is put together on the way out, and the words before and after it."""
+
+    def __init__(self, after: str, key: str = "", before: str = ""):
+        super().__init__()
+        self.before, self.key, self.after = before, key, after
+
+    def below(self, key: str) -> _Misfit:
+        """The same, seen from one level above."""
+        self.key = key + self.key
+        return self
+
+    def __str__(self) -> str:
+        return f"{self.before}{self.key.removeprefix('.')}{self.after}"
+
+
+@cache
+def _reader(kind: Any) -> Callable[[Any], Any]:
+    """The function that turns a value of a JSON file into an object of an annotated type; it raises `_Misfit`."""
+    origin, inner = typing.get_origin(kind), typing.get_args(kind)
     if is_dataclass(kind):
-        return _dataclass(kind, value, at)
+        required = {f.name for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING}
+        readers = {name: _reader(hint) for name, hint in typing.get_type_hints(kind).items()}
+        return partial(_object, kind, readers, required)
     if origin in (types.UnionType, typing.Union):
-        return None if value is None else _typed(next(a for a in arguments if a is not type(None)), value, at)
-    if origin is list and isinstance(value, list):
-        return [_typed(arguments[0], item, f"{at}[{i}]") for i, item in enumerate(value)]
-    if origin is dict and isinstance(value, dict):
-        return {k: _typed(arguments[1], item, f"{at}.{k}") for k, item in value.items()}
-    if kind is Any:
-        return value
+        own = _reader(next(a for a in inner if a is not type(None)))
+        return lambda value: None if value is None else own(value)
+    if origin is list:
+        return partial(_list, _reader(inner[0]))
+    if origin is dict:
+        own = _reader(inner[1])
+        return partial(_dict, lambda key: own)
+    return (lambda value: value) if kind is Any else partial(_scalar, kind)
+
+
+def _scalar(kind: type, value: Any) -> Any:
     if kind is float and type(value) is int and abs(value) <= LARGEST:
-        return float(value)
-    if origin is None and type(value) is kind:
-        if (kind is float and not math.isfinite(value)) or (kind is int and abs(value) > LARGEST):
-            raise ValueError(f"{at} is {shortened(value)}, which is no number to work with")
-        return value
-    wanted = origin.__name__ if origin else kind.__name__
-    raise ValueError(f"{at} is {shortened(value)} instead of a {wanted}")
+        value = float(value)
+    if type(value) is not kind:
+        raise _Misfit(f" is {shortened(value)} instead of a {kind.__name__}")
+    if (kind is float and not math.isfinite(value)) or (kind is int and abs(value) > LARGEST):
+        raise _Misfit(f" is {shortened(value)}, which is no number to work with")
+    return value
 
 
-_hints = cache(typing.get_type_hints)
+def _list(reader: Callable[[Any], Any], value: Any) -> list[Any]:
+    found: list[Any] = []
+    if not isinstance(value, list):
+        raise _Misfit(f" is {shortened(value)} instead of a list")
+    try:
+        for item in value:
+            found.append(reader(item))
+    except _Misfit as error:
+        raise error.below(f"[{len(found)}]") from None
+    return found
 
 
-def _dataclass(kind: Any, value: Any, at: str) -> Any:
+def _dict(reader: Callable[[str], Callable[[Any], Any]], value: Any) -> dict[str, Any]:
+    found: dict[str, Any] = {}
     if not isinstance(value, dict):
-        raise ValueError(f"{at} is {shortened(value)} instead of an object")
-    hints = _hints(kind)
-    prefix = f"{at}." if at else ""
+        raise _Misfit(f" is {shortened(value)} instead of a dict")
+    for key, item in value.items():
+        try:
+            found[key] = reader(key)(item)
+        except _Misfit as error:
+            raise error.below(f".{key}") from None
+    return found
+
+
+def _object(kind: Any, readers: Mapping[str, Any], required: Iterable[str], value: Any) -> Any:
+    if not isinstance(value, dict):
+        raise _Misfit(f" is {shortened(value)} instead of an object")
     for key in value:
-        if key not in hints:
-            raise ValueError(f"unknown key {prefix}{key} ({nearest(key, hints)})")
-    for own in fields(kind):
-        if own.name not in value and own.default is MISSING and own.default_factory is MISSING:
-            raise ValueError(f"{prefix}{own.name} is missing")
-    return kind(**{key: _typed(hints[key], item, f"{prefix}{key}") for key, item in value.items()})
+        if key not in readers:
+            raise _Misfit(f" ({nearest(key, readers)})", f".{key}", "unknown key ")
+    for key in readers:
+        if key in required and key not in value:
+            raise _Misfit(" is missing", f".{key}")
+    return kind(**_dict(readers.__getitem__, value))

@@ -12,10 +12,10 @@ from typing import Any
 
 from ferbench import records
 from ferbench.benchmark.report import facts, notes, pictures, scores
-from ferbench.benchmark.report.by_seed import by_seed_table, metrics_table
 from ferbench.benchmark.report.gather import METRICS, Gathered, Row, Section, gather, words_of
 from ferbench.benchmark.report.pages import HTML, LATEX, MARKDOWN, Block, Pages, Report, SectionPage, slug
 from ferbench.benchmark.report.pseudo_labels import pseudo_label_table
+from ferbench.benchmark.report.summary import summary_table
 from ferbench.benchmark.report.table import Table, for_paper, moment
 from ferbench.core import process
 from ferbench.core.files import atomic_write
@@ -64,7 +64,7 @@ def write_report(places: Sequence[str | Path], out: str | Path, options: Options
         UserError: there are no records, the reference or the metric is not among them, or the folder cannot be written.
     """
     gathered = gather(places)
-    if not gathered.runs and not gathered.skipped:
+    if not gathered.records and not gathered.skipped:
         raise UserError(
             "there are no records",
             where=", ".join(map(str, places)),
@@ -145,17 +145,21 @@ def build(gathered: Gathered, options: Options = Options(), known: Known | None 
     row, labels = Row.parse(options.row), gathered.labels
     overview, overview_notes = _overview(gathered, row, options.metric)
     found = [
-        known.get(s.title, (s, labels, options), partial(_section_page, s, row, options, labels))
+        known.get(
+            s.title,
+            (s.runs.to_dict("list"), s.trials, labels, options),
+            partial(_section_page, s, row, options, labels),
+        )
         for s in gathered.sections
     ]
-    cells = [run.cell for run in gathered.runs if run.cell is not None]
+    cells = [cell for cell in gathered.runs.cell if cell is not None]
     grids = dict.fromkeys(cell.grid for cell in cells)
     short = f"Test {words_of(options.metric)}, {row.title}: mean ± sd over seeds."
     summaries = [for_paper(t, t.name, short) for t in overview if t.name == "summary"]
     return Report(
         title=f"Benchmark {', '.join(grids)}" if grids else "Benchmark",
         state=_state(gathered),
-        made=moment(max((run.written for run in gathered.runs), default="none")),
+        made=moment(max(gathered.runs.written, default="none")),
         version=__version__,
         overview=overview,
         overview_notes=overview_notes,
@@ -166,7 +170,7 @@ def build(gathered: Gathered, options: Options = Options(), known: Known | None 
 
 
 def _overview(gathered: Gathered, row: Row, metric: str) -> tuple[list[Table], list[str]]:
-    table, words = scores.summary_table(gathered.sections, row, metric) or (None, [])
+    table, words = summary_table(gathered.sections, row, metric) or (None, [])
     differences = facts.difference_table(gathered.sections) if len(gathered.sections) > 1 else None
     unfinished = facts.unfinished_table(gathered)
     return [t for t in (table, differences, unfinished) if t is not None], words
@@ -184,14 +188,14 @@ def _section_page(section: Section, row: Row, options: Options, labels: Sequence
         per_class = scores.per_class_table(section, row, order)
         tables = [
             main,
-            by_seed_table(section, found, paired=not doubt),
-            metrics_table(section, row, order),
+            scores.by_seed_table(section, found, paired=not doubt),
+            scores.metrics_table(section, row, order),
         ]
         blocks += [
             Block("Scores", [t for t in tables if t is not None]),
             Block("Each class", [per_class], pictures.confusion_pictures(section, row)),
         ]
-    elif section.finished():
+    elif len(section.finished):
         doubt = notes.Note(f"No finished run has {words_of(options.metric)} of the row {row.title}.", True)
     used = [pseudo_label_table(section, order)]
     costs = [facts.cost_table(section, order), facts.target_table(section, order)]
@@ -213,13 +217,7 @@ def _section_page(section: Section, row: Row, options: Options, labels: Sequence
         lead=notes.verdict_note(found),
         notes=said,
         blocks=[block for block in blocks if block.tables or block.pictures],
-        folded=[
-            facts.algorithm_table(section),
-            facts.protocol_table(section),
-            facts.data_table(section),
-            facts.run_table(section),
-            facts.library_table(section),
-        ],
+        folded=facts.folded_tables(section),
     )
     return page, paper
 
@@ -233,19 +231,19 @@ def _paper_caption(section: Section, main: Table, found: scores.Comparisons) -> 
 
 
 def _facts(section: Section) -> str:
-    parts = next((run.data for run in section.runs if run.data), {})
+    parts: dict[str, records.DataPart] = next(filter(None, section.runs.data), {})
     images = [f"{parts[p].images:,} {word}" for p, word in _PARTS.items() if p in parts]
-    schema = section.runs[0].schema
+    schema = section.first.schema
     older = f" (records of the older schema {schema})" if schema != records.SCHEMA else ""
     return (
         f"{len(section.classes)} classes; {', '.join(images)} images; protocol "
-        f"{str(section.runs[0].protocol_hash)[:12]}{older}; {len(section.finished())} of {len(section.runs)} runs finished."
+        f"{str(section.first.protocol_hash)[:12]}{older}; {len(section.finished)} of {len(section.runs)} runs finished."
     )
 
 
 def _state(gathered: Gathered) -> str:
     runs = gathered.runs
-    counts = Counter(run.status for run in runs)
+    counts = Counter(runs.status)
     listed = ", ".join(f"{counts[s]} {s}" for s in records.STATUSES if counts[s])
     text = f"{_count(len(runs), 'run')} of {_count(len(gathered.labels), 'algorithm')} under "
     text += _count(len(gathered.sections), "protocol")

@@ -1,21 +1,23 @@
-"""From records to sections: the runs of one protocol each, which alone may be compared."""
+"""From records to one table: a row per run, in sections of one protocol each, which alone may be compared."""
 
 from __future__ import annotations
 
-import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import pandas as pd
 
 from ferbench import records
 from ferbench.benchmark.grid import name_of
 from ferbench.benchmark.report.table import PERCENT, PLAIN, Unit
 from ferbench.errors import UserError, nearest
-from ferbench.records import Record, Skipped
-from ferbench.records.protocol import difference, flat, group_by_protocol
+from ferbench.records import FINISHED, Record, Result, Skipped
+from ferbench.records.protocol import difference, flat
 from ferbench.viz.runlog import WEIGHT_NAMES
 
 METRICS = {"macro_f1": "macro-F1", "accuracy": "accuracy", "balanced_accuracy": "balanced accuracy"}
@@ -48,13 +50,6 @@ class Row(NamedTuple):
         """As a column is headed."""
         return f"{self.checkpoint} {WEIGHT_NAMES[self.weights]}" + (", smoothed" if self.smoothed else "")
 
-    def of(self, run: Record) -> records.Result | None:
-        """These scores of a run, if it has them."""
-        try:
-            return run.result(*self)
-        except KeyError:
-            return None
-
 
 def title_of(metric: str) -> str:
     """A metric in words."""
@@ -71,73 +66,75 @@ def words_of(metric: str) -> str:
     return f"{METRICS[metric]} in percent" if metric in METRICS else metric
 
 
-def has(result: records.Result, metric: str) -> bool:
-    """Whether there is such a score, be it a number or not."""
-    return metric in METRICS or metric in result.metrics
-
-
-def score_of(result: records.Result, metric: str) -> float:
-    """A score; NaN where it is no number."""
-    value = getattr(result, metric) if metric in METRICS else result.metrics[metric]
-    return math.nan if value is None else float(value)
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Section:
     """The runs of one protocol.
 
     Attributes:
         title: data set and budget.
-        runs: by label and seed, each seed once; without tuning trials.
+        runs: a row per run, by label and seed, each seed once; without tuning trials. Its columns are the keys of
+            `ferbench.records.Record`, whether it is ``done``, and whether others have its label and seed (``repeated``).
         trials: label -> tuning trials, which are no results.
-        repeated: runs of a label and seed that are there more than once; the others of them are not in `runs`.
     """
 
     title: str
-    runs: tuple[Record, ...]
+    runs: pd.DataFrame
     trials: dict[str, int]
-    repeated: tuple[Record, ...] = ()
 
-    @property
+    @cached_property
     def labels(self) -> list[str]:
         """The algorithms, in the order of the alphabet."""
-        return list(dict.fromkeys(run.label for run in self.runs))
+        return list(dict.fromkeys(self.runs.label))
+
+    @cached_property
+    def first(self) -> Any:
+        """The first run, for what all have in common."""
+        return next(self.runs.itertuples())
 
     @property
     def classes(self) -> list[str]:
         """The classes' names."""
-        return self.runs[0].classes
+        return self.first.classes
 
-    def of(self, label: str) -> list[Record]:
-        """The runs of an algorithm, finished or not, by seed."""
-        return [run for run in self.runs if run.label == label]
+    @cached_property
+    def finished(self) -> pd.DataFrame:
+        """The finished runs, by label and seed."""
+        return self.runs[self.runs.done]
 
-    def finished(self, label: str | None = None) -> list[Record]:
-        """The finished runs (of one algorithm), by label and seed."""
-        return [r for r in self.runs if r.status == records.FINISHED and (label is None or r.label == label)]
-
-    def rows(self) -> list[Row]:
-        """Every row that a finished run has: last before best, raw before EMA, smoothed after the others."""
-        seen = {Row(r.checkpoint, r.weights, r.smoothed) for run in self.finished() for r in run.results}
-        return sorted(seen, key=lambda r: (r.smoothed, r.checkpoint != "last", r.weights != "raw"))
-
-    def results(self, label: str, row: Row) -> dict[int, records.Result]:
-        """Seed -> scores of an algorithm's finished runs that have the row."""
-        found = {run.seed: row.of(run) for run in self.finished(label)}
-        return {seed: result for seed, result in found.items() if result is not None}
+    @cached_property
+    def results(self) -> dict[Row, pd.DataFrame]:
+        """Row -> the finished runs that have it: label, seed and the keys of `ferbench.records.Result`. Last before best, raw
+        before EMA, smoothed after the others."""
+        found = [
+            {"label": run.label, "seed": run.seed, **vars(result)}
+            for run in self.finished.itertuples()
+            for result in run.results
+        ]
+        keys = list(Row._fields)
+        table = pd.DataFrame(
+            found, columns=["label", "seed", *(f.name for f in fields(Result))], dtype=object
+        )
+        rows = {Row(*key): own for key, own in table.groupby(keys, sort=False)}
+        order = sorted(rows, key=lambda r: (r.smoothed, r.checkpoint != "last", r.weights != "raw"))
+        return {row: rows[row] for row in order}
 
     def scores(self, row: Row, metric: str) -> dict[str, dict[int, float]]:
         """Algorithm -> seed -> score, NaN where it is no number; algorithms without any are left out."""
-        found = {
-            label: {s: score_of(r, metric) for s, r in self.results(label, row).items() if has(r, metric)}
-            for label in self.labels
+        if row not in self.results:
+            return {}
+        own = self.results[row]
+        if metric not in METRICS:
+            own = own[[metric in further for further in own.metrics]]
+            own = own.assign(**{metric: [further[metric] for further in own.metrics]})
+        return {
+            label: dict(zip(group.seed, group[metric].astype(float), strict=True))
+            for label, group in own.groupby("label", sort=False)
         }
-        return {label: seeds for label, seeds in found.items() if seeds}
 
     @property
     def metrics(self) -> list[str]:
         """Names of the metrics that finished runs have besides `METRICS`."""
-        return sorted({name for run in self.finished() for r in run.results for name in r.metrics})
+        return sorted({name for own in self.results.values() for further in own.metrics for name in further})
 
     def reference(self, wanted: str | None) -> str | None:
         """The label to compare with: ``wanted``, or else by `REFERENCES`; None if it has no run here."""
@@ -147,7 +144,7 @@ class Section:
 
     def of_type(self, kind: str) -> str | None:
         """The label that stands for a type of algorithm: that of its name, or else the first; None if it has no run here."""
-        labels = [run.label for run in self.runs if run.algorithm.get("type") == kind]
+        labels = [run.label for run in self.runs.itertuples() if run.algorithm.get("type") == kind]
         return kind if kind in labels else next(iter(labels), None)
 
 
@@ -156,23 +153,44 @@ class Gathered:
     """Everything that was found.
 
     Attributes:
-        sections: one per protocol, by data set and budget.
-        unplaced: runs that failed before their protocol was known.
+        records: of all runs, tuning trials among them.
         skipped: files that are no usable record.
     """
 
-    sections: tuple[Section, ...]
-    unplaced: tuple[Record, ...] = ()
+    records: tuple[Record, ...]
     skipped: tuple[Skipped, ...] = ()
 
-    @property
-    def runs(self) -> list[Record]:
-        """All runs, without tuning trials."""
-        return [*(run for section in self.sections for run in section.runs), *self.unplaced]
+    @cached_property
+    def _table(self) -> pd.DataFrame:
+        """A row per record, with its keys."""
+        found = pd.DataFrame(map(vars, self.records), columns=[f.name for f in fields(Record)], dtype=object)
+        return found.assign(trial=[run.is_trial for run in self.records], done=found.status == FINISHED)
 
-    @property
+    @cached_property
+    def sections(self) -> list[Section]:
+        """One per protocol and schema, by data set and budget."""
+        groups = self._table.groupby(["schema", "protocol_hash"], sort=False)
+        sections = [_section(group) for _, group in groups if not group.trial.all()]
+        titles = Counter(s.title for s in sections)
+        named = [
+            replace(s, title=f"{s.title} (protocol {str(s.first.protocol_hash)[:8]})") if titles[s.title] > 1 else s
+            for s in sections
+        ]  # fmt: skip
+        return sorted(named, key=lambda s: _natural(s.title))
+
+    @cached_property
+    def unplaced(self) -> pd.DataFrame:
+        """Runs that failed before their protocol was known."""
+        return self._table[self._table.protocol_hash.isna() & ~self._table.trial]
+
+    @cached_property
+    def runs(self) -> pd.DataFrame:
+        """All runs that count, without tuning trials."""
+        return pd.concat([*(section.runs for section in self.sections), self.unplaced])
+
+    @cached_property
     def labels(self) -> list[str]:
-        """All algorithms, in the order of the alphabet."""
+        """All algorithms that have a section, in the order of the alphabet."""
         return sorted({label for section in self.sections for label in section.labels}, key=_natural)
 
     @property
@@ -182,7 +200,7 @@ class Gathered:
 
 
 def gather(places: Iterable[str | Path]) -> Gathered:
-    """Read records and sort them into sections.
+    """Read records.
 
     Args:
         places: record files, and folders with some.
@@ -191,16 +209,7 @@ def gather(places: Iterable[str | Path]) -> Gathered:
         UserError: a place does not exist.
     """
     found, skipped = records.read_all(places)
-    groups = group_by_protocol(found)
-    unplaced = tuple(r for r in groups.pop(None, []) if not r.is_trial)
-    sections = [_section(group) for group in groups.values()]
-    sections = [s for s in sections if s.runs]
-    titles = Counter(s.title for s in sections)
-    named = [
-        replace(s, title=f"{s.title} (protocol {str(s.runs[0].protocol_hash)[:8]})") if titles[s.title] > 1 else s
-        for s in sections
-    ]  # fmt: skip
-    return Gathered(tuple(sorted(named, key=lambda s: _natural(s.title))), unplaced, tuple(skipped))
+    return Gathered(tuple(found), tuple(skipped))
 
 
 def differing_keys(sections: Sequence[Section]) -> dict[str, list[Any]]:
@@ -209,7 +218,7 @@ def differing_keys(sections: Sequence[Section]) -> dict[str, list[Any]]:
     One key is: what is empty in some sections, and the same in all others (a data set that they have more); a part of
     another type; a list of names or numbers.
     """
-    protocols = [section.runs[0].protocol for section in sections]
+    protocols = [section.first.protocol for section in sections]
     keys = {d.key: None for other in protocols[1:] for d in difference(protocols[0], other)}
     values = [flat(p) for p in protocols]
     found = {key: [v.get(key) for v in values] for key in sorted(keys)}
@@ -246,7 +255,7 @@ def _at(protocol: Any, dotted: str) -> Any:
     return protocol
 
 
-def place_of(run: Record) -> str:
+def place_of(run: Any) -> str:
     """Data set and budget of a run: ``fer2013, per_class 25``."""
     if run.cell is not None:
         return ", ".join(filter(None, [run.cell.dataset, name_of(run.cell.budget, " ")]))
@@ -254,30 +263,30 @@ def place_of(run: Record) -> str:
     return f"{labeled.name}, {labeled.images} labeled images" if labeled else "unknown data"
 
 
-def _section(found: Sequence[Record]) -> Section:
-    runs = _with_telling_labels([r for r in found if not r.is_trial])
+def _section(found: pd.DataFrame) -> Section:
+    runs = found[~found.trial]
+    runs = runs.assign(label=_telling_labels(runs))
+    order = {label: i for i, label in enumerate(sorted(dict.fromkeys(runs.label), key=_natural))}
+    key = ["label", "seed"]
+    runs = runs.assign(order=runs.label.map(order), repeated=runs.duplicated(key, keep=False))
     # Of a run that is there twice, the finished one counts, and of two finished ones the later.
-    runs.sort(key=lambda r: (r.status == records.FINISHED, r.written))
-    counted = {(run.label, run.seed): run for run in runs}
-    kept = sorted(counted.values(), key=lambda r: (_natural(r.label), r.seed))
-    repeats = Counter((run.label, run.seed) for run in runs)
-    return Section(
-        title=place_of(found[0]),
-        runs=tuple(kept),
-        trials=dict(Counter(r.label for r in found if r.is_trial)),
-        repeated=tuple(run for run in kept if repeats[run.label, run.seed] > 1),
-    )
+    runs = runs.sort_values(["done", "written"], kind="stable").drop_duplicates(key, keep="last")
+    title = place_of(next(found.itertuples()))
+    return Section(title, runs.sort_values(["order", "seed"]), dict(Counter(found.label[found.trial])))
 
 
-def _with_telling_labels(runs: Sequence[Record]) -> list[Record]:
+def _telling_labels(runs: pd.DataFrame) -> list[str]:
     """Runs of one label but with different parameters (of two grids) get these into their labels: never averaged."""
+    kinds: dict[str, list[dict[str, Any]]] = {}
+    for run in runs.itertuples():
+        if run.algorithm not in (known := kinds.setdefault(run.label, [])):
+            known.append(run.algorithm)
     told = []
-    for run in runs:
-        others = [r.algorithm for r in runs if r.label == run.label and r.algorithm != run.algorithm]
+    for run in runs.itertuples():
         own = flat(run.algorithm)
-        keys = sorted({d.key for other in others for d in difference(run.algorithm, other)})
+        keys = sorted({d.key for other in kinds[run.label] for d in difference(run.algorithm, other)})
         named = ", ".join(f"{key}={own[key]}" if key in own else f"no {key}" for key in keys)
-        told.append(replace(run, label=f"{run.label} ({named})") if keys else run)
+        told.append(f"{run.label} ({named})" if keys else run.label)
     return told
 
 

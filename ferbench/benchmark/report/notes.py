@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ferbench.benchmark.report.facts import code_of, hardware_of
 from ferbench.benchmark.report.gather import METRICS, REFERENCES, Section, title_of, unit_of
@@ -20,7 +20,6 @@ from ferbench.benchmark.statistics import (
     smallest_sign_flip_p,
 )
 from ferbench.errors import UserError
-from ferbench.records import Record
 from ferbench.records.protocol import require_paired_splits
 
 SHOWN_DOUBTS = 6
@@ -36,7 +35,7 @@ class Note(NamedTuple):
 def unpaired(section: Section) -> Note | None:
     """Why the section's runs cannot be compared by seed, if so."""
     try:
-        require_paired_splits(section.finished())
+        require_paired_splits(section.finished.itertuples())
     except UserError as error:
         return Note(f"Nothing is compared: {error.what}. {error.where}. Expected: {error.expected}.", True)
     return None
@@ -137,17 +136,17 @@ def fairness_notes(section: Section, found: Comparisons, asked: str | None) -> l
         who = asked or " or ".join(REFERENCES)
         notes.append(Note(f"There is no finished run of {who} here: nothing is compared with it.", True))
     notes += _unequal_seeds(section, found)
-    differing: list[tuple[str, Callable[[Record], str]]] = [
+    differing: list[tuple[str, Callable[[Any], str]]] = [
         ("versions of the code", code_of),
         ("sets of libraries", lambda r: ", ".join(f"{k} {v}" for k, v in sorted(r.libraries.items()))),
         ("kinds of hardware, so that hours and images/s cannot be compared", hardware_of),
     ]
     for what, describe in differing:
-        seen = Counter(describe(run) for run in section.finished())
+        seen = Counter(map(describe, section.finished.itertuples()))
         if len(seen) > 1:
             listed = "; ".join(f"{name} ({count} runs)" for name, count in seen.most_common())
             notes.append(Note(f"The runs were made with {len(seen)} {what}: {listed}.", True))
-    if any(run.code.dirty for run in section.finished()):
+    if any(code.dirty for code in section.finished.code):
         notes.append(Note("Some runs were made with code that differed from its commit.", True))
     return notes + _doubtful(section) + _load(section) + _plugins(section) + _tuning(section)
 
@@ -170,7 +169,7 @@ def _doubtful(section: Section) -> list[Note]:
 def _load(section: Section) -> list[Note]:
     """Runs whose hours are not their own, because they had to wait for cores."""
     loads: dict[str, list[float]] = {}
-    for run in section.finished():
+    for run in section.finished.itertuples():
         if run.cost is not None and run.cost.load is not None and run.cost.load > 1:
             loads.setdefault(run.label, []).append(run.cost.load)
     listed = join_labels(f"{label} {max(own):.1f} ({len(own)} runs)" for label, own in loads.items())
@@ -181,7 +180,7 @@ def _load(section: Section) -> list[Note]:
 def _plugins(section: Section) -> list[Note]:
     """Algorithms whose mean is over runs of more than one version of a plug-in."""
     seen: dict[str, Counter[str]] = {}
-    for run in section.finished():
+    for run in section.finished.itertuples():
         own = ", ".join(f"{name} {version}" for name, version in sorted(run.code.plugins.items()))
         seen.setdefault(run.label, Counter())[own or "an unknown version"] += 1
     return [
@@ -210,7 +209,9 @@ def _unequal_seeds(section: Section, found: Comparisons) -> list[Note]:
 
 
 def _tuning(section: Section) -> list[Note]:
-    trials = {run.label: (run.cell.trials if run.cell else None) or 0 for run in section.finished()}
+    trials = {
+        run.label: (run.cell.trials if run.cell else None) or 0 for run in section.finished.itertuples()
+    }
     numbers = set(trials.values())
     if numbers <= {0}:
         return []

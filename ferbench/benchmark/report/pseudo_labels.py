@@ -9,12 +9,26 @@ from typing import Any
 import numpy as np
 
 from ferbench.benchmark.report.gather import Section
-from ferbench.benchmark.report.table import NONE, Cell, Column, Table
-from ferbench.records import ClassCurves, Record
+from ferbench.benchmark.report.table import ALGORITHM, NONE, Cell, Column, Table, View, table_of
+from ferbench.records import ClassCurves
 from ferbench.viz.runlog import FEWEST
 
 TAIL = 0.1  # share of the run, at its end, over which pseudo-labels are counted
 TRUTH = "hidden labels"
+
+
+def runs_with_pseudo_labels(section: Section, finished: bool = True) -> dict[str, list[Any]]:
+    """Algorithm -> runs of which it is known what became of the pseudo-labels.
+
+    Args:
+        section: its runs.
+        finished: whether only finished ones count.
+    """
+    found: dict[str, list[Any]] = {}
+    for run in (section.finished if finished else section.runs).itertuples():
+        if run.curves.classes and run.curves.classes.iter:
+            found.setdefault(run.label, []).append(run)
+    return found
 
 
 def pseudo_label_table(section: Section, labels: Sequence[str]) -> Table | None:
@@ -24,51 +38,56 @@ def pseudo_label_table(section: Section, labels: Sequence[str]) -> Table | None:
         section: its records.
         labels: algorithms, in the order of the rows; those without pseudo-labels have none.
     """
-    runs = {a: [r for r in section.finished(a) if r.curves.classes and r.curves.classes.iter] for a in labels}
-    curves = {a: [r.curves.classes for r in own if r.curves.classes] for a, own in runs.items() if own}
+    runs = runs_with_pseudo_labels(section)
+    curves = {label: [run.curves.classes for run in runs[label]] for label in labels if label in runs}
     if not curves:
         return None
     truth = hidden_shares(section)
-    columns = [
-        Column("algorithm", numeric=False),
-        Column("utilization", "mean weight of the unlabeled images, percent"),
-        Column(
+    ends = {label: [tail_mean(c, c.pseudo_label_share) for c in found] for label, found in curves.items()}
+    shares = {label: np.mean(own, axis=0) for label, own in ends.items()}
+
+    def purity(label: str) -> Cell:
+        cell = _over_runs([tail_mean(c, c.purity_mean) for c in curves[label]])
+        return replace(cell, small=", ".join(filter(None, [cell.small, _behind(runs[label])])))
+
+    views: list[View] = [
+        ALGORITHM,
+        (Column("utilization", "mean weight of the unlabeled images, percent"),
+         lambda label: _utilization([tail_mean(c, c.utilization_mean) for c in curves[label]])),
+        (Column(
             "purity",
             "share of the selected weight whose hidden label agrees, percent; below: of how many selected pseudo-labels, in "
             f"the entries of the log that the records keep; few: fewer than {FEWEST}",
-        ),
-        Column("thresholds", "lowest to highest of a class, percent; none: the rule has no thresholds"),
-        *map(Column, section.classes),
-    ]
-    if truth is not None:
-        note = "percent of the predictions that would have to change class to have the shares of the hidden labels"
-        columns.append(Column("wrong shares", note))
-    rows = []
-    for label, found in curves.items():
-        shares = np.mean([tail_mean(c, c.pseudo_label_share) for c in found], axis=0)
-        row = [
-            Cell(label, sort=label),
-            _utilization([tail_mean(c, c.utilization_mean) for c in found]),
-            _with_small(_over_runs([tail_mean(c, c.purity_mean) for c in found]), _behind(runs[label])),
-            _thresholds(found),
-            *map(_percent, shares),
-        ]
-        if truth is not None:
-            row.append(_percent(np.abs(shares - truth).sum() / 2))
-        rows.append(row)
+        ), purity),
+        (Column("thresholds", "lowest to highest of a class, percent; none: the rule has no thresholds"),
+         lambda label: _thresholds(curves[label])),
+        *((Column(name), lambda label, c=c: _percent(shares[label][c])) for c, name in enumerate(section.classes)),
+    ]  # fmt: skip
     caption = (
         f"Pseudo-labels in the last {100 * TAIL:g} % of the run, mean over the finished runs. Classes: their percentage among "
         "all predictions on unlabeled images, selected or not."
     )
-    if truth is not None:
-        caption += " The last row has the hidden labels, which no algorithm sees."
-        rows.append([Cell(TRUTH), *3 * [Cell(NONE)], *map(_percent, truth), Cell(NONE)])
-    return Table("pseudo_labels", caption, columns, rows)
+    if truth is None:
+        return table_of("pseudo_labels", caption, curves, views)
+    note = (
+        "percent of the predictions that would have to change class to have the shares of the hidden labels"
+    )
+    views.append(
+        (Column("wrong shares", note), lambda label: _percent(np.abs(shares[label] - truth).sum() / 2))
+    )
+    table = table_of(
+        "pseudo_labels",
+        f"{caption} The last row has the hidden labels, which no algorithm sees.",
+        curves,
+        views,
+    )
+    last = [Cell(TRUTH), *3 * [Cell(NONE)], *map(_percent, truth), Cell(NONE)]
+    return replace(table, rows=[*table.rows, last])
 
 
 def hidden_shares(section: Section) -> np.ndarray | None:
     """[C] shares of the classes among the unlabeled images, by their hidden labels, mean over the runs; None: not known."""
-    counts = [run.data["unlabeled"].class_counts for run in section.runs if "unlabeled" in run.data]
+    counts = [data["unlabeled"].class_counts for data in section.runs.data if "unlabeled" in data]
     known = [[own.get(c, 0) for c in section.classes] for own in counts if sum(own.values())]
     if not known:
         return None
@@ -76,7 +95,7 @@ def hidden_shares(section: Section) -> np.ndarray | None:
     return (table / table.sum(axis=1, keepdims=True)).mean(axis=0)
 
 
-def purity_counts(run: Record) -> np.ndarray | None:
+def purity_counts(run: Any) -> np.ndarray | None:
     """[T, C] how many selected pseudo-labels with a known hidden label each purity of a run is a share of; None: not known.
 
     An older record does not have them; they follow from its batch size, the interval of its log, utilization and shares.
@@ -99,15 +118,14 @@ def _table(values: Any) -> np.ndarray:
     return np.array(values, dtype=np.float64)
 
 
-def _behind(runs: Sequence[Record]) -> str:
+def _behind(runs: Sequence[Any]) -> str:
     """Of how many pseudo-labels the purity at the end of runs is a share."""
-    found = [purity_counts(run) for run in runs]
-    if any(counts is None for counts in found):
-        return ""
     total = 0.0
-    for run, counts in zip(runs, found, strict=True):
-        at = np.array(run.curves.classes.iter if run.curves.classes else [])
-        total += float(counts[at > (1 - TAIL) * at[-1]].sum()) if counts is not None else 0.0
+    for run in runs:
+        counts, at = purity_counts(run), np.array(run.curves.classes.iter)
+        if counts is None:
+            return ""
+        total += float(counts[at > (1 - TAIL) * at[-1]].sum())
     return f"of {total:,.0f}" + (": few" if total < FEWEST else "")
 
 
@@ -149,10 +167,6 @@ def _utilization(shares: Sequence[Any]) -> Cell:
     if isinstance(cell.sort, float) and 0 < cell.sort < 0.01:
         return replace(cell, text=f"{100 * cell.sort:.2g}")
     return cell
-
-
-def _with_small(cell: Cell, more: str) -> Cell:
-    return replace(cell, small=", ".join(filter(None, [cell.small, more])))
 
 
 def _over_runs(shares: Sequence[Any]) -> Cell:

@@ -1,10 +1,10 @@
-"""The tables of scores: what the runs of a section show, class by class and over all sections."""
+"""The tables of scores: what the runs of a section show, class by class, seed by seed and over all sections."""
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy as np
 from ferbench import records
 from ferbench.benchmark.report.gather import METRICS, Row, Section, title_of, unit_of, words_of
 from ferbench.benchmark.report.table import (
+    ALGORITHM,
     NAN,
     NONE,
     PERCENT,
@@ -19,29 +20,29 @@ from ferbench.benchmark.report.table import (
     Column,
     Table,
     Unit,
+    View,
     interval_text,
-    join_labels,
     minus,
     p_text,
     score_cell,
     signed,
+    table_of,
 )
 from ferbench.benchmark.statistics import (
     ALPHA,
-    DIGITS,
     MIN_SEEDS,
     Comparison,
     Interval,
-    RankSummary,
     Summary,
     compare,
     group_interval,
     highest,
-    rank_summary,
     summarize,
 )
 from ferbench.viz.runlog import WEIGHT_NAMES
 
+LABELED_ONLY = "Supervised"  # type of the algorithm that uses no unlabeled images
+MOST_SEEDS = 10  # that have a column each
 VERDICTS = {
     "better": "▲ better",
     "worse": "▼ worse",
@@ -98,177 +99,130 @@ def comparisons(section: Section, row: Row, metric: str, reference: str | None) 
 def main_table(section: Section, found: Comparisons) -> Table:
     """Scores of every row, and the comparison by the chosen one."""
     metric, unit = words_of(found.metric), unit_of(found.metric)
-    by_row = {r: section.scores(r, found.metric) for r in section.rows()}
-    by_row = {r: scores for r, scores in by_row.items() if scores}
-    best = {r: highest(scores) for r, scores in by_row.items()}
-    others = [r for r in by_row if r != found.row]
-    columns = [
-        Column("algorithm", numeric=False),
-        Column("seeds", "finished runs, each with another seed; of those begun, where they are more"),
-        _row_column(found.row, metric, chosen=True),
-        *(_comparison_columns(found.reference) if found.reference is not None else []),
-        *([_VIDEO_COLUMN] if found.videos else []),
-        *(_row_column(r, metric, chosen=False, paper=_for_paper(r, found.row)) for r in others),
-    ]
-    lines = []
-    for label in [*found.summaries, *(a for a in section.labels if a not in found.summaries)]:
-        finished, begun = len(section.finished(label)), len(section.of(label))
-        own, *rest = (
-            score_cell(by_row[r].get(label), mark="best" if best[r] == [label] else "", unit=unit)
-            for r in (found.row, *others)
+    by_row = {row: section.scores(row, found.metric) for row in section.results}
+    by_row = {row: scores for row, scores in by_row.items() if scores}
+    finished, begun = Counter(section.finished.label), Counter(section.runs.label)
+
+    def seeds(label: str) -> Cell:
+        done, of = finished[label], begun[label]
+        return Cell(f"{done}" if done == of else f"{done} of {of}", sort=done)
+
+    def of_row(row: Row) -> View:
+        scores, best = by_row[row], highest(by_row[row])
+        return _row_column(row, metric, found.row), lambda label: score_cell(
+            scores.get(label), mark="best" if best == [label] else "", unit=unit
         )
-        lines.append(
-            [
-                Cell(label, sort=label),
-                Cell(f"{finished}" if finished == begun else f"{finished} of {begun}", sort=finished),
-                own,
-                *(_comparison_cells(label, found) if found.reference is not None else []),
-                *([_video_cell(*found.videos.get(label, (None, None)))] if found.videos else []),
-                *rest,
-            ]
-        )
+
+    note = "finished runs, each with another seed; of those begun, where they are more"
+    views: list[View] = [ALGORITHM, (Column("seeds", note), seeds), of_row(found.row)]
+    if found.reference is not None:
+        views += _comparison_views(found)
+    if found.videos:
+        views.append((_VIDEO_COLUMN, lambda label: _video_cell(*found.videos.get(label, (None, None)))))
+    views += [of_row(row) for row in by_row if row != found.row]
     reference = f" Differences are to {found.reference}." if found.reference is not None else ""
     caption = f"Test {metric}; {BOLD.format(of='of its column')}.{reference}"
-    return Table("scores", caption, columns, lines)
+    others = [label for label in section.labels if label not in found.summaries]
+    return table_of("scores", caption, [*found.summaries, *others], views)
 
 
 def per_class_table(section: Section, row: Row, labels: Sequence[str]) -> Table:
     """F1 of each class, mean over seeds."""
-    counts = section.finished()[0].data.get("test")
-    labeled = counts.class_counts if counts else {}
-    columns = [Column("algorithm", numeric=False)]
-    columns += [
-        Column(name, f"test F1 in percent of the class{_images(labeled.get(name))}: mean ± sd over seeds")
-        for name in section.classes
-    ]
-    f1 = {
-        label: np.array([r.f1 for r in section.results(label, row).values()])
-        for label in labels
-        if section.results(label, row)
-    }
+    test = section.finished.data.iat[0].get("test")
+    images = test.class_counts if test else {}
+    own = section.results[row]
+    f1 = {label: np.array(own.f1[own.label == label].tolist()) for label in labels if label in set(own.label)}
     means = {label: values.mean(axis=0) for label, values in f1.items()}
-    by_class = [
-        {label: dict(enumerate(values[:, c])) for label, values in f1.items()}
-        for c in range(len(section.classes))
-    ]
-    best = [highest(scores) for scores in by_class]
-    lines = []
-    for label in f1:
-        line = [Cell(label, sort=label)]
-        for c, mean in enumerate(means[label]):
-            worst = mean == means[label].min() < means[label].max()
-            mark = "best" if best[c] == [label] else ("worst" if worst else "")
-            cell = score_cell(by_class[c][label], mark=mark, interval=False)
-            line.append(replace(cell, text=f"▽ {cell.text}") if worst else cell)
-        lines.append(line)
+
+    def of_class(c: int, name: str) -> View:
+        scores = {label: dict(enumerate(values[:, c])) for label, values in f1.items()}
+        best = highest(scores)
+
+        def cell(label: str) -> Cell:
+            worst = means[label][c] == means[label].min() < means[label].max()
+            mark = "best" if best == [label] else "worst" if worst else ""
+            found = score_cell(scores[label], mark=mark, interval=False)
+            return replace(found, text=f"▽ {found.text}") if worst else found
+
+        note = f"test F1 in percent of the class{_images(images.get(name))}: mean ± sd over seeds"
+        return Column(name, note), cell
+
     caption = f"F1 of each class in percent ({row.title}). ▽: the algorithm's worst class; {BOLD.format(of='of the class')}."
-    return Table("per_class", caption, columns, lines)
+    views = [ALGORITHM, *(of_class(c, name) for c, name in enumerate(section.classes))]
+    return table_of("per_class", caption, f1, views)
 
 
-def summary_table(sections: Sequence[Section], row: Row, metric: str) -> tuple[Table, list[str]] | None:
-    """The chosen score in all sections and the mean rank over them of the algorithms that all have, with what may be said.
+def by_seed_table(section: Section, found: Comparisons, paired: bool = True) -> Table:
+    """Each seed's score, the difference to labeled-only, and the means of the other metrics.
 
-    Returns:
-        None unless two sections have two algorithms in common.
+    Args:
+        section: its records.
+        found: what is compared; the rows have its order.
+        paired: whether the runs of a seed have the same images; if not, there are no differences.
     """
-    scores = [section.scores(row, metric) for section in sections]
-    # A score that is no number has no rank; the section's own table names it.
-    numbers = [
-        {a: own for a, own in found.items() if np.isfinite(list(own.values())).all()} for found in scores
-    ]
-    lost = sorted(
-        {a for found, known in zip(scores, numbers, strict=True) for a in found.keys() - known.keys()}
-    )
-    scores = numbers
-    many = [(s, found) for s, found in zip(sections, scores, strict=True) if len(found) >= 2]
-    common = [a for a in (many[0][1] if many else {}) if all(a in found for _, found in many)]
-    # An algorithm with more seeds than another has more luck or less: only seeds that all have are ranked.
-    kept = [(s, shared) for s, found in many if (shared := _shared(found, common))]
-    if len(kept) < 2 or len(common) < 2:
-        return None
-    means = np.array([[_means(found)[label] for label in common] for _, found in kept])
-    ranks = rank_summary(means)
-    own = {s.title: found for s, found in many}
-    everyone = {label: None for found in own.values() for label in found}
-    order = [common[i] for i in np.argsort(ranks.mean_ranks, kind="stable")]
-    order += [label for label in everyone if label not in common]
-    shown = [
-        {a: f for a in order if (f := _of_ranked_seeds(own[s.title].get(a, {}), found))} for s, found in kept
-    ]
-    best, unit = [highest(found) for found in shown], unit_of(metric)
-    columns = [
-        Column("algorithm", numeric=False),
-        *(
-            Column(s.title, f"test {words_of(metric)}, {row.title}: mean ± sd over seeds; below: rank")
-            for s, _ in kept
-        ),
-        Column("mean rank", "over the columns, of the algorithms that all have; 1 is best, ties share their rank"),
-    ]  # fmt: skip
-    places = {a: [_place(line, i) for line in means.round(DIGITS)] for i, a in enumerate(common)}
-    lines = []
-    for label in order:
-        cells = []
-        for k, found in enumerate(shown):
-            mark = "best" if best[k] == [label] else ""
-            cell = score_cell(found.get(label), mark=mark, interval=False, unit=unit)
-            place = places[label][k] if label in places else ""
-            cells.append(Cell(cell.text, place, cell.sort, cell.mark))
-        rank = ranks.mean_ranks[common.index(label)] if label in places else None
-        last = Cell(NONE) if rank is None else Cell(f"{rank:.2f}", sort=rank)
-        lines.append([Cell(label, sort=label), *cells, last])
-    tests = {json.dumps(s.runs[0].protocol.get("data", {}).get("test"), sort_keys=True) for s, _ in kept}
-    notes = _rank_notes(ranks, len(common), len(tests), row, metric)
-    if any(len(section.finished()) < len(section.runs) for section, _ in kept):
-        notes.append("Not all runs have finished: ranks may change.")
-    if any(found[a].keys() < own[s.title][a].keys() for s, found in kept for a in common):
-        notes.append(
-            "Where some have more seeds than others, only the seeds that all of them have count here."
+    title, unit = found.row.title, unit_of(found.metric)
+    scores = section.scores(found.row, found.metric)
+    seeds = sorted({seed for own in scores.values() for seed in own})
+    shown = seeds if len(seeds) <= MOST_SEEDS else []
+
+    def of_seed(seed: int) -> View:
+        column = Column(f"seed {seed}", f"test {words_of(found.metric)}, {title}")
+        return column, lambda label: score_cell(
+            {seed: scores[label][seed]} if seed in scores[label] else None, unit=unit
         )
-    if lost:
-        notes.append(f"Not ranked, since a score of theirs is no number: {join_labels(lost)}.")
-    if len(everyone) > len(common):
-        notes.append(f"Ranked are the {len(common)} algorithms that all sections have.")
-    caption = f"All sections at a glance; {BOLD.format(of='of its column')}."
-    return Table("summary", caption, columns, lines), notes
+
+    views = [ALGORITHM, *map(of_seed, shown)]
+    base = section.of_type(LABELED_ONLY)
+    if not paired or base not in scores or base == found.reference:  # the main table has it already
+        base = None
+    if base is not None:
+        gains = compare(scores, base)
+        views.append((difference_column(base), lambda label: difference_cell(gains.get(label), unit)))
+    views += [_mean_view(section, found.row, m) for m in METRICS if m != found.metric]
+    parts = [f"{title_of(found.metric)} of each seed"] if shown else []
+    parts += [f"what the unlabeled images bring (difference to {base})"] if base is not None else []
+    text = ", ".join([*parts, "the other metrics"])
+    of = "percent" if found.metric in METRICS else f"percent, but {found.metric} as its evaluator gives it"
+    return table_of("by_seed", f"{text[0].upper()}{text[1:]}; {title}, {of}.", found.summaries, views)
 
 
-def _place(scores: np.ndarray, i: int) -> str:
-    """The rank of one of the scores, and whether others share it."""
-    tied = ", tied" if (scores == scores[i]).sum() > 1 else ""
-    return f"rank {1 + int((scores > scores[i]).sum())}{tied}"
+def metrics_table(section: Section, row: Row, labels: Sequence[str]) -> Table | None:
+    """The metrics that the runs' own evaluators add to ours.
+
+    Args:
+        section: its records.
+        row: whose scores.
+        labels: algorithms, in the order of the rows.
+    """
+    scores = {name: section.scores(row, name) for name in section.metrics}
+    scores = {name: own for name, own in scores.items() if own}
+    if not scores:
+        return None
+    caption = f"Further metrics of the runs' evaluators, as these give them ({row.title}); --metric compares by one of them."
+    known = [label for label in labels if any(label in own for own in scores.values())]
+    return table_of("metrics", caption, known, [ALGORITHM, *(_mean_view(section, row, m) for m in scores)])
 
 
-def _of_ranked_seeds(
-    scores: Mapping[int, float], shared: Mapping[str, Mapping[int, float]]
-) -> dict[int, float]:
-    """An algorithm's scores for the seeds that all ranked ones have."""
-    return {seed: scores[seed] for seed in next(iter(shared.values())) if seed in scores}
+def _mean_view(section: Section, row: Row, metric: str) -> View:
+    """Mean and standard deviation of a metric."""
+    own = section.scores(row, metric)
+    column = Column(
+        title_of(metric), f"test {words_of(metric)}, {row.title}: mean ± standard deviation over seeds"
+    )
+    return column, lambda label: score_cell(own.get(label), interval=False, unit=unit_of(metric))
 
 
-def _shared(scores: Mapping[str, Mapping[int, float]], labels: Sequence[str]) -> dict[str, dict[int, float]]:
-    """The scores of these algorithms for the seeds that all of them have; empty if there is none."""
-    seeds = set.intersection(*(set(scores[label]) for label in labels)) if labels else set()
-    return {label: {s: scores[label][s] for s in sorted(seeds)} for label in labels} if seeds else {}
-
-
-def _means(scores: Mapping[str, Mapping[int, float]]) -> dict[str, float]:
-    return {label: float(np.mean(list(seeds.values()))) for label, seeds in scores.items()}
-
-
-def _for_paper(row: Row, chosen: Row) -> bool:
-    """A paper's table has room for one smoothed score beside the others: that of the chosen checkpoint and weights."""
-    return not row.smoothed or row == chosen._replace(smoothed=True)
-
-
-def _row_column(row: Row, metric: str, chosen: bool, paper: bool = True) -> Column:
+def _row_column(row: Row, metric: str, chosen: Row) -> Column:
     checkpoint = "last checkpoint" if row.checkpoint == "last" else "checkpoint that was best on validation"
     smoothed = ", predictions smoothed over the frames of a video" if row.smoothed else ""
     note = (
         f"test {metric} of the {checkpoint}, {WEIGHT_NAMES[row.weights]} weights{smoothed}: mean ± standard "
+        "deviation over seeds; below: 95 % percentile bootstrap interval of the mean over seeds"
     )
-    note += "deviation over seeds; below: 95 % percentile bootstrap interval of the mean over seeds"
-    if chosen:
+    if row == chosen:
         return Column(f"{row.title} ★", f"{note}; ★: what the comparison is made by")
+    # A paper's table has room for one smoothed score beside the others: that of the chosen checkpoint and weights.
+    paper = not row.smoothed or row == chosen._replace(smoothed=True)
     return Column(row.title, note, paper="yes" if paper else "no")
 
 
@@ -291,12 +245,19 @@ def _images(count: int | None) -> str:
 def _by_video(
     section: Section, row: Row, labels: Sequence[str], reference: str | None
 ) -> dict[str, tuple[Interval | None, Interval | None]]:
-    tables = {label: _video_tables(section, label, row) for label in labels}
-    names = {label: set(t[0]) for label, t in tables.items() if t}
-    if not names:
+    own = section.results[row]
+    groups = {label: own.groups[own.label == label].tolist() for label in labels}
+    # Of an algorithm every run must have the same videos.
+    groups = {
+        a: runs for a, runs in groups.items() if all(g and g.keys() == (runs[0] or {}).keys() for g in runs)
+    }
+    if not groups:
         return {}
-    common = sorted(set.intersection(*names.values()))
-    stacks = {label: np.array([[run[name] for name in common] for run in tables[label]]) for label in names}
+    common, size = sorted(set.intersection(*(set(runs[0]) for runs in groups.values()))), len(section.classes)
+    stacks = {
+        label: np.array([[records.dense(run[name], size) for name in common] for run in runs])
+        for label, runs in groups.items()
+    }
     base = stacks.get(reference or "")
     return {
         label: (
@@ -305,15 +266,6 @@ def _by_video(
         )
         for label, s in stacks.items()
     }
-
-
-def _video_tables(section: Section, label: str, row: Row) -> list[dict[str, list[list[int]]]]:
-    """Per seed: video -> confusion matrix; empty unless every run has the same videos."""
-    size = len(section.classes)
-    groups = [r.groups for r in section.results(label, row).values()]
-    if not groups or any(g is None or set(g) != set(groups[0] or ()) for g in groups):
-        return []
-    return [{name: records.dense(cells, size) for name, cells in (g or {}).items()} for g in groups]
 
 
 def difference_column(base: str) -> Column:
@@ -335,62 +287,50 @@ def difference_cell(found: Comparison | None, unit: Unit = PERCENT) -> Cell:
     )
 
 
-def _comparison_columns(reference: str) -> list[Column]:
+def _comparison_views(found: Comparisons) -> list[View]:
+    """Difference to the reference, p, effect and verdict."""
+    assert found.reference is not None
+    ours = found.metric in METRICS
+    unit, words = unit_of(found.metric), VERDICTS if ours else DIRECTIONS
+
+    def own(label: str) -> Comparison | None:
+        return found.against.get(label)
+
+    def p(label: str) -> Cell:
+        c = own(label)
+        if c is None or c.p_holm is None or c.p_sign_flip is None:
+            return Cell(NONE)
+        return Cell(p_text(c.p_holm), f"flip {p_text(c.p_sign_flip)}", c.p_holm)
+
+    def effect(label: str) -> Cell:
+        c = own(label)
+        if c is None or c.effect is None:
+            return Cell(NONE)
+        return Cell(minus(f"{c.effect:.1f}") if math.isfinite(c.effect) else "∞", "", c.effect)
+
+    def verdict(label: str) -> Cell:
+        if label == found.reference:
+            return Cell("reference", mark="reference")
+        c = own(label)
+        if c is None or not c.n:
+            return Cell("no finished pair")
+        few = f"({c.n} seed{'s' if c.n > 1 else ''}: few)" if c.few_seeds else ""
+        return Cell(
+            words[c.verdict], few, c.verdict, c.verdict if ours and c.verdict in ("better", "worse") else ""
+        )
+
     return [
-        difference_column(reference),
-        Column(
+        (difference_column(found.reference), lambda label: difference_cell(own(label), unit)),
+        (Column(
             "p",
             "paired t-test over seeds, two-sided, after Holm's correction over the algorithms of this table; below: exact "
             "sign-flip test, uncorrected",
-        ),
-        Column("g_z", "effect size: Hedges' g_z, the mean difference in standard deviations of the differences", paper="no"),
-        Column(
+        ), p),
+        (Column("g_z", "effect size: Hedges' g_z, the mean difference in standard deviations of the differences", paper="no"),
+         effect),
+        (Column(
             "verdict",
             f"better or worse: p below {ALPHA:g}; within noise: no difference is shown, which is not to say that there is none",
             numeric=False, paper="no",
-        ),
+        ), verdict),
     ]  # fmt: skip
-
-
-def _comparison_cells(label: str, found: Comparisons) -> list[Cell]:
-    if label == found.reference:
-        return [Cell(NONE), Cell(NONE), Cell(NONE), Cell("reference", mark="reference")]
-    own = found.against.get(label)
-    if own is None or not own.n:
-        return [Cell(NONE), Cell(NONE), Cell(NONE), Cell("no finished pair")]
-    few = f"({own.n} seed{'s' if own.n > 1 else ''}: few)" if own.few_seeds else ""
-    ours = found.metric in METRICS
-    mark = own.verdict if ours and own.verdict in ("better", "worse") else ""
-    verdict = Cell((VERDICTS if ours else DIRECTIONS)[own.verdict], few, own.verdict, mark)
-    difference = difference_cell(own, unit_of(found.metric))
-    if own.p_holm is None or own.p_sign_flip is None or own.effect is None:
-        return [difference, Cell(NONE), Cell(NONE), verdict]
-    return [
-        difference,
-        Cell(p_text(own.p_holm), f"flip {p_text(own.p_sign_flip)}", own.p_holm),
-        Cell(minus(f"{own.effect:.1f}") if math.isfinite(own.effect) else "∞", "", own.effect),
-        verdict,
-    ]
-
-
-def _rank_notes(ranks: RankSummary, algorithms: int, tests: int, row: Row, metric: str) -> list[str]:
-    notes = [f"Ranks by mean {title_of(metric)} ({row.title}) over {ranks.blocks} sections."]
-    if tests < ranks.blocks:
-        few = "one test set" if tests == 1 else f"{tests} test sets"
-        notes.append(
-            f"They are of {few}, so not independent, and their ranks are not tested (Friedman's and Nemenyi's tests would take "
-            "them for independent)."
-        )
-        return notes
-    if ranks.friedman is not None and ranks.p is not None:
-        notes.append(
-            f"Friedman's test that all {algorithms} rank alike: χ² = {ranks.friedman:.2f}, p = {p_text(ranks.p)}."
-        )
-    if ranks.critical_difference is not None:
-        spread = max(ranks.mean_ranks) - min(ranks.mean_ranks)
-        told = "some are told apart" if spread >= ranks.critical_difference else "none are told apart"
-        notes.append(
-            f"Mean ranks closer than the critical difference {ranks.critical_difference:.2f} (Nemenyi, {ALPHA:g}) are not told "
-            f"apart: {told}."
-        )
-    return notes

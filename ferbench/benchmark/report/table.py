@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -81,6 +81,35 @@ class Table:
     caption: str
     columns: Sequence[Column]
     rows: Sequence[Sequence[Cell]]
+
+
+#: A column, and what stands in it for an item (an algorithm, a run).
+View = tuple[Column, Callable[[Any], Cell]]
+#: The first column of most tables.
+ALGORITHM: View = (Column("algorithm", numeric=False), lambda label: Cell(label, sort=label))
+
+
+def table_of(name: str, caption: str, items: Iterable[Any], views: Sequence[View]) -> Table:
+    """A table with a row per item and a column per view."""
+    rows = [[cell(item) for _, cell in views] for item in items]
+    return Table(name, caption, [column for column, _ in views], rows)
+
+
+def text_table(
+    name: str, caption: str, titles: Sequence[str], rows: Iterable[Sequence[str | Cell]], sort: bool = True
+) -> Table:
+    """A table of texts.
+
+    Args:
+        name, caption: see `Table`.
+        titles: of its columns.
+        rows: texts, or cells.
+        sort: whether it can be sorted by its first column.
+    """
+    lines = [[c if isinstance(c, Cell) else Cell(c) for c in row] for row in rows]
+    if sort:
+        lines = [[replace(first, sort=first.sort or first.text), *rest] for first, *rest in lines]
+    return Table(name, caption, [Column(title, numeric=False) for title in titles], lines)
 
 
 def for_paper(table: Table, name: str, caption: str) -> Table:

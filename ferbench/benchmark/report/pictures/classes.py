@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -20,10 +21,16 @@ from ferbench.benchmark.report.pictures.panel import (
     percent,
     small_ticks,
 )
-from ferbench.benchmark.report.pseudo_labels import TAIL, hidden_shares, purity_counts, tail_mean
+from ferbench.benchmark.report.pseudo_labels import (
+    TAIL,
+    hidden_shares,
+    purity_counts,
+    runs_with_pseudo_labels,
+    tail_mean,
+)
 from ferbench.benchmark.report.table import join_labels
 from ferbench.core.text import printable, short_names
-from ferbench.records import ClassCurves, Record
+from ferbench.records import ClassCurves
 from ferbench.viz.runlog import FEWEST, thin
 from ferbench.viz.style import BLACK, PERCENT, class_styles, draw_line, root_share_axis
 
@@ -32,14 +39,10 @@ POINTS = 60  # of a line in a small panel
 
 def class_pictures(section: Section) -> list[Picture]:
     """Threshold, utilization and purity of each class over time, and the pseudo-labels' classes against the truth."""
-    runs = {
-        label: [run for run in section.of(label) if run.curves.classes and run.curves.classes.iter]
-        for label in section.labels
-    }
-    runs = {label: found for label, found in runs.items() if found}
+    runs = runs_with_pseudo_labels(section, finished=False)
     if not runs:
         return []
-    curves = {label: [r.curves.classes for r in found if r.curves.classes] for label, found in runs.items()}
+    curves = {label: [run.curves.classes for run in found] for label, found in runs.items()}
     counts = {label: _counts(found) for label, found in runs.items()}
     pictures = [
         _over_time(section, curves, key, title, note, counts if key == "purity" else {})
@@ -124,10 +127,10 @@ def _over_time(
     return Picture(key, title, said, panels, legend, columns=columns_for(panels))
 
 
-def _counts(runs: Sequence[Record]) -> np.ndarray | None:
+def _counts(runs: Sequence[Any]) -> np.ndarray | None:
     """[T, C] selected pseudo-labels behind the mean purity over seeds, of all of them together; None: not known."""
     found = [purity_counts(run) for run in runs]
-    at = [np.array(run.curves.classes.iter) for run in runs if run.curves.classes]
+    at = [np.array(run.curves.classes.iter) for run in runs]
     known = [(i, count) for i, count in zip(at, found, strict=True) if count is not None]
     return over_seeds(known).mean * len(known) if len(known) == len(runs) else None
 

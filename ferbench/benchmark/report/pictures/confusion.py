@@ -21,17 +21,16 @@ BLUE = "#0072b2"
 
 def confusion_pictures(section: Section, row: Row) -> list[Picture]:
     """Confusion matrices, rows normalised, mean over seeds."""
-    panels, names = [], short_names([printable(c) for c in section.classes])
-    for label in section.labels:
-        matrices = [np.array(r.confusion, dtype=np.float64) for r in section.results(label, row).values()]
-        if matrices:
-            shares = np.mean([m / np.maximum(m.sum(axis=1, keepdims=True), 1) for m in matrices], axis=0)
-            recalls = ", ".join(
-                f"{c} {100 * v:.0f} %" for c, v in zip(section.classes, shares.diagonal(), strict=True)
-            )
-            panels.append(Panel(label, f"{label}: recall {recalls}.", _matrix(shares, names)))
-    if not panels:
+    if row not in section.results:
         return []
+    panels, names = [], short_names([printable(c) for c in section.classes])
+    for label, own in section.results[row].groupby("label", sort=False):
+        matrices = np.array(own.confusion.tolist(), dtype=np.float64)
+        shares = np.mean(matrices / np.maximum(matrices.sum(axis=2, keepdims=True), 1), axis=0)
+        recalls = ", ".join(
+            f"{c} {100 * v:.0f} %" for c, v in zip(section.classes, shares.diagonal(), strict=True)
+        )
+        panels.append(Panel(label, f"{label}: recall {recalls}.", _matrix(shares, names)))
     size = len(section.classes)
     note = (
         "Rows: truth, columns: prediction; percent of the row, mean over seeds. The diagonal is the recall."

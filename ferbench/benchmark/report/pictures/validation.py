@@ -38,8 +38,8 @@ def validation_pictures(
         reference: the algorithm that always has a colour.
     """
     bands = {}
-    for label in section.labels:
-        curves = [run.curves.val for run in section.of(label) if run.curves.val and run.curves.val.iter]
+    for label, own in section.runs.groupby("label", sort=False):
+        curves = [curves.val for curves in own.curves if curves.val and curves.val.iter]
         if curves:
             at = [np.array(c.iter) for c in curves]
             scores = over_seeds(
