@@ -178,7 +178,7 @@ def _reader(kind: Any) -> Callable[[Any], Any]:
     return (lambda value: value) if kind is Any else partial(_scalar, kind)
 
 
-def _scalar(kind: type, value: Any) -> Any:
+def _scalar(kind: Any, value: Any) -> Any:
     if kind is float and type(value) is int and abs(value) <= LARGEST:
         value = float(value)
     if type(value) is not kind:

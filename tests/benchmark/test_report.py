@@ -77,7 +77,7 @@ def cells(found, row, column):
 
 def scores(runs, label, per_class, row=BEST_EMA, metric="macro_f1"):
     chosen = [r for r in runs if r.label == label and r.cell.budget["split.per_class"] == per_class]
-    return np.array([getattr(row.of(r), metric) for r in chosen])
+    return np.array([getattr(r.result(*row), metric) for r in chosen])
 
 
 def test_the_table_of_scores_has_every_column_by_itself(grid, report):
@@ -305,7 +305,7 @@ def test_a_run_that_is_there_twice_counts_once_and_is_named(tmp_path):
     later = replace(made_up.lifted(run, -0.2), written="2026-01-02T00:00:00+00:00")
     found = report_on([later, run, made_up.failed(run, "killed")], tmp_path)
     score = cells(table(found.sections[0], "scores"), "DTM", "best EMA ★")
-    assert score.text == f"{100 * BEST_EMA.of(later).macro_f1:.2f}"
+    assert score.text == f"{100 * later.result(*BEST_EMA).macro_f1:.2f}"
     [line] = next(t for t in found.overview if t.name == "unfinished").rows
     assert [c.text for c in line][:2] == ["DTM, seed 0", "repeated"]
 
@@ -363,7 +363,7 @@ def test_an_algorithm_of_two_versions_of_a_plugin_is_warned_of(tmp_path):
 def test_the_worst_class_is_marked(grid, report):
     found = table(report.sections[0], "per_class")
     runs = [r for r in grid[1] if r.label == "UDA" and r.cell.budget["split.per_class"] == 25]
-    f1 = np.array([BEST_EMA.of(r).f1 for r in runs])
+    f1 = np.array([r.result(*BEST_EMA).f1 for r in runs])
     marked = [c.title for c in found.columns[1:] if cells(found, "UDA", c.title).mark == "worst"]
     assert marked == [made_up.CLASSES[f1.mean(axis=0).argmin()]]
     values = 100 * f1[:, 3]
@@ -536,7 +536,7 @@ def test_intervals_by_video_where_the_records_have_them(tmp_path):
     page = report_on(runs, tmp_path).sections[0]
     stacks = {
         label: np.array([
-            [records.dense(cells, 7) for _, cells in sorted(BEST_EMA.of(r).groups.items())] for r in runs if r.label == label
+            [records.dense(cells, 7) for _, cells in sorted(r.result(*BEST_EMA).groups.items())] for r in runs if r.label == label
         ])
         for label in ("FixMatch", "DTM")
     }  # fmt: skip
