@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import io
 import json
 import os
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ferbench.config import DATA_VARIABLE, config_root, find_config, load_config, parse_options
 from ferbench.core import process
 from ferbench.core.config_files import ALGORITHMS, find_algorithm
+from ferbench.core.hashing import sha256
 from ferbench.core.keys import LAUNCHERS
 from ferbench.core.process import tune_process
 from ferbench.errors import DiskFull, ExitStatus, Stopped, UserError, disk_full, path_refused
@@ -102,7 +102,7 @@ def default_work_dir(
     if algorithm is not None and algorithm.parent != config_root() / ALGORITHMS:
         given["algorithm"] = str(algorithm)
     text = json.dumps(given, sort_keys=True, default=repr)
-    suffix = f"-{hashlib.sha256(text.encode()).hexdigest()[:8]}" if any(given.values()) else ""
+    suffix = f"-{sha256(text)[:8]}" if any(given.values()) else ""
     first = config.parent.name if algorithm is None else algorithm.stem
     return Path("work_dirs") / first / config.stem / f"seed{seed}{suffix}"
 

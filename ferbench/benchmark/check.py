@@ -11,9 +11,9 @@ import torch
 
 from ferbench.benchmark.grid import Grid, Run, config_of
 from ferbench.core.parts import build, check, kind_of
+from ferbench.core.plain import plain
 from ferbench.data.loader import check_batch, check_mu
 from ferbench.data.views import Views
-from ferbench.engine import describe
 from ferbench.engine.api import complete
 from ferbench.engine.build import build_data
 from ferbench.engine.hooks import CheckpointKeeper
@@ -22,6 +22,7 @@ from ferbench.engine.schedules import completed
 from ferbench.errors import UserError
 from ferbench.evaluation.building import build_metrics
 from ferbench.evaluation.metrics import try_out
+from ferbench.records.portable import portable_config, with_data_variable
 from ferbench.registry import (
     ALGORITHMS,
     HOOKS,
@@ -106,8 +107,8 @@ def _check(grid: Grid, run: Run, data: str | Path | None, command: str, seen: se
             check_batch(
                 parts["unlabeled"], batch * check_mu(cfg.unlabeled_dataloader), "unlabeled", grid.processes
             )
-    config = describe.plain(original.to_dict())
-    identity = describe.portable_config(original)
+    config = plain(original.to_dict())
+    identity = portable_config(original)
     identity["default_hooks"]["record"]["cell"]["command"] = ""
     iterations = cfg.train_cfg.get("max_iters")
     if not isinstance(iterations, int) or iterations < 1:
@@ -115,7 +116,7 @@ def _check(grid: Grid, run: Run, data: str | Path | None, command: str, seen: se
     labeled, mu = cfg.train_dataloader.batch_size, check_mu(cfg.get("unlabeled_dataloader"))
     return Checked(
         run=run,
-        config=describe.with_data_variable(config),
+        config=with_data_variable(config),
         identity=identity,
         iterations=iterations,
         images=iterations * labeled * (1 + (mu if reads_unlabeled else 0)),

@@ -16,7 +16,6 @@ which all algorithms share. ``split_seed = 0`` gives all seeds the same draw.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
@@ -29,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 from ferbench.benchmark.execute import DROPPED
 from ferbench.config import find_config, load_config, read_file
 from ferbench.core.config_algorithm import algorithm_of, conditions_of
+from ferbench.core.hashing import sha256
 from ferbench.errors import UserError, nearest
 
 if TYPE_CHECKING:
@@ -290,11 +290,7 @@ def name_of(budget: Mapping[str, Any], equals: str = "=") -> str:
 def slug(text: str) -> str:
     """A text as the name of a folder: letters, digits and ``.=_-``; a long one is cut, and its hash added."""
     name = re.sub(r"[^\w.=-]+", "-", text).strip("-.") or "all"
-    return (
-        name
-        if len(name) <= MAX_NAME
-        else f"{name[:MAX_NAME]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
-    )
+    return name if len(name) <= MAX_NAME else f"{name[:MAX_NAME]}-{sha256(text)[:8]}"
 
 
 def _bases(value: Any, file: Path) -> dict[str, str]:

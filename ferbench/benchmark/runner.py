@@ -23,8 +23,9 @@ from ferbench.benchmark.store import State, Store
 from ferbench.benchmark.tuning import report_of, tuned_runs, with_choice
 from ferbench.core.process import available_cores, interrupted_by, noted
 from ferbench.engine import lock
-from ferbench.engine.describe import code, portable_config
 from ferbench.errors import DiskFull, UserError
+from ferbench.records.environment import code
+from ferbench.records.portable import portable_config
 from ferbench.records.protocol import require_one_protocol
 
 LOOK = 0.5  # seconds between two looks at what has ended

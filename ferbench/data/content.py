@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from ferbench.core.hashing import sha256
+from ferbench.core.plain import spelled_out
 from ferbench.data.datasets.base import FaceDataset
 from ferbench.data.io import UnreadableImage
+from ferbench.registry import DATASETS
 
 ALL_ITEMS = 1 << 15
 """Of a set of at most so many items, every stored image is hashed."""
+MAX_IDS = 1 << 16
+"""Item ids that identify a data set of millions."""
+#: Options of data sets that say where they lie, how they are called or how fast they are read, beside paths.
+_NO_PROTOCOL = ("name", "classes", "refresh", "rebuild_index", "allow_outside")
 SAMPLE = 1 << 11
 """Items hashed of a larger set, and of one whose images can only be had by decoding them."""
 
@@ -56,5 +64,40 @@ def identity(dataset: FaceDataset) -> dict[str, Any]:
         found["images_sampled"] = len(chosen)
         sizes = dataset.sizes()
         if sizes is not None:
-            found["sizes_sha256"] = hashlib.sha256(np.ascontiguousarray(sizes, "<i8").data).hexdigest()
+            found["sizes_sha256"] = sha256(np.ascontiguousarray(sizes, "<i8").tobytes())
     return found
+
+
+def described(config: Mapping[str, Any], dataset: FaceDataset, labeled: bool) -> dict[str, Any]:
+    """A data set as the protocol of a run names it: type and options without places, and hashes of what it holds, in its
+    order.
+
+    Args:
+        config: of the data set.
+        dataset: what was built from it.
+        labeled: whether its labels count.
+    """
+    count = len(dataset)
+    chosen = (
+        np.arange(count) if count <= MAX_IDS else np.linspace(0, count - 1, MAX_IDS).round().astype(np.int64)
+    )
+    found = {
+        **spelled_out(DATASETS, config, _NO_PROTOCOL),
+        "images": count,
+        "ids_sha256": sha256("\n".join(dataset.item_ids(chosen))),
+        **identity(dataset),
+    }
+    if labeled:
+        found["class_counts"] = counts_by_name(dataset, dataset.classes)
+        found["labels_sha256"] = sha256(np.ascontiguousarray(dataset.labels, "<i2").tobytes())
+        if dataset.targets is not None:  # rounded: the last bit of a quotient is the machine's
+            found["targets_sha256"] = sha256(np.round(dataset.targets * 1e4).astype("<i4").tobytes())
+    return found
+
+
+def counts_by_name(dataset: FaceDataset, classes: Sequence[str]) -> dict[str, int]:
+    """Class -> images with this label; empty where no label is known."""
+    known = dataset.labels[dataset.labels >= 0]
+    if not len(known):
+        return {}
+    return dict(zip(classes, np.bincount(known, minlength=len(classes)).tolist(), strict=True))

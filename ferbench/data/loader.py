@@ -357,3 +357,16 @@ def to_device(batch: Any, device: torch.device) -> Any:
     if isinstance(batch, dict):
         return {key: to_device(value, device) for key, value in batch.items()}
     return batch
+
+
+def described(labeled: Mapping[str, Any], unlabeled: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The streams as the protocol of a run names them.
+
+    Args:
+        labeled, unlabeled: ``train_dataloader`` and ``unlabeled_dataloader`` of the config.
+    """
+    return {
+        "batch_size": labeled["batch_size"],
+        "sampler": labeled.get("sampler", "shuffled"),
+        "mu": (unlabeled or {}).get("mu"),
+    }

@@ -8,7 +8,6 @@ manifest holds for exactly one set of images and labels, wherever it lies and in
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from functools import cached_property
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from ferbench.core.files import atomic_write
+from ferbench.core.hashing import canonical, sha256
 from ferbench.data.datasets.base import FaceDataset
 from ferbench.errors import UserError, shortened
 
@@ -99,7 +99,7 @@ def build(listing: Listing, parts: Mapping[str, np.ndarray], spec: Mapping[str, 
         "parts": entries,
         "split_hash": split_hash(entries),
     }
-    return manifest | {"manifest_sha256": _sha256(_canonical(manifest))}
+    return manifest | {"manifest_sha256": sha256(canonical(manifest))}
 
 
 def split_hash(parts: Mapping[str, Mapping[str, Any]]) -> str:
@@ -109,7 +109,7 @@ def split_hash(parts: Mapping[str, Mapping[str, Any]]) -> str:
         parts: the ``parts`` of a manifest.
     """
     keys = ("sha256", "labels_sha256")
-    return _sha256(_canonical({name: {k: part.get(k) for k in keys} for name, part in parts.items()}))
+    return sha256(canonical({name: {k: part.get(k) for k in keys} for name, part in parts.items()}))
 
 
 def write(manifest: Mapping[str, Any], path: str | Path) -> None:
@@ -147,7 +147,7 @@ def read(path: str | Path) -> dict[str, Any]:
             f"not a split manifest of this version (format {shortened(found)})", where=path, expected=FORMAT
         )
     stated = manifest.pop("manifest_sha256", None)
-    if stated != _sha256(_canonical(manifest)):
+    if stated != sha256(canonical(manifest)):
         raise UserError(
             "the split manifest was edited after it was written", where=path,
             expected=f"content with sha256 {shortened(stated, 70)}", fix=KEEP,
@@ -350,25 +350,17 @@ def _identity(listing: Listing, indices: np.ndarray, labels: bool) -> dict[str, 
     ordered = listing.sorted_by_id(indices)
     identity: dict[str, Any] = {
         "count": len(indices),
-        "sha256": _sha256("\n".join([listing.ids[i] for i in ordered.tolist()])),
+        "sha256": sha256("\n".join([listing.ids[i] for i in ordered.tolist()])),
     }
     if labels:
         names = [*listing.dataset.classes, ""]  # -1 picks the last
         own = listing.dataset.labels[ordered]
         counts = np.bincount(own[own >= 0], minlength=len(listing.dataset.classes))
         identity["class_counts"] = dict(zip(listing.dataset.classes, counts.tolist(), strict=True))
-        identity["labels_sha256"] = _sha256("\n".join([names[label] for label in own.tolist()]))
+        identity["labels_sha256"] = sha256("\n".join([names[label] for label in own.tolist()]))
     return identity
 
 
 def _plain(spec: Mapping[str, Any]) -> dict[str, Any]:
     """``spec`` as it comes back from JSON, so that it can be compared."""
     return json.loads(json.dumps(dict(spec)))
-
-
-def _canonical(value: Mapping[str, Any]) -> str:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"))
-
-
-def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

@@ -19,6 +19,7 @@ from typing import Any, overload
 import numpy as np
 
 from ferbench.core.files import atomic_write
+from ferbench.core.hashing import sha256
 from ferbench.errors import UserError, shortened
 
 AUTO_CACHE_ITEMS = 100_000
@@ -255,7 +256,7 @@ class IndexCache:
 
 
 def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return sha256(text)[:16]
 
 
 def _file_name(name: str, values: np.ndarray) -> str:

@@ -12,7 +12,9 @@ import numpy as np
 from mmengine.config import Config
 
 from ferbench.core.parts import build
+from ferbench.core.plain import listed
 from ferbench.core.text import require_names
+from ferbench.data.content import described
 from ferbench.data.datasets.base import UNLABELED, Concat, FaceDataset, Subset
 from ferbench.data.datasets.opening import opened
 from ferbench.data.splits import Split
@@ -40,6 +42,32 @@ class Data:
     def labeled(self, all_labels: bool) -> FaceDataset:
         """The labeled stream's dataset: the budget, or all labels for the oracle."""
         return self.oracle if all_labels else self.datasets["labeled"]
+
+    def as_dict(self, cfg: Config) -> dict[str, Any]:
+        """What the protocol of a run says of its data: the data sets, and the rule (without its seed) that splits them.
+
+        Args:
+            cfg: the config that they were built from.
+        """
+        unlabeled = cfg.get("unlabeled_dataloader") or {}
+        own_parts = {key: bool(unlabeled.get(key, False)) for key in ("rest", "include_labeled")}
+        added: list[dict[str, Any]] = []
+        if unlabeled.get("dataset"):
+            own = self.datasets["unlabeled"]
+            parts = getattr(own, "parts", (own,))[1 if any(own_parts.values()) else 0 :]
+            configs = listed(unlabeled["dataset"])
+            added = [described(c, _source(d), labeled=False) for c, d in zip(configs, parts, strict=True)]
+        val = (cfg.get("val_dataloader") or {}).get("dataset")
+        spec = self.split.manifest["spec"] if self.split else None
+        return {
+            "data": {
+                "train": _described(cfg.train_dataloader.dataset, self.sources["train"]),
+                "unlabeled": {**own_parts, "datasets": added},
+                "val": _described(val, self.datasets["val"]) if val else "split",
+                "test": _described(cfg.test_dataloader.dataset, self.datasets["test"]),
+            },
+            "split": spec and {k: v for k, v in spec.items() if k != "seed"},
+        }
 
 
 def build_data(cfg: Config) -> Data:
@@ -219,3 +247,16 @@ def _with_label(dataset: FaceDataset) -> FaceDataset:
     """Without the items (unannotated frames) that can neither be learnt from nor scored."""
     keep = np.flatnonzero(dataset.labels >= 0)
     return dataset if len(keep) == len(dataset) else Subset(dataset, keep)
+
+
+def _described(configs: Any, dataset: FaceDataset) -> list[dict[str, Any]]:
+    configs, source = listed(configs), _source(dataset)
+    parts = source.parts if len(configs) > 1 and isinstance(source, Concat) else (source,)
+    return [described(c, d, labeled=True) for c, d in zip(configs, parts, strict=True)]
+
+
+def _source(dataset: FaceDataset) -> FaceDataset:
+    """What lies under the subsets that leave out items without a label, or hide labels of other classes."""
+    while isinstance(dataset, Subset):
+        dataset = dataset.parent
+    return dataset

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from ferbench.core.parts import build
+from ferbench.core.plain import spelled_out
 from ferbench.errors import UserError
 from ferbench.registry import OPTIM_WRAPPERS, OPTIMIZERS
 
@@ -124,3 +126,18 @@ class SSLOptimWrapper(OptimWrapper):
         if self.scaler and scale:
             self.scaler.load_state_dict(scale)
         super().load_state_dict(state_dict)
+
+
+#: Options of an optimizer that change its speed only.
+_SPEED = ("fused", "foreach", "capturable", "differentiable")
+
+
+def described(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Optimizer and wrapper as the protocol of a run names them.
+
+    Args:
+        config: ``optim_wrapper`` of the config.
+    """
+    wrapper = {k: v for k, v in config.items() if k != "optimizer"}
+    optimizer = spelled_out(OPTIMIZERS, config["optimizer"], without=_SPEED)
+    return {**optimizer, "wrapper": spelled_out(OPTIM_WRAPPERS, wrapper)}

@@ -16,13 +16,15 @@ from mmengine.runner import Priority, Runner
 from torch import nn
 
 from ferbench.core.parts import build, check, kind_of
+from ferbench.core.plain import plain
 from ferbench.distributed import barrier, device, rank
-from ferbench.engine import checkpoint, describe
+from ferbench.engine import checkpoint
 from ferbench.engine.batch_norm import restore_batch_norm
 from ferbench.engine.build import Data
 from ferbench.engine.hooks import CheckpointKeeper, events
 from ferbench.engine.log_writer import stop_on_full_disk
 from ferbench.engine.optim import SSLOptimWrapper, build_optimizer
+from ferbench.engine.protocol import protocol_of
 from ferbench.engine.schedules import build_schedules, completed
 from ferbench.engine.schedules import restore as restore_schedule
 from ferbench.engine.schedules import state_of as state_of_schedule
@@ -75,7 +77,7 @@ class SSLRunner(Runner):
     @cached_property
     def protocol(self) -> dict[str, Any]:
         """What the run shares with those that it may be compared with (`ferbench.records.protocol`)."""
-        return describe.plain(describe.protocol_of(self.cfg, self.data, self.bare_model))
+        return protocol_of(self.cfg, self.data, self.bare_model)
 
     def dump_config(self) -> None:
         """Nothing: mmengine would replace the config of an earlier run before this one is sure to start; see `save_config`."""
@@ -263,7 +265,7 @@ class SSLRunner(Runner):
             }
             if full:
                 content["optimizer"] = self.optim_wrapper.state_dict()
-                content["schedules"] = [describe.plain(state_of_schedule(s)) for s in self.param_schedulers]
+                content["schedules"] = [plain(state_of_schedule(s)) for s in self.param_schedulers]
                 content["hooks"] = hooks
                 content["stopped_early"] = self._train_loop.stop_training
                 content["pending"], content["own_buffers"] = self._train_loop.pending, own_buffers
@@ -352,7 +354,7 @@ class SSLRunner(Runner):
             "seed": self.seed,
             "split_hash": split.hash if split else None,
             "images": {part: len(dataset) for part, dataset in self.data.datasets.items()},
-            "identity": {key: describe.plain(_at(self.cfg, key)) for key in IDENTITY},
+            "identity": {key: plain(_at(self.cfg, key)) for key in IDENTITY},
             # One may add a hook to watch the rest of a run; its record names the hooks that it ended with.
             "protocol": {key: value for key, value in self.protocol.items() if key != "hooks"},
             "config": self._config_text,

@@ -17,6 +17,7 @@ from mmengine.optim.scheduler import (
 from mmengine.optim.scheduler.param_scheduler import _ParamScheduler
 
 from ferbench.core.parts import build, check, kind_of, parameters
+from ferbench.core.plain import listed, spelled_out
 from ferbench.errors import UserError
 from ferbench.registry import PARAM_SCHEDULERS
 
@@ -218,3 +219,12 @@ def restore(schedule: _ParamScheduler, state: Mapping[str, Any]) -> None:
 def _changes(value: Any) -> bool:
     """Not so milestones, whose numbers are keys, and functions."""
     return not callable(value) and not isinstance(value, Counter)
+
+
+def described(configs: Any) -> list[dict[str, Any]]:
+    """The schedules as the protocol of a run names them.
+
+    Args:
+        configs: ``param_scheduler`` of the config.
+    """
+    return [spelled_out(PARAM_SCHEDULERS, config) for config in listed(configs)]

@@ -10,6 +10,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from ferbench.core.plain import listed, spelled_out
 from ferbench.data.datasets.base import FaceDataset
 from ferbench.distributed import sum_over_ranks, world_size
 from ferbench.errors import UserError
@@ -247,3 +248,12 @@ def sum_on_cpu(counts: Tensor) -> Tensor:
     if world_size() > 1 and dist.get_backend() == "nccl":
         counts = counts.cuda()
     return sum_over_ranks(counts).cpu()
+
+
+def described(configs: Any) -> list[dict[str, Any]]:
+    """Metrics as the protocol of a run names them.
+
+    Args:
+        configs: ``val_evaluator`` or ``test_evaluator`` of the config.
+    """
+    return [spelled_out(METRICS, config) for config in listed(configs)]

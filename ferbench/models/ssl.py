@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ferbench.arguments import SHARE_BELOW_1, check_numbers
 from ferbench.contracts import Batch, StepResult
 from ferbench.core.parts import build
+from ferbench.core.plain import spelled_out
 from ferbench.data.preprocess import Preprocess
 from ferbench.distributed import rank, world_size
 from ferbench.errors import UserError
@@ -20,6 +21,7 @@ from ferbench.lifecycle import RunContext, bind, parts_of
 from ferbench.models.batch_norm import recalibrate
 from ferbench.models.classifier import Classifier
 from ferbench.models.passes import Passes
+from ferbench.models.weights import WHERE_FROM
 from ferbench.registry import ALGORITHMS, MODELS
 
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -40,6 +42,10 @@ def explaining_batches_of_one() -> Iterator[None]:
             fix="set train_dataloader.batch_size so, or use fewer processes or micro_batches, larger images (views.size, "
             "model.preprocess.size), or a network without batch-norm",
         ) from error
+
+
+#: Options that the protocol has under another key, or that change no result.
+_DESCRIBED_APART = ("algorithm", "backbone", "head", "preprocess", "num_classes", "channels_last", "compile")
 
 
 @MODELS.register_module()
@@ -118,6 +124,30 @@ class SSLModel(nn.Module):
         if compile:
             self.network.compile()
         self._averaging: tuple[list[Tensor], list[Tensor], list[Tensor], list[Tensor]] | None = None
+
+    def as_dict(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """What the protocol of a run says of its model: options with their defaults, and what it starts from.
+
+        Args:
+            config: ``model`` of the config.
+        """
+        loaded = self.network.initial_weights
+        classifier = (self.network.backbone, self.network.head)
+        head = config.get("head") or {"type": "LinearHead"}
+        found = {
+            **spelled_out(MODELS, config, _DESCRIBED_APART),
+            "backbone": spelled_out(MODELS, config["backbone"], WHERE_FROM),
+            "head": spelled_out(MODELS, head, ("in_features", "num_classes")),
+            "preprocess": self.preprocess.as_dict(),
+            "parameters": sum(p.numel() for part in classifier for p in part.parameters()),
+            "initial_weights": "random"
+            if loaded is None
+            else {k: v for k, v in loaded.items() if k != "file"},
+        }
+        has_batch_norm = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in self.network.modules())
+        if has_batch_norm and found.get("batch_norm") == "per_process":
+            found["batch_norm_processes"] = world_size()  # each normalises its own share of a batch
+        return found
 
     def bind(self, context: RunContext) -> None:
         """Let the algorithm allocate what depends on the run (call before loading a checkpoint)."""

@@ -29,6 +29,8 @@ _log = logging.getLogger(__name__)
 _SHOWN = 3
 _HEADS = ("fc.", "head.", "classifier.", "last_linear.", "logits.", "_fc.")
 _MOST_EXTRA_TOKENS = 5
+#: Options that say where weights come from; the protocol has what was loaded.
+WHERE_FROM = ("weights", "sha256", "strip_prefix", "allow_missing", "ignore", "channel_order")
 #: Where in a checkpoint of ferbench the averaged backbone and head are.
 _AVERAGED_BACKBONE, _AVERAGED_HEAD = "ema_network.backbone.", "ema_network.head."
 

@@ -4,17 +4,16 @@ A protocol is a nested dict of plain types: everything in a run but the algorith
 that the seed decides. Runs with the same `hash_of` it, in records of one schema, form one comparison. Among them, two
 runs of the same seed must have the same split (same labeled, unlabeled and validation images): that is what pairs them.
 
-`ferbench.engine.describe` makes the protocol of a run; this module only compares, and imports nothing heavy.
+`ferbench.engine.protocol` makes the protocol of a run; this module only compares, and imports nothing heavy.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ferbench.core.hashing import canonical, sha256
 from ferbench.errors import UserError
 
 if TYPE_CHECKING:
@@ -45,7 +44,7 @@ def hash_of(protocol: Mapping[str, Any]) -> str:
         text = _canonical(protocol)
     except TypeError as error:
         raise ValueError(f"the protocol holds no plain types only: {error}") from error
-    return hashlib.sha256(text.encode()).hexdigest()
+    return sha256(text)
 
 
 def difference(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[Difference]:
@@ -151,7 +150,7 @@ def _short(value: Any) -> str:
 
 
 def _canonical(value: Any) -> str:
-    return json.dumps(_whole(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return canonical(_whole(value))
 
 
 def _whole(value: Any) -> Any:

@@ -536,7 +536,8 @@ def test_intervals_by_video_where_the_records_have_them(tmp_path):
     page = report_on(runs, tmp_path).sections[0]
     stacks = {
         label: np.array([
-            [records.dense(cells, 7) for _, cells in sorted(r.result(*BEST_EMA).groups.items())] for r in runs if r.label == label
+            [records.dense(cells, 7) for _, cells in sorted(run.result(*BEST_EMA).groups.items())]
+            for run in runs if run.label == label
         ])
         for label in ("FixMatch", "DTM")
     }  # fmt: skip

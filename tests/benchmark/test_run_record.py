@@ -21,10 +21,13 @@ import ferbench
 from ferbench import cli, records
 from ferbench.core import process
 from ferbench.data.datasets.base import Concat
-from ferbench.engine import api, describe
+from ferbench.engine import api
 from ferbench.engine.build import build_data
+from ferbench.engine.protocol import protocol_of
 from ferbench.errors import UserError
 from ferbench.evaluation.table import score_rows
+from ferbench.records import environment
+from ferbench.records.portable import label_of, portable_config
 from ferbench.records.protocol import difference, hash_of
 from ferbench.registry import ALGORITHMS, MODELS
 from tiny_experiment import CLASSES, PARTS
@@ -45,7 +48,7 @@ def protocol(make, tmp_path):
     def protocol(options=None, **arguments):
         cfg = api.complete(make(options, **arguments), tmp_path / "unused")
         model = MODELS.build(cfg.model)
-        return describe.plain(describe.protocol_of(cfg, build_data(cfg), model))
+        return protocol_of(cfg, build_data(cfg), model)
 
     return protocol
 
@@ -123,8 +126,8 @@ class TestFinished:
         done = subprocess.run(
             ["git", "rev-parse", "HEAD"], cwd=repo, capture_output=True, text=True, check=True
         )
-        describe._own_code.cache_clear()
-        assert describe.code().commit == done.stdout.strip()
+        environment._own_code.cache_clear()
+        assert environment.code().commit == done.stdout.strip()
 
     def test_videos(self, make, videos, tmp_path):
         """Frames of Aff-Wild2: the confusion matrix of each video, for the checkpoint that is reported."""
@@ -295,7 +298,7 @@ class TestProtocol:
 
     def test_batch_norm_depends_on_the_number_of_processes(self, protocol, monkeypatch):
         plain, normed = protocol(), protocol({"model.backbone.type": "TinyBatchNorm"})
-        monkeypatch.setattr(describe, "world_size", lambda: 2)
+        monkeypatch.setattr("ferbench.models.ssl.world_size", lambda: 2)
         assert difference(plain, protocol()) == []
         [found] = difference(normed, protocol({"model.backbone.type": "TinyBatchNorm"}))
         assert found == ("model.batch_norm_processes", 1, 2)
@@ -351,7 +354,7 @@ class TestProtocol:
             file = file.rename(file.with_stem(folder))  # torch writes the first name into the file
             cfg.model.backbone.weights = str(file)
             model = MODELS.build(cfg.model)
-            protocols.append(describe.plain(describe.protocol_of(cfg, build_data(cfg), model)))
+            protocols.append(protocol_of(cfg, build_data(cfg), model))
         assert difference(protocols[0], protocols[1]) == []
         assert [d.key for d in difference(protocols[0], protocols[2])] == ["model.initial_weights.sha256"]
 
@@ -362,7 +365,7 @@ class TestProtocol:
         cfg = api.complete(cfg, tmp_path)
         data = build_data(cfg)
         assert isinstance(data.sources["train"], Concat)
-        own = describe.protocol_of(cfg, data, MODELS.build(cfg.model))
+        own = protocol_of(cfg, data, MODELS.build(cfg.model))
         assert [d["images"] for d in own["data"]["train"]] == [122, 37]
         assert own["data"]["train"][1]["ids_sha256"] == own["data"]["test"][0]["ids_sha256"]
 
@@ -375,7 +378,7 @@ class TestProtocol:
             cfg = make(window)
             cfg.test_dataloader.dataset = videos
             cfg = api.complete(cfg, tmp_path / "unused")
-            found.append(describe.plain(describe.protocol_of(cfg, build_data(cfg), MODELS.build(cfg.model))))
+            found.append(protocol_of(cfg, build_data(cfg), MODELS.build(cfg.model)))
         assert difference(found[0], found[1]) == []
         assert difference(found[0], found[2]) == [("smoothing.window", 31, 5)]
 
@@ -414,13 +417,13 @@ class TestPortable:
         monkeypatch.setenv("FERBENCH_DATA", "/big/disk")
         cfg = {"a": {"root": "/big/disk/x", "w": "/home/me/weights.pth", "n": (1, np.float64(2.0))}, "work_dir": "w",
                "resume": False, "b": "/big/diskette"}  # fmt: skip
-        assert describe.portable_config(cfg) == {
+        assert portable_config(cfg) == {
             "a": {"root": "{{$FERBENCH_DATA:data}}/x", "w": "weights.pth", "n": [1, 2.0]}, "b": "diskette",
         }  # fmt: skip
 
     def test_the_default_data_folder(self, monkeypatch):
         monkeypatch.delenv("FERBENCH_DATA", raising=False)
-        assert describe.portable_config({"root": "data/x", "name": "database"}) == {
+        assert portable_config({"root": "data/x", "name": "database"}) == {
             "root": "{{$FERBENCH_DATA:data}}/x", "name": "database",
         }  # fmt: skip
 
@@ -432,7 +435,7 @@ class TestPortable:
     ({"type": "DTM", "threshold_only": False}, "DTM"),
 ])  # fmt: skip
 def test_labels(algorithm, label):
-    assert describe.label_of(ALGORITHMS, algorithm) == label
+    assert label_of(ALGORITHMS, algorithm) == label
 
 
 def test_records_do_not_slow_a_step(make, tmp_path, monkeypatch):

@@ -13,7 +13,8 @@ import torch
 from mmengine.hooks import ParamSchedulerHook
 from mmengine.optim.scheduler.param_scheduler import _ParamScheduler
 
-from ferbench.engine import api, describe
+from ferbench.core.plain import plain
+from ferbench.engine import api
 from ferbench.engine.optim import SSLOptimWrapper
 from ferbench.engine.schedules import build_schedules, completed, restore, state_of
 from ferbench.errors import UserError
@@ -171,7 +172,7 @@ def test_every_registered_schedule_moves_and_resumes_exactly(name, tmp_path) -> 
         assert straight.used[0] != [0.1, 0.9, 0.1, 0.01, 0.9, 0.1]
 
     first = Steps(config).go(0, RUN // 2)
-    states = [describe.plain(state_of(s)) for s in first.runner.param_schedulers]
+    states = [plain(state_of(s)) for s in first.runner.param_schedulers]
     torch.save({"o": first.optimizer.state_dict(), "s": states}, tmp_path / "x.pth")
     content = torch.load(tmp_path / "x.pth", weights_only=True)
     second = Steps(config)

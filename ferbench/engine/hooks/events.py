@@ -11,7 +11,9 @@ from typing import Any
 import torch
 from mmengine.hooks import EarlyStoppingHook, Hook, ParamSchedulerHook, ProfilerHook
 
+from ferbench.core.plain import package_of, resolved, spelled_out
 from ferbench.errors import UserError, nearest
+from ferbench.registry import HOOKS
 
 _BATCH = ("batch_idx", "data_batch")
 #: Every event, in the order of a run, and the names of the arguments that a hook gets with it, after the runner. All but the
@@ -242,3 +244,14 @@ def _state(hook: Hook) -> dict[str, Any]:
         if isinstance(hook, kind)
         for name in names
     }
+
+
+def described(cfg: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The hooks of a config that may change what comes out, for the protocol: ferbench's and mmengine's do not, but for one."""
+    hooks = [*(cfg.get("custom_hooks") or ()), *filter(None, (cfg.get("default_hooks") or {}).values())]
+    return [
+        spelled_out(HOOKS, hook)
+        for hook in hooks
+        if package_of(HOOKS, hook) not in ("ferbench", "mmengine")
+        or getattr(resolved(HOOKS, hook), "__name__", "") == EarlyStoppingHook.__name__
+    ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,3 +72,14 @@ class CheckpointKeeper(Hook):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """See `state_dict`."""
         self.best = state["best"]
+
+
+def described(hooks: Mapping[str, Any], val_interval: int | None) -> dict[str, Any]:
+    """How a run's checkpoint is chosen, for the protocol.
+
+    Args:
+        hooks: ``default_hooks`` of the config.
+        val_interval: iterations between validations.
+    """
+    metric = (hooks.get("checkpoint") or {}).get("metric", "macro_f1")
+    return {"on": "val", "metric": metric, "interval": val_interval, "weights": "raw by raw, EMA by EMA"}

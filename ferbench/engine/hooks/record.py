@@ -16,12 +16,16 @@ from mmengine.hooks import Hook
 
 from ferbench import records
 from ferbench.core import process
+from ferbench.core.plain import plain
+from ferbench.data.content import counts_by_name
 from ferbench.distributed import rank
-from ferbench.engine import describe
+from ferbench.engine.build import Data
 from ferbench.errors import UserError
 from ferbench.evaluation.metrics import further_scores
+from ferbench.records import environment
 from ferbench.records.curves import Timeline, curves_of, finite, to_targets, val_macro_f1
 from ferbench.records.doubts import doubts
+from ferbench.records.portable import label_of, portable_config
 from ferbench.records.protocol import hash_of
 from ferbench.registry import ALGORITHMS, HOOKS
 from ferbench.viz.runlog import read_metrics
@@ -52,7 +56,7 @@ class RunRecord(Hook):
     ):
         self.label, self.targets = label, tuple(targets)
         self.warned: set[str] = set()
-        self.cell = None if cell is None else records.Cell(**describe.plain(cell))
+        self.cell = None if cell is None else records.Cell(**plain(cell))
 
     def before_train(self, runner: Any) -> None:
         """Describe the run before its first step, so that one that is killed has a record, too."""
@@ -60,25 +64,25 @@ class RunRecord(Hook):
             return
         model, data, cfg = runner.bare_model, runner.data, runner.cfg
         protocol = runner.protocol
-        algorithm = describe.plain(cfg.model.algorithm)
-        config = describe.portable_config(cfg)
+        algorithm = plain(cfg.model.algorithm)
+        config = portable_config(cfg)
         drawn = (cfg.get("split") or {}).get("file")
         if drawn and Path(drawn).parent == Path(runner.work_dir):  # the manifest that a resumed run finds
             del config["split"]["file"]
         self.known = {
             "schema": records.SCHEMA,
             "failure": None,
-            "label": self.label or describe.label_of(ALGORITHMS, algorithm),
+            "label": self.label or label_of(ALGORITHMS, algorithm),
             "algorithm": config["model"]["algorithm"],
             "seed": runner.seed,
             "split_hash": data.split.hash if data.split else None,
             "protocol": protocol,
             "protocol_hash": hash_of(protocol),
             "classes": list(data.classes),
-            "data": describe.data_parts(data, model.algorithm.all_labels),
-            "code": describe.code(config),
-            "libraries": describe.libraries(),
-            "hardware": describe.hardware(),
+            "data": _data_parts(data, model.algorithm.all_labels),
+            "code": environment.code(config),
+            "libraries": environment.libraries(),
+            "hardware": environment.hardware(),
             "command": process.command(),
             "config": config,
             "cell": self.cell,
@@ -132,6 +136,14 @@ class RunRecord(Hook):
             warnings=warnings,
         )
         records.write(own, folder / records.NAME)
+
+
+def _data_parts(data: Data, all_labels: bool) -> dict[str, records.DataPart]:
+    """What was drawn for a run; ``all_labels``: its labeled stream is the whole training part (the oracle)."""
+    own = {**data.datasets, "labeled": data.labeled(all_labels)}
+    return {
+        name: records.DataPart(d.name, len(d), counts_by_name(d, data.classes)) for name, d in own.items()
+    }
 
 
 def _results(entries: list[dict[str, Any]]) -> list[records.Result]:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from mmengine.runner import BaseLoop
 
+from ferbench.core.plain import spelled_out
 from ferbench.data.datasets.base import FaceDataset
 from ferbench.data.loader import EvalBatches, eval_loader, to_device
 from ferbench.distributed import rank, world_size
@@ -158,3 +159,10 @@ def _metrics(scores: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 
 def _is_window(value: Any) -> bool:
     return isinstance(value, int) and value >= 3 and value % 2 == 1
+
+
+def described(config: Mapping[str, Any], dataset: FaceDataset) -> dict[str, Any]:
+    """Over how many frames predictions are smoothed, for the protocol; no key where the data are not numbered frames."""
+    if not has_frames(dataset):
+        return {}
+    return {"smoothing": {"window": spelled_out(LOOPS, config).get("smoothing_window")}}

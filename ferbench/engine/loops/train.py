@@ -54,6 +54,8 @@ class SemiTrainLoop(BaseLoop):
         max_unreadable: share of unreadable images, of the images seen in a stream, above which the run stops.
     """
 
+    not_protocol = ("max_unreadable",)  # options that change no result
+
     def __init__(
         self,
         runner: Any,
