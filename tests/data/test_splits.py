@@ -7,7 +7,6 @@ import json
 
 import numpy as np
 import pytest
-from ferbench.parts import build
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

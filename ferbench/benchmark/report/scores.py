@@ -245,6 +245,8 @@ def _images(count: int | None) -> str:
 def _by_video(
     section: Section, row: Row, labels: Sequence[str], reference: str | None
 ) -> dict[str, tuple[Interval | None, Interval | None]]:
+    if not labels:
+        return {}
     own = section.results[row]
     groups = {label: own.groups[own.label == label].tolist() for label in labels}
     # Of an algorithm every run must have the same videos.
