@@ -15,7 +15,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from ferbench import records
-from ferbench.benchmark import ranks
+from ferbench.benchmark import torchrun_failures
 from ferbench.engine import lock
 from ferbench.errors import ExitStatus, UserError, disk_full
 
@@ -153,7 +153,7 @@ def _train(task: Task, held: lock.Lock, environment: Mapping[str, str], stop: St
             stdin=held.descriptor,  # a training that outlives its runner keeps the lock
             stdout=output,
             stderr=subprocess.STDOUT,
-            env={**os.environ, **environment, "PYTHONPATH": _python_path(), ranks.MARK: mark},
+            env={**os.environ, **environment, "PYTHONPATH": _python_path(), torchrun_failures.MARK: mark},
             start_new_session=True,  # Ctrl-C is the runner's to hand on
         )
         try:
@@ -163,8 +163,8 @@ def _train(task: Task, held: lock.Lock, environment: Mapping[str, str], stop: St
             raise
         finally:
             if task.processes > 1:
-                ranks.kill_marked(mark)
-    return _judge(task, code, _text(console, start), stop)
+                torchrun_failures.kill_marked(mark)
+    return _outcome_of(task, code, _text(console, start), stop)
 
 
 def _wait(process: subprocess.Popen, stop: Stop) -> int:
@@ -189,7 +189,7 @@ def _end(process: subprocess.Popen, now: threading.Event | None = None) -> int:
     return process.wait()
 
 
-def _judge(task: Task, code: int, output: str, stop: Stop) -> Outcome:
+def _outcome_of(task: Task, code: int, output: str, stop: Stop) -> Outcome:
     own = _record(task)
     if code == 0 and own is not None and own.status == records.FINISHED:
         for checkpoint in [f for p in DROPPED[task.keep] for f in task.folder.glob(p)]:
@@ -198,7 +198,7 @@ def _judge(task: Task, code: int, output: str, stop: Stop) -> Outcome:
     word = INTERRUPTED if stop.asked.is_set() else _CAN_GO_ON.get(code)
     said = own.failure if own is not None and own.status == records.FAILED else _last_error(output)
     how = _ending(code)
-    first = ranks.failure_of(output) if task.processes > 1 else None
+    first = torchrun_failures.failure_of(output) if task.processes > 1 else None
     if first is not None:  # the record may have the word of a process that only lost its connection
         word = word or _CAN_GO_ON.get(first.code)
         said, how = first.said, f"process {first.rank}: {_ending(first.code)}"

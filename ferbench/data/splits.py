@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from ferbench.arguments import COUNT_OR_0, POSITIVE, SHARE_BELOW_1, Numbers, check_numbers
-from ferbench.data import drawing
 from ferbench.data import manifest as manifests
+from ferbench.data import split_draws
 from ferbench.data.datasets.base import FaceDataset, Subset
 from ferbench.data.manifest import Listing, resolve
 from ferbench.errors import UserError, described, shortened
@@ -214,7 +214,9 @@ class BudgetSplit(SplitRule):
             )
         labels = dataset.labels[order]
         by_item = np.arange(len(order))
-        by_group = by_item if dataset.groups is None else drawing.number_by_appearance(dataset.groups[order])
+        by_group = (
+            by_item if dataset.groups is None else split_draws.number_by_appearance(dataset.groups[order])
+        )
         videos = dataset.groups is not None and not dataset.groups_are_copies
         free = np.ones(len(order), bool)
 
@@ -254,15 +256,15 @@ class BudgetSplit(SplitRule):
                 + (" (what val left over)" if self.val and part != "val" else ""),
                 fix="ask for fewer, or give {class: number} as per_class",
             )
-        table = drawing.class_table(units, labels, usable, len(classes))
-        keys = drawing.random_keys(self.seed, part, len(table))
+        table = split_draws.class_table(units, labels, usable, len(classes))
+        keys = split_draws.random_keys(self.seed, part, len(table))
         taken: np.ndarray
         if np.array_equal(want, have):
             taken = table.sum(axis=1) > 0
         elif exact:
-            taken = drawing.take_exactly(table, want, keys)
+            taken = split_draws.take_exactly(table, want, keys)
         else:
-            taken = drawing.take_nearest(table, want, keys)
+            taken = split_draws.take_nearest(table, want, keys)
         got: np.ndarray = table[taken].sum(axis=0)
         if exact and not np.array_equal(got, want):
             c = int(np.flatnonzero(got != want)[0])
@@ -290,7 +292,7 @@ class BudgetSplit(SplitRule):
     def _want(self, part: str, classes: tuple[str, ...], have: np.ndarray) -> np.ndarray:
         """int64 [C]: images of each class that ``part`` shall hold."""
         if part == "val":
-            return drawing.proportional(
+            return split_draws.proportional(
                 round(self.val * int(have.sum())) if isinstance(self.val, float) else self.val, have
             )
         if isinstance(self.per_class, dict):
@@ -304,9 +306,9 @@ class BudgetSplit(SplitRule):
         if self.per_class is not None:
             return np.full(len(classes), self.per_class, np.int64)
         if self.total is not None:
-            return drawing.proportional(self.total, have)
+            return split_draws.proportional(self.total, have)
         if self.percent is not None:
-            return drawing.proportional(round(int(have.sum()) * self.percent / 100), have)
+            return split_draws.proportional(round(int(have.sum()) * self.percent / 100), have)
         return have
 
 

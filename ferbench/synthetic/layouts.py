@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
-from ferbench.data.records import write_recordio
+from ferbench.data.recordio_file import write_recordio
 from ferbench.errors import UserError
 from ferbench.synthetic import plan
 from ferbench.synthetic.expressions import CLASSES

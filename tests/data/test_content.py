@@ -16,7 +16,7 @@ import pytest
 from ferbench.data import content
 from ferbench.data.datasets import FER2013, Concat, CsvList, FaceDataset, ImageFolder, RecordIO, Subset
 from ferbench.data.io import UnreadableImage
-from ferbench.data.records import write_recordio
+from ferbench.data.recordio_file import write_recordio
 
 
 def png(value: int) -> bytes:

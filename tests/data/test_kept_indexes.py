@@ -11,7 +11,7 @@ import pytest
 
 from ferbench.data import paths
 from ferbench.data.datasets import FER2013, AffectNet, ImageFolder, RecordIO
-from ferbench.data.records import write_recordio
+from ferbench.data.recordio_file import write_recordio
 
 PNG = cv2.imencode(".png", np.zeros((48, 48), np.uint8))[1].tobytes()
 

@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 from ferbench.data.datasets.recordio import RecordIO, last_image_key
 from ferbench.data.io import UnreadableImage
 from ferbench.data.paths import SharedArray
-from ferbench.data.records import MAGIC, BrokenRecord, RecordFile, read_index, rebuild_index, write_recordio
+from ferbench.data.recordio_file import (
+    MAGIC,
+    BrokenRecord,
+    RecordFile,
+    read_index,
+    rebuild_index,
+    write_recordio,
+)
 from ferbench.errors import UserError
 from ferbench.registry import DATASETS
 

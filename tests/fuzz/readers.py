@@ -42,10 +42,10 @@ from ferbench.data.datasets.ferplus_votes import FERPLUS_CLASSES, FOLDERS, NO_CL
 from ferbench.data.io import UnreadableImage, decode
 from ferbench.data.manifest import Listing
 from ferbench.data.paths import IndexCache
-from ferbench.data.records import rebuild_index, write_recordio
+from ferbench.data.recordio_file import rebuild_index, write_recordio
 from ferbench.data.splits import BudgetSplit
 from ferbench.engine import checkpoint, lock
-from ferbench.engine.hooks.record import _results as results_of
+from ferbench.engine.hooks.run_record import _results as results_of
 from ferbench.engine.log_writer import LogWriter
 from ferbench.errors import UserError
 from ferbench.models.weights import load_weights

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,11 +17,14 @@ from matplotlib.textpath import TextPath
 from ferbench.benchmark.report.notes import Note
 from ferbench.benchmark.report.pictures import Panel, Picture, figure_of
 from ferbench.benchmark.report.table import MINUS, NONE, TIMES, Cell, Table
+from ferbench.core.process import available_cores
 from ferbench.core.text import BLANK, ELLIPSIS, markdown, printable, short_names
 from ferbench.viz.style import FONT, in_style, to_svg
 
 MARKDOWN, HTML, LATEX = "report.md", "report.html", "table.tex"
 LONGEST_TITLE, LONGEST_SLUG = 60, 80
+MANY = 40  # panels from which on processes that draw them are worth their start
+_FORKED: list[tuple[Picture, Panel]] = []  # what forked processes draw
 _TAG = re.compile(r"<[^>]+>")
 #: Colours of the pictures that follow the page's theme, light or dark.
 _THEMED = {
@@ -129,6 +134,10 @@ class Pages:
             File name -> text.
         """
         self._last, self._drawn, self._panels = self._drawn, {}, 0
+        pictures = [p for section in report.sections for block in section.blocks for p in block.pictures]
+        self._draw_together(
+            [(p, panel) for p in pictures for panel in p.panels if id(panel) not in self._last]
+        )
         files = {
             picture_file(section, picture): sheet(picture, [self._draw(picture, p) for p in picture.panels])
             for section in report.sections
@@ -141,6 +150,19 @@ class Pages:
             files[LATEX] = self._paper.get_template("table.tex.j2").render(report=report)
         return files
 
+    def _draw_together(self, panels: list[tuple[Picture, Panel]]) -> None:
+        """Draw many panels on all cores, by forked processes: how a panel is drawn cannot be pickled."""
+        cores = available_cores()
+        if len(panels) < MANY or cores < 2 or not hasattr(os, "fork"):
+            return
+        _FORKED[:] = panels
+        try:
+            with multiprocessing.get_context("fork").Pool(cores) as pool:
+                drawn = pool.map(_draw_forked, range(len(panels)), chunksize=4)
+        finally:
+            _FORKED.clear()
+        self._drawn = {id(panel): (panel, text) for (_, panel), text in zip(panels, drawn, strict=True)}
+
     def _draw(self, picture: Picture, panel: Panel) -> str:
         kept = self._drawn.get(id(panel)) or self._last.get(id(panel))
         self._drawn[id(panel)] = kept or (panel, to_svg(figure_of(picture, panel)))
@@ -149,6 +171,10 @@ class Pages:
     def _inline(self, picture: Picture, panel: Panel) -> Markup:
         self._panels += 1
         return inline_svg(self._draw(picture, panel), f"p{self._panels}-", panel.alt)
+
+
+def _draw_forked(i: int) -> str:
+    return to_svg(figure_of(*_FORKED[i]))
 
 
 def picture_file(section: SectionPage, picture: Picture) -> str:

@@ -14,7 +14,14 @@ import numpy as np
 from ferbench.data.datasets.base import UNLABELED, EncodedDataset
 from ferbench.data.io import UnreadableImage
 from ferbench.data.paths import IndexCache
-from ferbench.data.records import BrokenRecord, Record, RecordFile, read_index, scan_records, write_recordio
+from ferbench.data.recordio_file import (
+    BrokenRecord,
+    Record,
+    RecordFile,
+    read_index,
+    scan_records,
+    write_recordio,
+)
 from ferbench.errors import UserError
 from ferbench.registry import DATASETS
 
@@ -37,7 +44,7 @@ class RecordIO(EncodedDataset):
         index: the ``.idx`` file; beside the ``.rec`` with the same stem if None.
         layout: ``insightface``, ``im2rec``, or ``auto`` (insightface if record 0 holds numbers but no image).
         rebuild_index: list the records by a scan of the ``.rec`` and ignore the ``.idx`` (`rebuild_index` of
-            `ferbench.data.records` writes a new ``.idx`` for good).
+            `ferbench.data.recordio_file` writes a new ``.idx`` for good).
         cache: where the parsed index of a large file is kept (see `IndexCache`): 'auto', a folder, or None.
             It is used again while size and modification time of ``.rec`` and ``.idx`` are what they were.
         refresh: parse and check anew although a kept index seems valid (or delete the index folder).

@@ -2,7 +2,7 @@
 
 from ferbench.engine.hooks.keeper import CheckpointKeeper
 from ferbench.engine.hooks.monitor import PseudoLabelMonitor
-from ferbench.engine.hooks.record import RunRecord
 from ferbench.engine.hooks.report import FinalReport
+from ferbench.engine.hooks.run_record import RunRecord
 
 __all__ = ["CheckpointKeeper", "FinalReport", "PseudoLabelMonitor", "RunRecord"]

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from ferbench.benchmark import execute, ranks
+from ferbench.benchmark import execute, torchrun_failures
 from ferbench.benchmark.execute import Task
 
 BUG = """[rank1]: Traceback (most recent call last):
@@ -63,7 +63,7 @@ def torchrun(said: str, first: tuple[int, int], *others: tuple[int, int]) -> str
     ("", None),
 ])  # fmt: skip
 def test_the_first_failure(output, failure):
-    assert ranks.failure_of(output) == failure
+    assert torchrun_failures.failure_of(output) == failure
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs /proc")
