@@ -23,8 +23,8 @@ from ferbench.viz.style import FONT, in_style, to_svg
 
 MARKDOWN, HTML, LATEX = "report.md", "report.html", "table.tex"
 LONGEST_TITLE, LONGEST_SLUG = 60, 80
-MANY = 40  # panels from which on processes that draw them are worth their start
-_FORKED: list[tuple[Picture, Panel]] = []  # what forked processes draw
+MANY = 24  # pictures from which on processes that draw them are worth their start
+_FORKED: list[Picture] = []  # what forked processes draw
 _TAG = re.compile(r"<[^>]+>")
 #: Colours of the pictures that follow the page's theme, light or dark.
 _THEMED = {
@@ -135,9 +135,7 @@ class Pages:
         """
         self._last, self._drawn, self._panels = self._drawn, {}, 0
         pictures = [p for section in report.sections for block in section.blocks for p in block.pictures]
-        self._draw_together(
-            [(p, panel) for p in pictures for panel in p.panels if id(panel) not in self._last]
-        )
+        self._draw_together([p for p in pictures if id(p.panels[0]) not in self._last])
         files = {
             picture_file(section, picture): sheet(picture, [self._draw(picture, p) for p in picture.panels])
             for section in report.sections
@@ -150,31 +148,48 @@ class Pages:
             files[LATEX] = self._paper.get_template("table.tex.j2").render(report=report)
         return files
 
-    def _draw_together(self, panels: list[tuple[Picture, Panel]]) -> None:
-        """Draw many panels on all cores, by forked processes: how a panel is drawn cannot be pickled."""
+    def _draw_together(self, pictures: list[Picture]) -> None:
+        """Draw many pictures on all cores, by forked processes: how a panel is drawn cannot be pickled."""
         cores = available_cores()
-        if len(panels) < MANY or cores < 2 or not hasattr(os, "fork"):
+        if len(pictures) < MANY or cores < 2 or not hasattr(os, "fork"):
             return
-        _FORKED[:] = panels
+        _FORKED[:] = pictures
         try:
             with multiprocessing.get_context("fork").Pool(cores) as pool:
-                drawn = pool.map(_draw_forked, range(len(panels)), chunksize=4)
+                drawn = pool.map(_draw_forked, range(len(pictures)), chunksize=1)
         finally:
             _FORKED.clear()
-        self._drawn = {id(panel): (panel, text) for (_, panel), text in zip(panels, drawn, strict=True)}
+        for picture, texts in zip(pictures, drawn, strict=True):
+            self._keep(picture, texts)
 
     def _draw(self, picture: Picture, panel: Panel) -> str:
         kept = self._drawn.get(id(panel)) or self._last.get(id(panel))
-        self._drawn[id(panel)] = kept or (panel, to_svg(figure_of(picture, panel)))
-        return self._drawn[id(panel)][1]
+        if kept is None:
+            self._keep(picture, draw(picture))
+            return self._drawn[id(panel)][1]
+        self._drawn[id(panel)] = kept
+        return kept[1]
+
+    def _keep(self, picture: Picture, texts: Iterable[str]) -> None:
+        self._drawn |= {id(own): (own, text) for own, text in zip(picture.panels, texts, strict=True)}
 
     def _inline(self, picture: Picture, panel: Panel) -> Markup:
         self._panels += 1
         return inline_svg(self._draw(picture, panel), f"p{self._panels}-", panel.alt)
 
 
-def _draw_forked(i: int) -> str:
-    return to_svg(figure_of(*_FORKED[i]))
+def draw(picture: Picture) -> list[str]:
+    """Each panel of a picture as an SVG file; all have the axes of the first, whose room is measured."""
+    texts, place = [], None
+    for panel in picture.panels:
+        figure = figure_of(picture, panel, place)
+        texts.append(to_svg(figure))
+        place = figure.axes[0].get_position() if figure.axes else None
+    return texts
+
+
+def _draw_forked(i: int) -> list[str]:
+    return draw(_FORKED[i])
 
 
 def picture_file(section: SectionPage, picture: Picture) -> str:

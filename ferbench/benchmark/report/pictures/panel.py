@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from matplotlib.transforms import Bbox
 
 from ferbench.viz.style import in_style, new_figure
 
@@ -87,9 +88,17 @@ def over_seeds(series: Sequence[tuple[np.ndarray, np.ndarray]]) -> Band:
     return Band(grid, mean, low, high, whole)
 
 
-def figure_of(picture: Picture, panel: Panel) -> Figure:
-    """One panel as a figure, without its title."""
+def figure_of(picture: Picture, panel: Panel, place: Bbox | None = None) -> Figure:
+    """One panel as a figure, without its title.
+
+    Args:
+        picture, panel: what to draw.
+        place: of the axes in the figure; None: as much as their labels leave, which takes as long to measure as to draw.
+    """
     figure, axes = new_figure("", picture.size)
+    if place is not None:
+        figure.set_layout_engine("none")
+        axes.set_position(place)
     with in_style():
         panel.draw(axes)
     return figure
