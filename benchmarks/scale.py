@@ -35,7 +35,7 @@ from unittest.mock import patch
 import numpy as np
 import torch
 from _common import machine
-from ferbench.data.records import MAGIC
+from ferbench.data.recordio_file import MAGIC
 from rich.console import Console
 from rich.table import Column, Table
 

@@ -40,15 +40,14 @@ class SSLRunner(Runner):
     """Owns model, optimizer, loops and hooks of one run.
 
     What differs from mmengine's: a DDP wrapper that also runs on CPUs; the model learns what it must know of the data
-    before a checkpoint is loaded; a checkpoint holds all state that must survive a kill (`ferbench.engine.checkpoint`),
-    hooks' included; hooks may implement two events of our own (``after_iteration``: labeled pass and validation are done,
-    too; ``final_test``) and ``state_dict`` / ``load_state_dict``.
+    before a checkpoint is loaded; a checkpoint holds all state that must survive a kill (`ferbench.engine.checkpoint`);
+    hooks have two more events (``after_iteration``: passes and validation are done; ``final_test``) and may keep state.
     """
 
     cfg: Config
     data: Data
     _hooks: list[Hook]
-    saved_at: int | None = None  # iteration of the last checkpoint that one can resume from
+    saved_at: int | None = None  # the last checkpoint that one can resume from
     _train_loop: Any
     optim_wrapper: Any
     param_schedulers: Any
