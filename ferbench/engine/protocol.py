@@ -9,6 +9,7 @@ from mmengine.config import Config
 from ferbench.core.plain import plain, spelled_out
 from ferbench.data import loader
 from ferbench.data.views import Views
+from ferbench.distributed import world_size
 from ferbench.engine import optim, schedules
 from ferbench.engine.build import Data
 from ferbench.engine.hooks import events, keeper
@@ -34,7 +35,7 @@ def protocol_of(cfg: Config, data: Data, model: SSLModel) -> dict[str, Any]:
             "classes": list(data.classes),
             **data.as_dict(cfg),
             "views": Views(**cfg.views).as_dict(),
-            "model": model.as_dict(cfg.model),
+            "model": model.as_dict(cfg.model, world_size()),
             "train": {**loop, **loader.described(cfg.train_dataloader, cfg.get("unlabeled_dataloader"))},
             "optimizer": optim.described(cfg.optim_wrapper),
             "schedule": schedules.described(cfg.get("param_scheduler")),

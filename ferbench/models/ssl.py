@@ -125,11 +125,12 @@ class SSLModel(nn.Module):
             self.network.compile()
         self._averaging: tuple[list[Tensor], list[Tensor], list[Tensor], list[Tensor]] | None = None
 
-    def as_dict(self, config: Mapping[str, Any]) -> dict[str, Any]:
+    def as_dict(self, config: Mapping[str, Any], processes: int) -> dict[str, Any]:
         """What the protocol of a run says of its model: options with their defaults, and what it starts from.
 
         Args:
             config: ``model`` of the config.
+            processes: that train together; counts where batch-norm normalises the share of each by itself.
         """
         loaded = self.network.initial_weights
         classifier = (self.network.backbone, self.network.head)
@@ -146,7 +147,7 @@ class SSLModel(nn.Module):
         }
         has_batch_norm = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in self.network.modules())
         if has_batch_norm and found.get("batch_norm") == "per_process":
-            found["batch_norm_processes"] = world_size()  # each normalises its own share of a batch
+            found["batch_norm_processes"] = processes
         return found
 
     def bind(self, context: RunContext) -> None:

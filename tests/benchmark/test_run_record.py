@@ -298,7 +298,7 @@ class TestProtocol:
 
     def test_batch_norm_depends_on_the_number_of_processes(self, protocol, monkeypatch):
         plain, normed = protocol(), protocol({"model.backbone.type": "TinyBatchNorm"})
-        monkeypatch.setattr("ferbench.models.ssl.world_size", lambda: 2)
+        monkeypatch.setattr("ferbench.engine.protocol.world_size", lambda: 2)
         assert difference(plain, protocol()) == []
         [found] = difference(normed, protocol({"model.backbone.type": "TinyBatchNorm"}))
         assert found == ("model.batch_norm_processes", 1, 2)

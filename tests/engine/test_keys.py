@@ -335,7 +335,7 @@ class TestHints:
         """Batch-norm of each process sees its share of a batch; the saved config says nothing of their number."""
         folder, options = tmp_path / "run", QUICK | {"model.backbone.type": "TinyBatchNorm"}
         with monkeypatch.context() as patch:
-            patch.setattr("ferbench.models.ssl.world_size", lambda: 2)
+            patch.setattr("ferbench.engine.protocol.world_size", lambda: 2)
             api.train(make(options), folder)
         with pytest.raises(UserError, match="batch_norm_processes = 2 instead of 1") as error:
             api.train(make(options), folder, resume=True)
@@ -343,7 +343,7 @@ class TestHints:
             "start it with 2 processes, as it began (torchrun --nproc_per_node 2)"
         )
         assert "saved" not in error.value.fix
-        monkeypatch.setattr("ferbench.models.ssl.world_size", lambda: 2)  # the advice, followed
+        monkeypatch.setattr("ferbench.engine.protocol.world_size", lambda: 2)  # the advice, followed
         api.train(make(options), folder, resume=True)
 
 
