@@ -35,13 +35,13 @@ from unittest.mock import patch
 import numpy as np
 import torch
 from _common import machine
-from ferbench.data.recordio_file import MAGIC
 from rich.console import Console
 from rich.table import Column, Table
 
 from ferbench.data.datasets.folder import ImageFolder, scan_tree
 from ferbench.data.datasets.recordio import RecordIO
 from ferbench.data.paths import PathArray
+from ferbench.data.recordio_file import MAGIC
 from ferbench.data.samplers import EndlessSampler
 from ferbench.testing import make_evidence
 from ferbench.thresholds import (

@@ -154,7 +154,7 @@ def fairness_notes(section: Section, found: Comparisons, asked: str | None) -> l
 def _doubtful(section: Section) -> list[Note]:
     """What the runs' own records say against them."""
     seen: dict[str, list[str]] = {}
-    for run in section.finished():
+    for run in section.finished.itertuples():
         for text in run.warnings:
             seen.setdefault(text, []).append(f"{run.label} (seed {run.seed})")
     shown = [Note(f"Doubtful: {text}. Runs: {join_labels(runs)}.", True) for text, runs in seen.items()]
