@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 
 from ferbench.benchmark.report.notes import SHOWN_DOUBTS, _doubtful
@@ -57,7 +58,7 @@ def test_the_report_says_it_once_for_all_runs() -> None:
         SimpleNamespace(label="DTM", seed=s, warnings=["nothing was learned"] * (s < 2)) for s in range(3)
     ]
     runs += [SimpleNamespace(label="UDA", seed=s, warnings=[f"doubt {s}"]) for s in range(7)]
-    notes = _doubtful(SimpleNamespace(finished=lambda: runs))
+    notes = _doubtful(SimpleNamespace(finished=pd.DataFrame(map(vars, runs))))
     assert notes[0].text == "Doubtful: nothing was learned. Runs: DTM (seed 0), DTM (seed 1)."
     assert len(notes) == SHOWN_DOUBTS + 1
     assert notes[-1].text == "2 more doubts stand in the records."
