@@ -14,7 +14,7 @@ import pytest
 from child import run_script
 
 SHORT = {
-    "make_synthetic.py": shlex.split("--videos 32 --frames 8 --unlabeled 40 --train 2 --test 2 --size 48"),
+    "make_synthetic.py": shlex.split("--videos 48 --frames 12 --unlabeled 40 --train 2 --test 2 --size 48"),
     "train": ["--cfg-options", "train_cfg.max_iters=4", "train_cfg.val_interval=2", "split.per_class=2"],
     "test.py": ["--cfg-options", "split.per_class=2"],
     "check_data.py": ["--cfg-options", "split.per_class=2"],
