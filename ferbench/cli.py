@@ -160,7 +160,11 @@ def _list(args: argparse.Namespace) -> int:
 def _weights(args: argparse.Namespace) -> int:
     from ferbench.models import command
 
-    return command.run(args.action, args.names)
+    try:
+        return command.run(args.action, args.names)
+    except BrokenPipeError:  # whoever reads it (`| head`) has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitStatus.OK
 
 
 def _check_data(args: argparse.Namespace) -> int:
