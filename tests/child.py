@@ -24,7 +24,14 @@ def run_script(
     env: Mapping[str, str] | None = None,
     timeout: float = 1200,
 ) -> subprocess.CompletedProcess[str]:
-    """Run ``python WORDS`` as `subprocess.run` with ``capture_output=True, text=True`` would."""
+    """Run ``python WORDS`` as `subprocess.run` with ``capture_output=True, text=True`` would.
+
+    Args:
+        words: a script, ``-m`` and a module, or ``-c`` and code; then what it is told.
+        cwd: where it runs; None: here.
+        env: its environment; None: this process'.
+        timeout: seconds, after which it hangs.
+    """
     words = [os.fspath(word) for word in words]
     with tempfile.TemporaryDirectory() as folder:
         files = Path(folder, "out"), Path(folder, "err")
@@ -50,6 +57,15 @@ def _run(words: list[str], cwd: str, env: dict[str, str], out: str, err: str) ->
         os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream)
     sys.stdout = os.fdopen(1, "w", encoding="utf-8", closefd=False)
     sys.stderr = os.fdopen(2, "w", encoding="utf-8", buffering=1, closefd=False)
-    sys.argv[:], sys.orig_argv[:] = words, [sys.executable, *words]
-    sys.path.insert(0, str(Path(words[0]).resolve().parent))
-    runpy.run_path(words[0], run_name="__main__")
+    sys.orig_argv[:] = [sys.executable, *words]
+    if words[0] in ("-m", "-c"):
+        sys.path.insert(0, cwd)
+        sys.argv[:] = [words[0], *words[2:]]
+        if words[0] == "-m":
+            runpy.run_module(words[1], run_name="__main__", alter_sys=True)
+        else:
+            exec(words[1], {"__name__": "__main__"})
+    else:
+        sys.path.insert(0, str(Path(words[0]).resolve().parent))
+        sys.argv[:] = words
+        runpy.run_path(words[0], run_name="__main__")

@@ -74,7 +74,8 @@ def parameters() -> set[str]:
 
 
 OF_OTHERS = {"--head", "--shm-size"}  # of Ray and Docker
-OF_MMENGINE = {"type", "init_cfg", "by_epoch", "profile_times"}  # of all its parts, its schedules, its hooks
+#: Of all its parts, its schedules, its hooks, its registries.
+OF_MMENGINE = {"type", "init_cfg", "by_epoch", "profile_times", "force"}
 
 
 def test_options_exist():

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
-import sys
 
 import pytest
 
+from child import run_script
 from ferbench import cli
 from ferbench.errors import UserError
 from ferbench.scaffold.write import KINDS, new_plugin
 
 
 def run(folder, repo, *words):
-    environment = {**os.environ, "PYTHONPATH": str(repo), "OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        [sys.executable, *words], cwd=folder, capture_output=True, text=True, env=environment, timeout=1200
-    )
+    return run_script(words, folder, {**os.environ, "PYTHONPATH": str(repo), "OMP_NUM_THREADS": "1"})
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -139,6 +139,9 @@ def ignore_ending_signals() -> None:
             signal.signal(number, signal.SIG_IGN)
 
 
+_ending = threading.RLock()
+
+
 def end(status: int, words: str = "") -> NoReturn:
     """End this process and its children here and now, from any thread, without taking anything down.
 
@@ -146,11 +149,13 @@ def end(status: int, words: str = "") -> NoReturn:
         status: exit status.
         words: for stderr.
     """
-    for child in multiprocessing.active_children():
-        child.kill()
+    _ending.acquire()  # another thread that ends the process, too, waits here until it is gone
     if words:
         with suppress(OSError):
             os.write(2, f"{words}\n".encode())
+    for child in multiprocessing.active_children():
+        child.kill()
+    # At once: the main thread must not notice that its children are gone.
     os._exit(status)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 BEGUN = 0.1  # of the steps, after which a loss should be below that of guessing
+TRIAL = 100  # runs of fewer steps try something out, and are not to learn
 
 
 def doubts(entries: Sequence[Mapping[str, Any]], classes: Sequence[str], max_iters: int) -> list[str]:
@@ -19,12 +20,14 @@ def doubts(entries: Sequence[Mapping[str, Any]], classes: Sequence[str], max_ite
 
     Returns:
         One where the last validation predicts the same class for every image, and one where the supervised loss has stayed
-        above ln C, that of guessing, since a tenth of the steps.
+        above ln C, that of guessing, since a tenth of the steps. None of a run of fewer than 100 steps.
 
     Example:
         >>> doubts([{"kind": "train", "iter": 90, "losses": {"supervised": 0.8}}], ("a", "b"), 100)
         ['the supervised loss is 0.80 after 90 of 100 steps, no better than guessing (ln 2 = 0.69)']
     """
+    if max_iters < TRIAL:
+        return []
     found = []
     last = next((e for e in reversed(entries) if e.get("kind") == "val"), None)
     confusion = ((last or {}).get("raw") or {}).get("confusion")

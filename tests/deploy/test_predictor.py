@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
+from ferbench.config import load_config
 from ferbench.data.datasets.base import FaceDataset
 from ferbench.deploy import Predictor
 from ferbench.engine import api
@@ -18,14 +19,14 @@ from tiny_experiment import CLASSES
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, images, config_file):
     """Folder of a finished run, with the csv files of its test in ``tested``."""
-    from ferbench.config import load_config
-
     folder = tmp_path_factory.mktemp("deploy") / "run"
     options = {"train_cfg.max_iters": 4, "model.algorithm._delete_": True, "model.algorithm.type": "ABC",
                "model.algorithm.base.type": "FixMatch"}  # fmt: skip
-    cfg = load_config(config_file, options, (), images)  # ABC predicts with a head of its own
-    api.train(cfg, folder)
-    api.test(cfg, folder / "last.pth", folder / "tested")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FERBENCH_DATA", "")  # which `load_config` sets
+        cfg = load_config(config_file, options, (), images)  # ABC predicts with a head of its own
+        api.train(cfg, folder)
+        api.test(cfg, folder / "last.pth", folder / "tested")
     return folder
 
 
