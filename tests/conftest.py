@@ -33,6 +33,11 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest test, so that no process waits for another at the end."""
+    items.sort(key=lambda item: "test_readme.py::test_commands" not in item.nodeid)
+
+
 @pytest.fixture(scope="session")
 def repo() -> Path:
     """The top of the checkout."""
