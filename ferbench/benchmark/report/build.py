@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -81,6 +82,8 @@ def write_report(places: Sequence[str | Path], out: str | Path, options: Options
         raise UserError(
             f"there is no metric {options.metric!r}", where="--metric", fix=nearest(options.metric, known)
         )
+    with _written_to(Path(out)):  # before minutes of drawing, for nothing
+        Path(out).mkdir(parents=True, exist_ok=True)
     return _write(Pages(), build(gathered, options), Path(out), options)
 
 
@@ -271,13 +274,19 @@ def _with_own_anchors(pages: Sequence[SectionPage]) -> list[SectionPage]:
     return named
 
 
+@contextmanager
+def _written_to(out: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"the report cannot be written: {error.strerror}", where=out) from error
+
+
 def _write(pages: Pages, report: Report, out: Path, options: Options) -> list[Path]:
     files = pages.render(report, options.latex)
-    try:
+    with _written_to(out):
         for name, text in files.items():
             (out / name).parent.mkdir(parents=True, exist_ok=True)
             with atomic_write(out / name) as stream:
                 stream.write(text.encode())
-    except OSError as error:
-        raise UserError(f"the report cannot be written: {error.strerror}", where=out) from error
     return [out / name for name in (MARKDOWN, HTML, LATEX) if name in files]
