@@ -17,6 +17,7 @@ In every other case only the user can know.
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import socket
@@ -30,11 +31,6 @@ from pathlib import Path
 
 from ferbench.engine import slurm
 from ferbench.errors import FolderTaken, UserError
-
-try:
-    import fcntl
-except ImportError:  # not a POSIX system: only what is known of processes decides
-    fcntl = None  # type: ignore[assignment] # typed as a module
 
 NAME = ".lock"
 ATTEMPTS, PAUSE = 3, 0.02  # `look` holds the lock of somebody else for an instant
@@ -357,8 +353,6 @@ def _remove_left_over(descriptor: int, path: Path) -> bool:
 
 def _flock(descriptor: int, wait: bool = False) -> bool | None:
     """Take the ``flock`` of a file; False if another process holds it, None if the file system has none."""
-    if fcntl is None:
-        return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
